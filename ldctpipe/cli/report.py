@@ -1,0 +1,5 @@
+"""Temporary."""
+
+
+def command() -> None:
+    """Temporary."""

@@ -1,0 +1,1 @@
+"""From scans to batches: samplesheet, pairing, training store, patches, augmentation."""

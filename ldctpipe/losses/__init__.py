@@ -1,0 +1,1 @@
+"""Loss terms on tensors: adversarial, gradient penalty, pixel, perceptual."""

@@ -1,0 +1,1 @@
+"""Image quality under named protocols, and its statistics over patients."""

@@ -1,0 +1,101 @@
+"""Progress with rate and time left: a bar on a terminal, plain lines in a log.
+
+Everything goes to stderr, so that stdout holds results only.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sized
+from typing import TextIO, TypeVar
+
+Item = TypeVar("Item")
+
+_quiet = False
+_LINE_EVERY_S = 10.0
+_REDRAW_EVERY_S = 0.2
+_BAR_WIDTH = 24
+
+
+def set_quiet(quiet: bool) -> None:
+    """Switch progress and messages of this process off (`--quiet`) or on."""
+    global _quiet  # noqa: PLW0603 - the one switch of the process's stderr, set once by the command line
+    _quiet = quiet
+
+
+def say(message: str) -> None:
+    """Print one line for a person on stderr, unless quiet."""
+    if not _quiet:
+        print(message, file=sys.stderr, flush=True)
+
+
+def warn(message: str) -> None:
+    """Print one warning on stderr, also when quiet."""
+    print(f"warning: {message}", file=sys.stderr, flush=True)
+
+
+class Progress:
+    """Counts finished units of a step of known length and shows them now and then."""
+
+    def __init__(self, title: str, total: int, unit: str = "items", *, done: int = 0, stream: TextIO | None = None) -> None:
+        self.title, self.total, self.unit = title, total, unit
+        self.done, self._first = done, done
+        self._stream = stream or sys.stderr
+        self._on_terminal = self._stream.isatty()
+        self._started = time.monotonic()
+        self._shown = self._started
+
+    def advance(self, units: int = 1, note: str = "") -> None:
+        """Count `units` as finished; `note` is shown behind the numbers."""
+        self.done += units
+        now = time.monotonic()
+        interval = _REDRAW_EVERY_S if self._on_terminal else _LINE_EVERY_S
+        if now - self._shown >= interval:
+            self._shown = now
+            self._show(note, end="")
+
+    def finish(self, note: str = "") -> None:
+        """Show the last state with the time that it took."""
+        self._show(note, end="\n")
+
+    def line(self, note: str = "") -> str:
+        """Return the current state as text: count, rate, and time left or taken."""
+        elapsed_s = time.monotonic() - self._started
+        rate = (self.done - self._first) / elapsed_s if elapsed_s > 0 else 0.0
+        if self.done >= self.total:
+            when = f"in {duration(elapsed_s)}"
+        else:
+            when = f"{duration((self.total - self.done) / rate)} left" if rate > 0 else "time left unknown"
+        text = f"{self.title}: {self.done}/{self.total} {self.unit}, {rate:.3g}/s, {when}"
+        return f"{text}  {note}" if note else text
+
+    def _show(self, note: str, end: str) -> None:
+        if _quiet:
+            return
+        if not self._on_terminal:
+            print(self.line(note), file=self._stream, flush=True)
+            return
+        filled = round(_BAR_WIDTH * self.done / self.total) if self.total else _BAR_WIDTH
+        bar = "━" * filled + "╌" * (_BAR_WIDTH - filled)
+        print(f"\r\033[K{bar} {self.line(note)}", end=end, file=self._stream, flush=True)
+
+
+def track(items: Iterable[Item], title: str, unit: str = "items", total: int | None = None) -> Iterator[Item]:
+    """Yield from `items` and show how far it is; `total` is needed where `items` has no length."""
+    length = total if total is not None else len(items) if isinstance(items, Sized) else 0
+    progress = Progress(title, length, unit)
+    for item in items:
+        yield item
+        progress.advance()
+    progress.finish()
+
+
+def duration(seconds: float) -> str:
+    """Return a time for people: "8 s", "3 min 05 s", "2 h 10 min"."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

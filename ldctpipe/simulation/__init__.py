@@ -1,0 +1,1 @@
+"""Reduced dose in the projection domain, and phantoms with known truth."""

@@ -1,0 +1,1 @@
+"""CT volumes in HU: the `Volume`, its windows, and its forms on disk (NIfTI, case folder). Knows no torch."""

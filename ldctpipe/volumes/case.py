@@ -1,0 +1,78 @@
+"""The ingested case: a folder with `volume.nii` (HU) and `case.json` (geometry, acquisition, provenance)."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+
+from ldctpipe import __version__
+from ldctpipe.errors import InputError
+from ldctpipe.files import read_json, write_json
+from ldctpipe.volumes.nifti import write_nifti
+from ldctpipe.volumes.volume import Acquisition, Volume
+
+FORMAT = "ldctpipe-case@1"
+_VOLUME, _PADDING, _DESCRIPTION = "volume.nii", "padding.nii.gz", "case.json"
+
+
+def is_case(folder: Path) -> bool:
+    """Tell whether `folder` is an ingested case."""
+    return (folder / _DESCRIPTION).is_file()
+
+
+def write_case(folder: Path, volume: Volume, **extra: Any) -> None:
+    """Write `volume` into the existing `folder`; `extra` (what was skipped and why, …) goes into `case.json`."""
+    write_nifti(folder / _VOLUME, volume.hu, volume.affine)
+    if volume.padding is not None:
+        write_nifti(folder / _PADDING, volume.padding.astype(np.int16), volume.affine)
+    description = {
+        "format": FORMAT,
+        "ldctpipe": __version__,
+        "key": volume.key,
+        "shape": list(volume.hu.shape),
+        "spacing_mm": list(volume.spacing_mm),
+        "positions_mm": [round(float(p), 6) for p in volume.positions_mm],
+        "frame_of_reference": volume.frame_of_reference,
+        "acquisition": asdict(volume.acquisition),
+        "padded_pixels": 0 if volume.padding is None else int(volume.padding.sum()),
+        "warnings": list(volume.warnings),
+        "provenance": volume.provenance,
+        **extra,
+    }
+    write_json(folder / _DESCRIPTION, description)
+
+
+def read_case(folder: Path) -> Volume:
+    """Return the case in `folder`; its HU are memory-mapped where the file is not compressed."""
+    description = read_json(folder / _DESCRIPTION, "a case description")
+    if description.get("format") != FORMAT:
+        raise InputError(folder / _DESCRIPTION, f"is not of format {FORMAT}", "ingest the series again")
+    try:
+        image = nibabel.load(folder / _VOLUME)
+        hu = np.asanyarray(image.dataobj).transpose(2, 1, 0)  # type: ignore[attr-defined]
+        padding = _read_padding(folder) if description["padded_pixels"] else None
+    except (OSError, ValueError, nibabel.filebasedimages.ImageFileError) as error:
+        raise InputError(folder / _VOLUME, f"can't be read ({error})", "ingest the series again") from None
+    return Volume(
+        hu,
+        np.asarray(image.affine, dtype=np.float64),  # type: ignore[attr-defined]
+        np.asarray(description["positions_mm"], dtype=np.float64),
+        padding,
+        _acquisition(description["acquisition"]),
+        description["key"],
+        description["frame_of_reference"],
+        tuple(description["warnings"]),
+        description["provenance"],
+    )
+
+
+def _read_padding(folder: Path) -> np.ndarray:
+    return np.asanyarray(nibabel.load(folder / _PADDING).dataobj).transpose(2, 1, 0) != 0  # type: ignore[attr-defined]
+
+
+def _acquisition(fields: dict[str, Any]) -> Acquisition:
+    return Acquisition(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})

@@ -1,0 +1,42 @@
+"""Perceptual loss in the features of a frozen, ImageNet-pretrained timm network (seed paper, equation 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from ldctpipe.models.backbone_weights import load_encoder
+
+
+class PerceptualLoss(nn.Module):
+    """Squared feature distance of two batches in [0, 1], normalised by width · height · depth, summed over stages.
+
+    `stages` counts timm's features by stride: 0 to 4 for strides 2 to 32. The network is frozen and stays in
+    evaluation mode; gradients reach the images alone.
+    """
+
+    def __init__(self, backbone: str, stages: Sequence[int], weights: dict[str, Tensor]) -> None:
+        super().__init__()
+        self.network = timm.create_model(backbone, features_only=True, pretrained=False, out_indices=tuple(stages))
+        load_encoder(self.network, weights)
+        self.network.requires_grad_(False)
+        statistics = self.network.pretrained_cfg
+        self.register_buffer("mean", torch.tensor(statistics["mean"]).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(statistics["std"]).view(1, 3, 1, 1), persistent=False)
+        self.eval()
+
+    def train(self, mode: bool = True) -> PerceptualLoss:
+        """Return itself, always in evaluation mode: a frozen network has no training mode."""
+        return super().train(False)
+
+    def forward(self, output: Tensor, target: Tensor) -> Tensor:
+        with torch.no_grad():
+            wanted = self._features(target)
+        distances = [(a - b).square().mean() for a, b in zip(self._features(output), wanted, strict=True)]
+        return torch.stack(distances).sum()
+
+    def _features(self, image: Tensor) -> list[Tensor]:
+        return self.network((image.expand(-1, 3, -1, -1) - self.mean) / self.std)

@@ -1,0 +1,121 @@
+"""The flagship's generator: EfficientNetV2 encoder, dual-feature attention, transposed-convolution decoder.
+
+Hojjat and Shayegan 2025, doi 10.1186/s40001-025-03579-z, "Generator" and figure 2; the encoder is timm's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import timm
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ldctpipe.models.attention import DualFeatureAttention
+
+STRIDE = 32  # of the deepest features; the input is padded to a multiple of it
+_ATTENDED = (2, 3, 4)  # stages 3, 5 and 7 of EfficientNetV2, in timm's counting of features by stride: 8, 16, 32
+
+
+class EfficientNetV2UNet(nn.Module):
+    """Denoises single-channel slices of any size: (batch, 1, rows, columns) in [0, 1] to the same shape.
+
+    `skips` says which encoder features reach the decoder: "all" (strides 2 to 32) or "deep" (strides 8 to 32 alone,
+    the literal reading of the paper, in which no path carries fine detail). `output` says what the last layer is:
+    "direct", the image as published, or "residual", a correction that is added to the input.
+    """
+
+    def __init__(
+        self,
+        backbone: str,
+        *,
+        decoder_channels: Sequence[int] = (256, 128, 64, 48, 24),
+        skips: Literal["all", "deep"] = "all",
+        output: Literal["direct", "residual"] = "direct",
+        upsampling_kernel: int = 4,
+        attention_reduction: int = 16,
+    ) -> None:
+        super().__init__()
+        self.encoder = timm.create_model(backbone, features_only=True, pretrained=False)
+        channels = self.encoder.feature_info.channels()
+        self.attention = nn.ModuleDict(
+            {str(stage): DualFeatureAttention(channels[stage], attention_reduction) for stage in _ATTENDED}
+        )
+        self._skipped = range(4) if skips == "all" else (2, 3)
+        self.decoder = _decoder(channels, decoder_channels, self._skipped, upsampling_kernel)
+        self.head = nn.Conv2d(decoder_channels[-1], 1, kernel_size=3, padding=1)
+        self.residual = output == "residual"
+        if self.residual:
+            nn.init.zeros_(self.head.weight)  # training starts from the identity instead of from noise
+            nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
+        self.register_buffer("mean", _statistic(self.encoder, "mean"), persistent=False)
+        self.register_buffer("std", _statistic(self.encoder, "std"), persistent=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        rows, columns = image.shape[-2:]
+        padded = pad_to_multiple(image, STRIDE)
+        correction = self.head(self.decode(self.attend(self.encode(padded))))
+        output = padded + correction if self.residual else correction
+        return output[..., :rows, :columns]
+
+    def encode(self, image: Tensor) -> list[Tensor]:
+        """Return features at strides 2, 4, 8, 16, 32 of an image whose sides divide by 32."""
+        colour = image.expand(-1, 3, -1, -1)  # ImageNet weights want three channels
+        return self.encoder((colour - self.mean) / self.std)
+
+    def attend(self, features: list[Tensor]) -> list[Tensor]:
+        """Return the features with dual-feature attention on stages 3, 5 and 7."""
+        return [self.attention[str(i)](f) if i in _ATTENDED else f for i, f in enumerate(features)]
+
+    def decode(self, features: list[Tensor]) -> Tensor:
+        """Return decoder features at the resolution of the input."""
+        x = features[-1]
+        for level, block in zip((3, 2, 1, 0, None), self.decoder, strict=True):
+            x = block(x, features[level] if level is not None and level in self._skipped else None)
+        return x
+
+
+class DecoderBlock(nn.Module):
+    """Doubles rows and columns by a transposed convolution, then merges the encoder's skip where there is one."""
+
+    def __init__(self, in_channels: int, skip_channels: int, out_channels: int, kernel: int) -> None:
+        super().__init__()
+        up = nn.ConvTranspose2d(in_channels, out_channels, kernel, stride=2, padding=(kernel - 2) // 2, bias=False)
+        self.up = nn.Sequential(up, nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True))
+        merge = nn.Conv2d(out_channels + skip_channels, out_channels, kernel_size=3, padding=1, bias=False)
+        self.merge = nn.Sequential(merge, nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True))
+
+    def forward(self, x: Tensor, skip: Tensor | None) -> Tensor:
+        x = self.up(x)
+        return self.merge(x if skip is None else torch.cat((x, skip), dim=1))
+
+
+def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
+    """Return (batch, channels, rows, columns) padded at the lower right so that both sides divide by `multiple`.
+
+    Padding reflects the image, and repeats its edge where the image is too small to reflect.
+    """
+    rows, columns = image.shape[-2:]
+    down, right = -rows % multiple, -columns % multiple
+    if not down and not right:
+        return image
+    mode = "reflect" if down < rows and right < columns else "replicate"
+    return functional.pad(image, (0, right, 0, down), mode=mode)
+
+
+def _decoder(
+    encoder_channels: Sequence[int], decoder_channels: Sequence[int], skipped: Sequence[int], kernel: int
+) -> nn.ModuleList:
+    blocks, in_channels = [], encoder_channels[-1]
+    for level, out_channels in zip((3, 2, 1, 0, None), decoder_channels, strict=True):
+        skip = encoder_channels[level] if level is not None and level in skipped else 0
+        blocks.append(DecoderBlock(in_channels, skip, out_channels, kernel))
+        in_channels = out_channels
+    return nn.ModuleList(blocks)
+
+
+def _statistic(encoder: nn.Module, name: str) -> Tensor:
+    """Return the mean or standard deviation that the encoder's ImageNet weights expect, as (1, 3, 1, 1)."""
+    return torch.tensor(encoder.pretrained_cfg[name]).view(1, 3, 1, 1)  # type: ignore[union-attr,index]

@@ -1,0 +1,105 @@
+"""Recipes by name: read from YAML, completed from their base, changed by overrides, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from ldctpipe.errors import InputError, UsageError
+from ldctpipe.recipes.schema import Recipe
+
+_SHIPPED = Path(__file__).parent
+
+
+def shipped_names() -> list[str]:
+    """Return the names of the recipes that the package ships, sorted."""
+    return sorted(path.stem for path in _SHIPPED.glob("*.yaml"))
+
+
+def load_recipe(name_or_file: str, overrides: Iterable[str] = (), **values: Any) -> Recipe:
+    """Return a shipped recipe by name, or the one in a YAML file, with overrides applied.
+
+    An override is "section.key=value", the value in YAML; `values` are top-level sections or keys by name, applied
+    last. Raises `UsageError` for an unknown recipe or key, or a value of the wrong type.
+    """
+    content = _read(name_or_file)
+    for override in overrides:
+        _apply(content, override)
+    merged = _merge(content, values)
+    return _validated(merged, name_or_file)
+
+
+def recipe_from_file(path: Path) -> Recipe:
+    """Return the complete recipe in `path`, as a bundle holds it; raises `InputError` where it is not one."""
+    try:
+        return Recipe.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise InputError(path, "is missing, so this is no denoiser bundle", "give a folder that `ldctpipe train` wrote") from None
+    except (yaml.YAMLError, UnicodeDecodeError, ValidationError) as error:
+        raise InputError(path, f"is not a complete recipe ({_first_fault(error)})", "train the bundle again") from None
+
+
+def recipe_to_yaml(recipe: Recipe) -> str:
+    """Return the complete recipe as YAML that `recipe_from_file` reads."""
+    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _read(name_or_file: str) -> dict[str, Any]:
+    path = Path(name_or_file)
+    if path.suffix not in (".yaml", ".yml"):
+        path = _SHIPPED / f"{name_or_file}.yaml"
+    if not path.is_file():
+        known = ", ".join(shipped_names())
+        raise UsageError(None, f"there is no recipe {name_or_file!r}", f"take one of {known}, or give a .yaml file")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(path, f"is not YAML ({_first_fault(error)})", "correct the file") from None
+    if not isinstance(content, dict):
+        raise UsageError(path, "holds no sections", "start from a shipped recipe: `ldctpipe recipes`")
+    base = content.pop("base", None)
+    return _merge(_read(base), content) if base else content
+
+
+def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = _merge(merged[key], value) if both else value
+    return merged
+
+
+def _apply(content: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals:
+        raise UsageError(None, f"--set {override!r} has no '='", "write --set SECTION.KEY=VALUE")
+    *sections, last = key.strip().split(".")
+    place: Any = content
+    for section in sections:
+        place = place.get(section) if isinstance(place, dict) else None
+    if not isinstance(place, dict) or last not in place:
+        raise UsageError(None, f"--set {key.strip()}: the recipe has no such key", "`ldctpipe recipes NAME` prints all keys")
+    try:
+        place[last] = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise UsageError(None, f"--set {override!r}: the value is not YAML", "quote it") from None
+
+
+def _validated(content: dict[str, Any], name: str) -> Recipe:
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        fault = _first_fault(error)
+        raise UsageError(None, f"recipe {name}: {fault}", "`ldctpipe recipes NAME` prints valid values") from None
+
+
+def _first_fault(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the recipe"
+        return f"{place}: {first['msg']}"
+    return " ".join(str(error).split())

@@ -1,0 +1,76 @@
+"""Augmentation as batched tensor operations, the same for both of a pair (seed paper, "Data augmentation", figure 6)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+@dataclass(frozen=True)
+class Transforms:
+    """What happens to each patch of a batch; all have shape (batch,). At most one of them changes a given patch."""
+
+    rotate: Tensor  # bool: by the recipe's angle
+    flip_rows: Tensor  # bool: upside down
+    flip_columns: Tensor  # bool: left to right
+    factor: Tensor  # float: of the values, 1 for none
+
+
+def draw_transforms(
+    batch: int, choices: tuple[str, ...], intensity_factors: tuple[float, ...], generator: torch.Generator
+) -> Transforms:
+    """Return one of `choices` for each patch, with equal probability, drawn on the CPU from `generator`."""
+    choice = torch.randint(len(choices), (batch,), generator=generator)
+    upright = torch.rand(batch, generator=generator) < 0.5
+    factors = torch.tensor(intensity_factors)[torch.randint(len(intensity_factors), (batch,), generator=generator)]
+
+    def chosen(name: str) -> Tensor:
+        return choice == choices.index(name) if name in choices else torch.zeros(batch, dtype=torch.bool)
+
+    return Transforms(
+        rotate=chosen("rotation"),
+        flip_rows=chosen("flip") & upright,
+        flip_columns=chosen("flip") & ~upright,
+        factor=torch.where(chosen("intensity"), factors, torch.ones(())),
+    )
+
+
+def window_size(patch_size: int, rotation_deg: float) -> int:
+    """Return the side of the window that holds a rotated patch with its corners, of the parity of the patch."""
+    angle = math.radians(rotation_deg % 90)
+    side = math.ceil(patch_size * (math.sin(angle) + math.cos(angle))) + 2  # two for the bilinear neighbours
+    return side + (side - patch_size) % 2
+
+
+def apply_transforms(windows: Tensor, transforms: Transforms, patch_size: int, rotation_deg: float) -> Tensor:
+    """Return patches (batch, channels, patch_size, patch_size) from the centres of larger windows in [0, 1].
+
+    Rotation is counter-clockwise about the centre, bilinear, and takes its corners from the surrounding window.
+    """
+    margin = (windows.shape[-1] - patch_size) // 2
+    patches = windows[..., margin : margin + patch_size, margin : margin + patch_size].clone()
+    device = windows.device
+    rotate = transforms.rotate.to(device)
+    patches[rotate] = rotate_windows(windows[rotate], patch_size, rotation_deg)
+    flip_rows, flip_columns = transforms.flip_rows.to(device), transforms.flip_columns.to(device)
+    patches[flip_rows] = patches[flip_rows].flip(-2)
+    patches[flip_columns] = patches[flip_columns].flip(-1)
+    return (patches * transforms.factor.to(device).view(-1, 1, 1, 1)).clamp(0.0, 1.0)
+
+
+def rotate_windows(windows: Tensor, patch_size: int, rotation_deg: float) -> Tensor:
+    """Return the central patches of square windows (batch, channels, side, side), rotated counter-clockwise as shown."""
+    angle = math.radians(rotation_deg)
+    half = (patch_size - 1) / 2
+    steps = torch.arange(patch_size, device=windows.device, dtype=windows.dtype) - half
+    row, column = torch.meshgrid(steps, steps, indexing="ij")
+    # Where each output pixel comes from, in pixels from the centre; rows count downwards.
+    source_column = column * math.cos(angle) - row * math.sin(angle)
+    source_row = column * math.sin(angle) + row * math.cos(angle)
+    scale = 2 / windows.shape[-1]  # grid_sample's coordinates run from −1 to 1 over the window's outer edges
+    grid = (torch.stack((source_column, source_row), dim=-1) * scale).expand(len(windows), -1, -1, -1)
+    return functional.grid_sample(windows, grid, mode="bilinear", padding_mode="border", align_corners=False)

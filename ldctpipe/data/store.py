@@ -1,0 +1,63 @@
+"""The training store: all slice pairs of a cohort as int16 HU in one memory-mapped array, and the table that describes them.
+
+`pairs.npy` has shape (slices, 2, rows, columns), low dose first; `slices.parquet` has a row a slice; `origins.npy` holds
+the (row, column) of every patch-sized window that touches the body, slice after slice; `store.json` says what it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from ldctpipe.errors import InputError
+from ldctpipe.files import read_json, require_exists
+
+FORMAT = "ldctpipe-store@1"
+PAIRS, SLICES, ORIGINS, DESCRIPTION = "pairs.npy", "slices.parquet", "origins.npy", "store.json"
+LOW_DOSE, FULL_DOSE = 0, 1  # along the second axis of the pairs
+
+
+@dataclass(frozen=True)
+class TrainingStore:
+    """An opened store. `slices` has the columns patient, series, position_mm, split, rows, columns, first_origin, origins."""
+
+    folder: Path
+    pairs: npt.NDArray[np.int16]
+    slices: pd.DataFrame
+    origins: npt.NDArray[np.int16]
+    description: dict[str, Any]
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 that stands for the stored pixels and their order."""
+        return str(self.description["sha256"])
+
+    def rows_of(self, split: str) -> npt.NDArray[np.int64]:
+        """Return the indices of the slices of "train" or "validation", ascending."""
+        return np.flatnonzero(self.slices["split"].to_numpy() == split)
+
+    def patients(self, split: str) -> list[str]:
+        """Return the patients that have slices in a split, sorted."""
+        return sorted(self.slices.loc[self.slices["split"] == split, "patient"].unique())
+
+
+def open_store(folder: Path) -> TrainingStore:
+    """Return the store in `folder`, its pixels memory-mapped; raises `InputError` when it is none or not whole."""
+    require_exists(folder)
+    description = read_json(folder / DESCRIPTION, "a training store")
+    if not isinstance(description, dict) or description.get("format") != FORMAT:
+        raise InputError(folder / DESCRIPTION, f"is not of format {FORMAT}", "run `ldctpipe prepare` again")
+    try:
+        pairs = np.load(folder / PAIRS, mmap_mode="r")
+        slices = pd.read_parquet(folder / SLICES)
+        origins = np.load(folder / ORIGINS)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(folder, f"is not a whole training store ({error})", "run `ldctpipe prepare` again") from None
+    if len(pairs) != len(slices) or int(slices["origins"].sum()) != len(origins):
+        raise InputError(folder, "holds tables of different lengths", "run `ldctpipe prepare` again")
+    return TrainingStore(folder, pairs, slices, origins, description)

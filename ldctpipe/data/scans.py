@@ -1,0 +1,43 @@
+"""Scans of any kind to volumes: DICOM, ingested cases, NIfTI."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ldctpipe.dicom.discovery import discover, files_below
+from ldctpipe.dicom.reading import read_volume
+from ldctpipe.errors import InputError
+from ldctpipe.files import require_exists
+from ldctpipe.volumes.case import is_case, read_case
+from ldctpipe.volumes.nifti import is_nifti, read_nifti
+from ldctpipe.volumes.volume import Volume
+
+
+def load_volumes(path: Path, threads: int | None = None) -> list[Volume]:
+    """Return the volumes in `path`, in an order that depends on its content only.
+
+    `path` is a DICOM file, folder or zip archive, a case folder, a folder with cases anywhere below it, a NIfTI file
+    or a folder of NIfTI files. Where a folder holds several kinds, cases come before NIfTI and NIfTI before DICOM.
+    Raises `InputError` where nothing in it can be read.
+    """
+    if require_exists(path).is_file() and is_nifti(path):
+        return [read_nifti(path)]
+    if path.is_dir():
+        if cases := case_folders(path):
+            return [read_case(folder) for folder in cases]
+        if images := sorted(file for file in path.iterdir() if file.is_file() and is_nifti(file)):
+            return [read_nifti(image) for image in images]
+    return [read_volume(series, threads) for series in discover(path, threads).series]
+
+
+def case_folders(path: Path) -> list[Path]:
+    """Return the ingested cases that `path` is or holds, sorted by path."""
+    return [path] if is_case(path) else sorted(file.parent for file in files_below(path) if file.name == "case.json")
+
+
+def load_volume(path: Path, threads: int | None = None) -> Volume:
+    """Return the one volume in `path`; raises `InputError` where there are several."""
+    volumes = load_volumes(path, threads)
+    if len(volumes) > 1:
+        raise InputError(path, f"holds {len(volumes)} series where one is wanted", "give the folder of one series")
+    return volumes[0]

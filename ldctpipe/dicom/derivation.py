@@ -1,0 +1,159 @@
+"""What a derived image says about its making: the attributes that writing adds, changes and removes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from pydicom.dataset import Dataset, FileDataset
+from pydicom.sequence import Sequence
+from pydicom.uid import UID, JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless
+
+from ldctpipe.dicom.headers import CODING_SCHEME
+from ldctpipe.dicom.series import Series
+from ldctpipe.dicom.uids import uid_of
+
+PROJECT = "ldctpipe"
+_LONG_STRING_CHARACTERS = 64
+_SHORT_TEXT_CHARACTERS = 1024
+_LARGEST_INTEGER_STRING = 2**31 - 1
+_LOSSY_SYNTAXES = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless)
+
+# They describe the instance or the bytes that the source had, not those of the derived image.
+_NOT_CARRIED_OVER = (
+    "InstanceCreationDate",
+    "InstanceCreationTime",
+    "InstanceCreatorUID",
+    "IconImageSequence",
+    "MACParametersSequence",
+    "DigitalSignaturesSequence",
+    "DataSetTrailingPadding",
+    "SmallestPixelValueInSeries",
+    "LargestPixelValueInSeries",
+)
+
+
+@dataclass(frozen=True)
+class Derivation:
+    """How derived images were made, as their headers say it.
+
+    `settings` is text with everything that changes pixels; with the source UIDs, `weights_sha256` and
+    `software_version` it makes the new UIDs, so the same job gives the same UIDs. `series_suffix` is what the series
+    description gets in brackets. `run_time` is one for a run, so that resuming writes identical bytes.
+    """
+
+    description: str
+    code_value: str
+    code_meaning: str
+    series_suffix: str
+    equipment_model: str
+    software_version: str
+    weights_sha256: str | None
+    settings: str
+    run_time: datetime
+
+    def uid(self, source: str) -> UID:
+        """Return the UID of what this derivation makes from `source` (a UID or series key)."""
+        return uid_of(PROJECT, source, self.code_value, self.software_version, self.weights_sha256 or "", self.settings)
+
+
+def mark_as_derived(dataset: FileDataset, series: Series, derivation: Derivation, *, keep_private: bool) -> None:
+    """Turn the attributes of a source image, in place, into those of an image derived from it; pixels stay.
+
+    Follows PS3.3 §C.7.6.1.1.2 (image type), §C.12.1 (contributing equipment, coding scheme), §C.12.2 (references).
+    """
+    source_class, source_uid = dataset.SOPClassUID, dataset.SOPInstanceUID
+    source_series_uid = dataset.SeriesInstanceUID
+    for keyword in _NOT_CARRIED_OVER:
+        if keyword in dataset:
+            delattr(dataset, keyword)
+    if not keep_private:
+        dataset.remove_private_tags()
+    dataset.ImageType = ["DERIVED", "SECONDARY", *(list(dataset.get("ImageType") or [])[2:] or ["AXIAL"])]
+    dataset.SOPInstanceUID = derivation.uid(source_uid)
+    dataset.SeriesInstanceUID = derivation.uid(series.key)
+    dataset.SeriesDescription = _series_description(dataset, derivation)
+    dataset.SeriesNumber = _series_number(dataset)
+    if dataset.file_meta.get("TransferSyntaxUID") in _LOSSY_SYNTAXES:
+        dataset.LossyImageCompression = "01"
+    _describe(dataset, derivation)
+    _refer_to_source(dataset, source_class, source_uid, source_series_uid)
+    _append(dataset, "ContributingEquipmentSequence", _equipment(derivation))
+
+
+def _series_description(dataset: Dataset, derivation: Derivation) -> str:
+    suffix = f" [{derivation.series_suffix}]"[:_LONG_STRING_CHARACTERS]
+    source = str(dataset.get("SeriesDescription") or "")
+    return (source[: _LONG_STRING_CHARACTERS - len(suffix)] + suffix).strip()
+
+
+def _series_number(dataset: Dataset) -> int:
+    try:
+        number = int(dataset.get("SeriesNumber") or 0) * 100 + 1
+    except ValueError:
+        number = 1
+    return number if abs(number) <= _LARGEST_INTEGER_STRING else 1
+
+
+def _describe(dataset: Dataset, derivation: Derivation) -> None:
+    earlier = str(dataset.get("DerivationDescription") or "")
+    text = f"{derivation.description}; before: {earlier}" if earlier else derivation.description
+    dataset.DerivationDescription = text[:_SHORT_TEXT_CHARACTERS]
+    _append(
+        dataset,
+        "DerivationCodeSequence",
+        _code(derivation.code_value, CODING_SCHEME, derivation.code_meaning),
+    )
+    scheme = Dataset()
+    scheme.CodingSchemeDesignator = CODING_SCHEME
+    scheme.CodingSchemeName = f"{PROJECT} derivation codes"
+    scheme.CodingSchemeResponsibleOrganization = PROJECT
+    known = {item.get("CodingSchemeDesignator") for item in dataset.get("CodingSchemeIdentificationSequence") or ()}
+    if CODING_SCHEME not in known:
+        _append(dataset, "CodingSchemeIdentificationSequence", scheme)
+
+
+def _refer_to_source(dataset: Dataset, source_class: UID, source_uid: UID, source_series_uid: UID) -> None:
+    purpose = _code("121322", "DCM", "Source image for image processing operation")
+    source = _reference(source_class, source_uid)
+    source.SpatialLocationsPreserved = "YES"
+    source.PurposeOfReferenceCodeSequence = Sequence([purpose])
+    dataset.SourceImageSequence = Sequence([source])
+    of_series = Dataset()
+    of_series.SeriesInstanceUID = source_series_uid
+    of_series.ReferencedInstanceSequence = Sequence([_reference(source_class, source_uid)])
+    _append(dataset, "ReferencedSeriesSequence", of_series)
+
+
+def _reference(sop_class: UID, sop_instance: UID) -> Dataset:
+    item = Dataset()
+    item.ReferencedSOPClassUID = sop_class
+    item.ReferencedSOPInstanceUID = sop_instance
+    return item
+
+
+def _equipment(derivation: Derivation) -> Dataset:
+    weights = [derivation.weights_sha256] if derivation.weights_sha256 else []
+    item = Dataset()
+    item.PurposeOfReferenceCodeSequence = Sequence([_code("109102", "DCM", "Processing Equipment")])
+    item.Manufacturer = PROJECT
+    item.ManufacturerModelName = derivation.equipment_model[:_LONG_STRING_CHARACTERS]
+    item.SoftwareVersions = [derivation.software_version, *weights]
+    item.ContributionDateTime = derivation.run_time.strftime("%Y%m%d%H%M%S.%f%z")
+    said = (
+        f"{derivation.description}; weights SHA-256 {derivation.weights_sha256}" if weights else derivation.description
+    )
+    item.ContributionDescription = said[:_SHORT_TEXT_CHARACTERS]
+    return item
+
+
+def _code(value: str, scheme: str, meaning: str) -> Dataset:
+    item = Dataset()
+    item.CodeValue = value
+    item.CodingSchemeDesignator = scheme
+    item.CodeMeaning = meaning
+    return item
+
+
+def _append(dataset: Dataset, keyword: str, item: Dataset) -> None:
+    setattr(dataset, keyword, Sequence([*(dataset.get(keyword) or ()), item]))

@@ -1,0 +1,147 @@
+"""Headers to series: what belongs together, in which order, and what is there twice."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from ldctpipe.dicom.geometry import at_same_position, geometry_warnings, position_mm, ras_affine
+from ldctpipe.dicom.headers import Header
+from ldctpipe.dicom.rejection import COPY, SAME_POSITION, Rejection
+from ldctpipe.dicom.series import KEY_DIGITS, Series, Slice, series_key
+from ldctpipe.files import sha256_of_text
+from ldctpipe.volumes.volume import Acquisition
+
+Group = list[Header]
+_DIRECTION_TOLERANCE = 1e-3
+_SPACING_TOLERANCE = 1e-3
+
+# What tells phases under one UID apart, tried in this order. None of them splits a series without two images at one
+# position: scanners count acquisitions, and vary the tail of ImageType and the slice thickness, along one scan.
+_PHASE_ATTRIBUTES: tuple[Callable[[Header], str], ...] = (
+    lambda header: header.temporal_position,
+    lambda header: header.acquisition_number,
+    lambda header: "\\".join(header.acquisition.image_type),
+)
+
+
+def series_of(headers: Iterable[Header]) -> tuple[list[Series], list[tuple[Header, Rejection]]]:
+    """Return the series that `headers` form, and the images that find no place in one, each with the reason.
+
+    Images are grouped by SeriesInstanceUID and split where size, orientation, spacing, kernel, tube voltage or kind of
+    image differ, and where one position is taken twice. The result does not depend on the order of `headers`.
+    """
+    ordered = sorted(headers, key=lambda header: (header.series_uid, header.sop_uid, str(header.path)))
+    patients = _patient_keys(ordered)
+    found: list[Series] = []
+    left_out: list[tuple[Header, Rejection]] = []
+    for uid, members in itertools.groupby(ordered, key=lambda header: header.series_uid):
+        unique, copies = _without_copies(list(members))
+        left_out += [(header, COPY) for header in copies]
+        groups = [part for group in _split_by_kind(unique) for part in _split_by_phase(group)]
+        for group in groups:
+            part = group[0].sop_uid if len(groups) > 1 else ""
+            kept, doubles = _in_slice_order(group)
+            left_out += [(header, SAME_POSITION) for header in doubles]
+            found.append(_series(uid, part, kept, patients[kept[0].patient_id]))
+    return sorted(found, key=lambda series: series.key), left_out
+
+
+def _patient_keys(headers: Sequence[Header]) -> dict[str, str]:
+    """A key for each PatientID, salted with a UID: patient numbers are short enough to be guessed from a bare hash."""
+    studies: dict[str, str] = {}
+    for header in headers:
+        studies[header.patient_id] = min(studies.get(header.patient_id, header.study_uid), header.study_uid)
+    return {patient: sha256_of_text(f"{patient}\0{study}")[:KEY_DIGITS] for patient, study in studies.items()}
+
+
+def _without_copies(headers: Group) -> tuple[Group, Group]:
+    first: dict[str, Header] = {}
+    copies = [header for header in headers if first.setdefault(header.sop_uid, header) is not header]
+    return list(first.values()), copies
+
+
+def _split_by_kind(headers: Group) -> list[Group]:
+    groups: list[Group] = []
+    for header in headers:
+        home = next((group for group in groups if _same_kind(group[0], header)), None)
+        if home is None:
+            groups.append([header])
+        else:
+            home.append(header)
+    return groups
+
+
+def _same_kind(first: Header, second: Header) -> bool:
+    return (
+        _kind(first) == _kind(second)
+        and np.allclose(first.row_direction, second.row_direction, rtol=0, atol=_DIRECTION_TOLERANCE)
+        and np.allclose(first.column_direction, second.column_direction, rtol=0, atol=_DIRECTION_TOLERANCE)
+        and np.allclose(first.pixel_spacing_mm, second.pixel_spacing_mm, rtol=_SPACING_TOLERANCE, atol=0)
+    )
+
+
+def _kind(header: Header) -> tuple[object, ...]:
+    taken = header.acquisition
+    return (
+        header.rows,
+        header.columns,
+        header.frame_of_reference_uid,
+        taken.kernel,
+        taken.kvp,
+        taken.image_type[:3],
+        header.is_denoised,
+    )
+
+
+def _split_by_phase(headers: Group) -> list[Group]:
+    if not _in_slice_order(headers)[1]:
+        return [headers]
+    for attribute in _PHASE_ATTRIBUTES:
+        phases = [list(group) for _, group in itertools.groupby(sorted(headers, key=attribute), key=attribute)]
+        if not any(_in_slice_order(phase)[1] for phase in phases):
+            return phases
+    return [headers]
+
+
+def _in_slice_order(headers: Group) -> tuple[Group, Group]:
+    """Slices by position, and those whose position another one holds already."""
+    kept: Group = []
+    doubles: Group = []
+    for header in sorted(headers, key=lambda header: (position_mm(header), header.sop_uid)):
+        taken = bool(kept) and at_same_position(position_mm(kept[-1]), position_mm(header))
+        (doubles if taken else kept).append(header)
+    return kept, doubles
+
+
+def _series(uid: str, part: str, headers: Group, patient_key: str) -> Series:
+    positions_mm = np.array([position_mm(header) for header in headers])
+    first = headers[0]
+    return Series(
+        key=series_key(uid, part),
+        uid=uid,
+        study_uid=first.study_uid,
+        frame_of_reference_uid=first.frame_of_reference_uid,
+        patient_key=patient_key,
+        slices=tuple(_slice(header) for header in headers),
+        rows=first.rows,
+        columns=first.columns,
+        affine=ras_affine(headers),
+        acquisition=_acquisition(headers),
+        is_denoised=first.is_denoised,
+        warnings=geometry_warnings(headers, positions_mm),
+    )
+
+
+def _slice(header: Header) -> Slice:
+    return Slice(header.path, header.sop_uid, position_mm(header), header.slope, header.intercept)
+
+
+def _acquisition(headers: Group) -> Acquisition:
+    taken = [header.acquisition for header in headers]
+    currents = tuple(current for one in taken for current in one.tube_current_ma or ())
+    exposures = tuple(exposure for one in taken for exposure in one.exposure_mas or ())
+    return replace(taken[0], tube_current_ma=currents, exposure_mas=exposures)

@@ -1,0 +1,49 @@
+"""Why a file is left out of the CT series: the reasons, and what mends each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """A reason for leaving a file out, what to do about it, and whether something is wrong with the file.
+
+    What merely lies beside the CT images (a localizer, a dose report, a text file) has no fault.
+    """
+
+    reason: str
+    remedy: str
+    is_fault: bool
+
+
+class Rejected(Exception):
+    """A file can't be used; `rejection` says why, `series_uid` which series lacks it now, where that could be read."""
+
+    def __init__(self, rejection: Rejection, series_uid: str = "") -> None:
+        self.rejection, self.series_uid = rejection, series_uid
+        super().__init__(rejection.reason)
+
+
+_EXPORT = "export it again from the scanner or the archive"
+
+NOT_DICOM = Rejection("not a DICOM file", "give DICOM files or a folder with them", False)
+NOT_DICOM_DESPITE_NAME = Rejection("not a DICOM file in spite of its name", "remove it or copy it again", True)
+DAMAGED = Rejection("damaged DICOM file", "copy or export it again", True)
+CUT_SHORT = Rejection("cut short: the file ends before its pixel data do", "copy or export it again", True)
+LOCALIZER = Rejection("localizer", "give the axial series", False)
+MULTI_FRAME = Rejection(
+    "several frames in one file (enhanced CT), which is not supported yet", "export it as one file a slice", True
+)
+COPY = Rejection("a second copy of a slice", "nothing is lost without it", False)
+SAME_POSITION = Rejection("another image at the position of a slice", "keep one image a position", True)
+
+
+def not_ct(kind: str) -> Rejection:
+    """Return the rejection of an object of another kind ("MR", "a dose report")."""
+    return Rejection(f"not a CT image ({kind})", "give the CT image series", False)
+
+
+def unsupported(what: str, remedy: str = _EXPORT) -> Rejection:
+    """Return the rejection of a CT image that this program must not touch."""
+    return Rejection(what, remedy, True)

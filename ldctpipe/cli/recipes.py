@@ -1,5 +1,27 @@
-"""Temporary."""
+"""`ldctpipe recipes`: what can be trained."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
 
 
-def command() -> None:
-    """Temporary."""
+def command(
+    name: Annotated[str | None, typer.Argument(help="Print this recipe whole, with all keys.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """List the recipes, or print one of them complete as YAML."""
+    from ldctpipe.recipes.library import load_recipe, recipe_to_yaml, shipped_names
+
+    if name is not None:
+        recipe = load_recipe(name)
+        print(recipe.model_dump_json(indent=2) if as_json else recipe_to_yaml(recipe).rstrip())
+        return
+    recipes = [load_recipe(each) for each in shipped_names()]
+    if as_json:
+        print(json.dumps([recipe.model_dump(include={"name", "title", "source", "remark"}) for recipe in recipes], indent=2))
+        return
+    for recipe in recipes:
+        print(f"{recipe.name:28} {recipe.title}\n{'':28} {recipe.remark}\n{'':28} {recipe.source}")

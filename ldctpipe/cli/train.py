@@ -1,5 +1,74 @@
-"""Temporary."""
+"""`ldctpipe train`: a training store becomes a denoiser bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ldctpipe.cli.options import Device, DeviceName, Overwrite, Quiet, Threads
 
 
-def command() -> None:
-    """Temporary."""
+def command(
+    store: Annotated[Path, typer.Argument(help="Training store that `ldctpipe prepare` wrote.")],
+    bundle: Annotated[Path, typer.Argument(help="Folder to write the denoiser bundle to.")],
+    recipe: Annotated[str, typer.Option("--recipe", help="Name (`ldctpipe recipes`) or a .yaml file.")],
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one value of the recipe; repeatable.")
+    ] = None,
+    iterations: Annotated[
+        int | None, typer.Option("--iterations", min=1, help="Generator updates.", show_default="the recipe's")
+    ] = None,
+    checkpoint_every: Annotated[
+        int | None, typer.Option("--checkpoint-every", min=1, help="In iterations.", show_default="the recipe's")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", min=0, help="All randomness follows from it.", show_default="the recipe's")
+    ] = None,
+    checkpoints: Annotated[
+        Path | None, typer.Option("--checkpoints", help="Folder for checkpoints.", show_default="BUNDLE.checkpoints")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the newest checkpoint; start afresh where there is none.")
+    ] = False,
+    pretrained: Annotated[
+        bool,
+        typer.Option(
+            "--pretrained/--no-pretrained", help="ImageNet weights from timm's hub, or training from scratch."
+        ),
+    ] = True,
+    backbone_weights: Annotated[
+        Path | None, typer.Option("--backbone-weights", help="ImageNet weights in timm's naming (.safetensors, .pth).")
+    ] = None,
+    device: Device = DeviceName.AUTO,
+    threads: Threads = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train a denoiser and write its bundle: weights, the complete recipe, and a card that says how it was made.
+
+    Saves checkpoints on the way; SIGTERM, SIGUSR1, SIGUSR2 and Ctrl-C save one more and exit with 75. The same command with
+    --resume goes on from there and, on a CPU, ends with the same bytes as a run that was never interrupted.
+    """
+    from ldctpipe.recipes.library import load_recipe
+    from ldctpipe.training.run import TrainingRequest, train_bundle
+
+    lengths = {"iterations": iterations, "checkpoint_every": checkpoint_every}
+    training = {name: value for name, value in lengths.items() if value is not None}
+    chosen = load_recipe(recipe, overrides or (), training=training, **({} if seed is None else {"seed": seed}))
+    request = TrainingRequest(
+        store=store,
+        out=bundle,
+        recipe=chosen,
+        checkpoints=checkpoints or bundle.with_name(bundle.name + ".checkpoints"),
+        pretrained=pretrained,
+        backbone_weights=backbone_weights,
+        device=device.value,
+        threads=threads,
+        resume=resume,
+        overwrite=overwrite,
+    )
+    card = train_bundle(request)
+    done = card["training"]
+    print(f"{bundle}: {chosen.name}, {done['iterations']} iterations, weights of iteration {done['best_iteration']}")

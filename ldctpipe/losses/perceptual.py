@@ -8,20 +8,17 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from ldctpipe.models.backbone_weights import load_encoder
-
 
 class PerceptualLoss(nn.Module):
     """Squared feature distance of two batches in [0, 1], normalised by width · height · depth, summed over stages.
 
     `stages` counts timm's features by stride: 0 to 4 for strides 2 to 32. The network is frozen and stays in
-    evaluation mode; gradients reach the images alone.
+    evaluation mode; gradients reach the images alone. Its weights are the caller's to load into `network`.
     """
 
-    def __init__(self, backbone: str, stages: Sequence[int], weights: dict[str, Tensor]) -> None:
+    def __init__(self, backbone: str, stages: Sequence[int]) -> None:
         super().__init__()
         self.network = timm.create_model(backbone, features_only=True, pretrained=False, out_indices=tuple(stages))
-        load_encoder(self.network, weights)
         self.network.requires_grad_(False)
         statistics = self.network.pretrained_cfg
         self.register_buffer("mean", torch.tensor(statistics["mean"]).view(1, 3, 1, 1), persistent=False)

@@ -24,7 +24,8 @@ class EfficientNetV2UNet(nn.Module):
 
     `skips` says which encoder features reach the decoder: "all" (strides 2 to 32) or "deep" (strides 8 to 32 alone,
     the literal reading of the paper, in which no path carries fine detail). `output` says what the last layer is:
-    "direct", the image as published, or "residual", a correction that is added to the input.
+    "direct", the image as published, or "residual", a correction that is added to the input; its last layer counts in
+    units of `residual_scale`, so that a step of the optimizer is small against the noise and not against the whole HU range.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class EfficientNetV2UNet(nn.Module):
         decoder_channels: Sequence[int] = (256, 128, 64, 48, 24),
         skips: Literal["all", "deep"] = "all",
         output: Literal["direct", "residual"] = "direct",
+        residual_scale: float = 1.0,
         upsampling_kernel: int = 4,
         attention_reduction: int = 16,
     ) -> None:
@@ -46,7 +48,7 @@ class EfficientNetV2UNet(nn.Module):
         self._skipped = range(4) if skips == "all" else (2, 3)
         self.decoder = _decoder(channels, decoder_channels, self._skipped, upsampling_kernel)
         self.head = nn.Conv2d(decoder_channels[-1], 1, kernel_size=3, padding=1)
-        self.residual = output == "residual"
+        self.residual, self.residual_scale = output == "residual", residual_scale
         if self.residual:
             nn.init.zeros_(self.head.weight)  # training starts from the identity instead of from noise
             nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
@@ -56,8 +58,8 @@ class EfficientNetV2UNet(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         rows, columns = image.shape[-2:]
         padded = pad_to_multiple(image, STRIDE)
-        correction = self.head(self.decode(self.attend(self.encode(padded))))
-        output = padded + correction if self.residual else correction
+        drawn = self.head(self.decode(self.attend(self.encode(padded))))
+        output = padded + self.residual_scale * drawn if self.residual else drawn
         return output[..., :rows, :columns]
 
     def encode(self, image: Tensor) -> list[Tensor]:

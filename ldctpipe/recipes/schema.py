@@ -25,6 +25,7 @@ class Generator(_Section):
     decoder_channels: tuple[PositiveInt, ...]
     skips: Literal["all", "deep"]
     output: Literal["direct", "residual"]
+    residual_scale: Annotated[float, Field(gt=0)]
     upsampling_kernel: Literal[2, 4]
     attention_reduction: PositiveInt
 

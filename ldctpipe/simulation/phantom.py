@@ -1,0 +1,111 @@
+"""A phantom patient as a stack of slices: which anatomy, which heights, and the sharpness of a scanner."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import scipy.fft
+
+from ldctpipe.simulation.abdomen import Abdomen
+from ldctpipe.simulation.inserts import Insert
+from ldctpipe.simulation.randomness import generator
+from ldctpipe.simulation.torso import Build
+
+Image = npt.NDArray[np.float32]
+
+REGIONS = ("abdomen", "abdomen", "abdomen")
+_PIXELS_OF_FULL_SIZE = 512
+_SUBSLICES = 2
+
+
+class Anatomy(Protocol):
+    """A body that can be cut at any height."""
+
+    @property
+    def build(self) -> Build:
+        """Size of the body."""
+
+    @property
+    def inserts(self) -> tuple[Insert, ...]:
+        """Lesions of known place."""
+
+    def render(self, z: float) -> Image:
+        """Return the slice at height `z` in HU, not blurred."""
+
+
+@dataclass(frozen=True)
+class PhantomPatient:
+    """One patient: anatomy, pixel size, and the heights of the slices in mm (ascending)."""
+
+    name: str
+    region: str
+    seed: int
+    size: int
+    pixel_mm: float
+    positions_mm: tuple[float, ...]
+    thickness_mm: float
+    anatomy: Anatomy
+
+
+def make_patient(
+    name: str, number: int, seed: int, slices: int, size: int, thickness_mm: float, increment_mm: float
+) -> PhantomPatient:
+    """Return patient `number` (from 0) of the cohort `seed`; regions of the body take turns."""
+    region = REGIONS[number % len(REGIONS)]
+    random = generator(seed, "patient", number)
+    own_seed = int(random.integers(2**62))
+    field_of_view_mm = float(random.uniform(380, 410))
+    pixel_mm = field_of_view_mm / size
+    middle = float(random.uniform(-20, 12))
+    positions = tuple(round(middle + (i - (slices - 1) / 2) * increment_mm, 3) for i in range(slices))
+    anatomy = _ANATOMIES[region](own_seed, size, pixel_mm, positions[0], positions[-1])
+    return PhantomPatient(name, region, own_seed, size, pixel_mm, positions, thickness_mm, anatomy)
+
+
+_ANATOMIES: dict[str, Callable[[int, int, float, float, float], Anatomy]] = {"abdomen": Abdomen.draw}
+
+
+def noise_free_slices(
+    patient: PhantomPatient, cutoff_per_mm: float, threads: int, done: Callable[[], None] = lambda: None
+) -> Image:
+    """Return the patient as a scanner without noise sees it, float32 HU of shape (slices, size, size).
+
+    Each slice is the mean over its thickness, blurred with the apodisation of the kernel that the noise has too. `done` is
+    called after each slice.
+    """
+
+    def make(z: float) -> Image:
+        image = blur(_thick_slice(patient, z), patient.pixel_mm, cutoff_per_mm)
+        done()
+        return image
+
+    with ThreadPoolExecutor(threads) as pool:
+        return np.stack(list(pool.map(make, patient.positions_mm)))
+
+
+def _thick_slice(patient: PhantomPatient, z: float) -> Image:
+    offsets = ((i + 0.5) / _SUBSLICES - 0.5 for i in range(_SUBSLICES))
+    parts = [patient.anatomy.render(z + offset * patient.thickness_mm) for offset in offsets]
+    mean: Image = np.mean(parts, axis=0, dtype=np.float32)
+    return mean
+
+
+def blur(image: Image, pixel_mm: float, cutoff_per_mm: float) -> Image:
+    """Return `image` under a Hann window in frequency that ends at `cutoff_per_mm`: the resolution of that kernel."""
+    down, across = scipy.fft.fftfreq(image.shape[0], pixel_mm), scipy.fft.rfftfreq(image.shape[1], pixel_mm)
+    frequency = np.hypot(down[:, None], across[None]).astype(np.float32)
+    response = 0.5 * (1 + np.cos(math.pi * np.minimum(frequency / np.float32(cutoff_per_mm), 1)))
+    blurred: Image = scipy.fft.irfft2(scipy.fft.rfft2(image) * response, s=image.shape).astype(np.float32)
+    return blurred
+
+
+def tube_currents_ma(patient: PhantomPatient) -> Sequence[int]:
+    """Return the tube current of each slice: more for thicker patients, as automatic exposure control does."""
+    current_ma = 200 * math.exp(0.5 * 0.0192 * (patient.anatomy.build.effective_diameter_mm - 280))
+    return [max(20, round(current_ma)) for _ in patient.positions_mm]

@@ -1,5 +1,45 @@
-"""Temporary."""
+"""`ldctpipe denoise`: scans become derived, denoised series."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ldctpipe.cli.options import Device, DeviceName, Model, Overwrite, Quiet, Threads
+from ldctpipe.errors import ExitCode
 
 
-def command() -> None:
-    """Temporary."""
+def command(
+    input: Annotated[Path, typer.Argument(help="DICOM folder (any tree), file or zip; or a NIfTI file in HU.")],
+    out: Annotated[Path, typer.Argument(help="Folder to write; for NIfTI also a file name.")],
+    model: Model,
+    blend: Annotated[
+        float, typer.Option("--blend", min=0.0, max=1.0, help="Share of the model in the result; 0 gives the source.")
+    ] = 1.0,
+    keep_private: Annotated[bool, typer.Option("--keep-private", help="Keep private tags of the source.")] = False,
+    keep_going: Annotated[bool, typer.Option("--keep-going", help="End with 0 although series were refused.")] = False,
+    device: Device = DeviceName.AUTO,
+    threads: Threads = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> int:
+    """Denoise every CT series found and write a derived DICOM series for each, with a manifest.
+
+    Series that can't be denoised are refused with the reason and do not stop the others. One patient's series go into OUT,
+    several patients' into a folder each. Running the same job again does only what is missing.
+    """
+    from ldctpipe.inference.denoise import DenoiseRequest, denoise
+
+    result = denoise(
+        DenoiseRequest(input, out, model, blend, device.value, threads, overwrite, keep_private)
+    )
+    done = [outcome for outcome in result.outcomes if outcome.state != "refused"]
+    for outcome in result.refused:
+        print(f"refused: series {outcome.key} ({outcome.slices} slices): {outcome.reason}")
+    for reason, count in result.skipped.items():
+        print(f"left out: {count} files: {reason}")
+    slices = sum(outcome.slices for outcome in done)
+    print(f"{out}: {len(done)} series with {slices} slices denoised, {len(result.refused)} series refused")
+    return ExitCode.INPUT if result.refused and not keep_going else ExitCode.DONE

@@ -1,0 +1,83 @@
+"""A bundle's network applied to volumes: HU in, HU out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from ldctpipe.errors import InputError, UsageError
+from ldctpipe.recipes.bundle import Bundle
+from ldctpipe.recipes.networks import build_generator
+from ldctpipe.volumes.volume import HuArray, Volume
+
+_SLICES_AT_ONCE = {"cpu": 1, "cuda": 8, "mps": 4}  # on a CPU more slices at once only take more memory
+
+
+class Denoiser:
+    """The network of a checked bundle, ready on a device."""
+
+    def __init__(self, bundle: Bundle, device: torch.device) -> None:
+        self.bundle = bundle
+        self.device = device
+        self._normalization = bundle.recipe.data.normalization.as_map()
+        self._network = _load(bundle).to(device, memory_format=torch.channels_last)
+
+    def denoise(self, volume: Volume, blend: float = 1.0, on_slices: Callable[[int], None] = lambda _: None) -> HuArray:
+        """Return (slices, rows, columns) HU in the dtype of the volume: (1 − blend) · source + blend · network's output.
+
+        What the network changes is added to the source, so that values beyond the recipe's HU range (metal, air below
+        −1000 HU) are corrected and not cut off. Padding stays as it is. `on_slices` hears of each finished batch.
+        """
+        if blend == 0:
+            on_slices(len(volume.hu))
+            return volume.hu
+        out = np.empty_like(volume.hu)
+        step = _SLICES_AT_ONCE[self.device.type]
+        for first in range(0, len(out), step):
+            hu = np.ascontiguousarray(volume.hu[first : first + step])
+            out[first : first + step] = _as_dtype(hu + blend * self.correction(hu), out.dtype)
+            on_slices(len(hu))
+        if volume.padding is not None:
+            out[volume.padding] = volume.hu[volume.padding]
+        return out
+
+    @torch.inference_mode()
+    def correction(self, hu: HuArray) -> npt.NDArray[np.float32]:
+        """Return what the network adds to slices (slices, rows, columns) of HU, in HU."""
+        values = self._normalization.normalize(torch.from_numpy(hu).to(self.device).float())
+        output = self._network(values.unsqueeze(1)).squeeze(1).float()
+        return ((output - values) * self._normalization.range_hu).cpu().numpy()
+
+
+def pick_device(name: str, threads: int | None = None) -> torch.device:
+    """Return the device for "auto", "cpu", "cuda" or "mps"; raises `UsageError` where the named one can't be used."""
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if threads:
+        torch.set_num_threads(threads)
+    if name == "auto":
+        name = next(kind for kind, usable in available.items() if usable)
+    if not available[name]:
+        raise UsageError(None, f"--device {name}: no such device can be used here", "take --device auto or --device cpu")
+    return torch.device(name)
+
+
+def _load(bundle: Bundle) -> nn.Module:
+    network = build_generator(bundle.recipe)
+    state: dict[str, Tensor] = load_file(bundle.weights)
+    try:
+        network.load_state_dict(state)
+    except RuntimeError:
+        raise InputError(bundle.weights, "does not fit the network of its recipe", "train the bundle again") from None
+    return network.eval()
+
+
+def _as_dtype(hu: npt.NDArray[np.float32], dtype: np.dtype) -> HuArray:
+    if dtype != np.int16:
+        return hu.astype(np.float32)
+    limits = np.iinfo(np.int16)
+    return np.rint(hu).clip(limits.min, limits.max).astype(np.int16)

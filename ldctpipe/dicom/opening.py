@@ -57,6 +57,16 @@ def _opened(path: Path) -> BinaryIO:
         raise Rejected(Rejection(f"can't be opened ({error.strerror})", "check its permissions", True)) from None
 
 
+def looks_like_dicom(path: Path) -> bool:
+    """Tell whether a file starts as DICOM does; says nothing about the rest of it."""
+    try:
+        with _opened(path) as stream:
+            _require_dicom(stream)
+    except Rejected:
+        return False
+    return True
+
+
 def _require_dicom(stream: BinaryIO) -> None:
     """Refuse what has neither the DICM mark nor, as very old files, the first attributes of a bare dataset."""
     start = stream.read(_PREAMBLE_BYTES + 4)

@@ -1,0 +1,90 @@
+"""Raw DICOM to cases: one folder a series with its HU and its description."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from ldctpipe import __version__
+from ldctpipe.dicom.discovery import Discovery, discover
+from ldctpipe.dicom.reading import read_volume
+from ldctpipe.dicom.series import Series
+from ldctpipe.errors import InputError
+from ldctpipe.files import new_folder, write_json
+from ldctpipe.progress import track
+from ldctpipe.volumes.case import write_case
+from ldctpipe.volumes.volume import Volume
+
+FORMAT = "ldctpipe-ingest@1"
+_INT16 = np.iinfo(np.int16)
+
+
+@dataclass(frozen=True)
+class Ingestion:
+    """What became of a folder: keys of the cases written, series refused with the reason, files left out by reason."""
+
+    cases: tuple[str, ...]
+    refused: dict[str, str]
+    skipped: dict[str, int]
+    damaged_files: int
+
+
+def ingest(source: Path, cases: Path, *, threads: int | None = None, overwrite: bool = False) -> Ingestion:
+    """Write each CT series in `source` as the case `cases/<key>` and `cases/ingest.json`, and return what became of it.
+
+    `cases` appears whole or not at all; a series that can't be read doesn't keep the others from being written. Raises
+    `InputError` where `source` holds no usable CT series, or `cases` holds files and `overwrite` is not given.
+    """
+    discovery = discover(source, threads)
+    written: list[Series] = []
+    refused: dict[str, str] = {}
+    with new_folder(cases, overwrite=overwrite) as folder:
+        for series in track(discovery.series, "ingest", "series"):
+            try:
+                _write(folder / series.key, _whole_hu(read_volume(series, threads)), discovery)
+                written.append(series)
+            except InputError as error:
+                refused[series.key] = error.fault
+        if not written:
+            fault = f"has no series that can be read ({'; '.join(sorted(set(refused.values())))})"
+            raise InputError(source, fault, "export the series again")
+        write_json(folder / "ingest.json", _description(discovery, written, refused))
+    damaged_files = sum(skip.is_fault for skip in discovery.skipped)
+    return Ingestion(tuple(series.key for series in written), refused, discovery.skipped_by_reason(), damaged_files)
+
+
+def _write(folder: Path, volume: Volume, discovery: Discovery) -> None:
+    folder.mkdir()
+    write_case(folder, volume, skipped=discovery.skipped_by_reason())
+
+
+def _whole_hu(volume: Volume) -> Volume:
+    """Int16 HU for the disk, with a warning where that rounds what a fractional rescale slope gave."""
+    if volume.hu.dtype == np.int16:
+        return volume
+    whole = np.rint(volume.hu).clip(_INT16.min, _INT16.max).astype(np.int16)
+    largest_hu = float(np.abs(whole[volume.measured()] - volume.hu[volume.measured()]).max())
+    warning = f"HU rounded to whole numbers (at most {largest_hu:.2g} HU)"
+    return replace(volume, hu=whole, warnings=(*volume.warnings, warning))
+
+
+def _description(discovery: Discovery, written: list[Series], refused: dict[str, str]) -> dict[str, object]:
+    series = [
+        {
+            "key": one.key,
+            "patient": one.patient_key,
+            "slices": len(one.slices),
+            "spacing_mm": list(one.spacing_mm),
+            "warnings": list(one.warnings),
+        }
+        for one in written
+    ]
+    return {
+        "format": FORMAT,
+        "ldctpipe": __version__,
+        "series": series,
+        "refused": refused,
+        "skipped": discovery.skipped_by_reason(),
+    }

@@ -1,0 +1,26 @@
+// One patient's scan as derived DICOM, with a manifest.
+process DENOISE {
+    tag "${patient}"
+    label 'gpu'
+
+    input:
+    tuple val(patient), path(scan, stageAs: 'dicom')
+    path model
+    val denoising
+
+    output:
+    tuple val(patient), path("denoised/${patient}"), emit: series
+    tuple val(task.process), eval('ldctpipe --version'), emit: versions
+
+    script:
+    def mixing = denoising.blend == null ? '' : "--blend ${denoising.blend}"
+    """
+    ldctpipe denoise dicom 'denoised/${patient}' --model '${model}' --device ${denoising.device} ${mixing}
+    """
+
+    stub:
+    """
+    mkdir -p 'denoised/${patient}'
+    touch 'denoised/${patient}'/{0123abcd-0001.dcm,manifest.json}
+    """
+}

@@ -1,0 +1,25 @@
+// The training store: slice pairs of every patient that is not held out for the test.
+process PREPARE {
+    tag "${cases.size()} patients"
+    label 'io'
+
+    input:
+    path sheet
+    path cases, stageAs: 'cases/*', arity: '1..*'
+    val seed
+
+    output:
+    path 'store', emit: store
+    tuple val(task.process), eval('ldctpipe --version'), emit: versions
+
+    script:
+    """
+    ldctpipe prepare ${sheet} store --cases cases --seed ${seed}
+    """
+
+    stub:
+    """
+    mkdir store
+    touch store/store.json
+    """
+}

@@ -1,0 +1,32 @@
+// The denoiser bundle. Checkpoints lie outside the task's own folder, so that the next attempt goes on from them.
+process TRAIN {
+    tag "${training.recipe}"
+    label 'gpu'
+
+    input:
+    path store
+    path weights, stageAs: 'backbone/*'
+    val training
+    val checkpoints
+
+    output:
+    path 'model', emit: model
+    tuple val(task.process), eval('ldctpipe --version'), emit: versions
+
+    script:
+    def backbone = training.no_pretrained ? '--no-pretrained' : weights ? "--backbone-weights '${weights}'" : ''
+    def iterations = training.iterations ? "--iterations ${training.iterations}" : ''
+    def interval = training.checkpoint_every ? "--checkpoint-every ${training.checkpoint_every}" : ''
+    def overrides = training.set.collect { override -> "--set '${override}'" }.join(' ')
+    """
+    ldctpipe train ${store} model --recipe '${training.recipe}' --seed ${training.seed} \\
+        --device ${training.device} --threads ${task.cpus} ${backbone} ${iterations} ${overrides} \\
+        --checkpoints '${checkpoints}' ${interval} --resume
+    """
+
+    stub:
+    """
+    mkdir model
+    touch model/{recipe.yaml,card.json,training.csv,model.safetensors}
+    """
+}

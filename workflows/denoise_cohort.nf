@@ -1,0 +1,24 @@
+// A folder of DICOM and a denoiser bundle in, derived series out; nothing is trained.
+
+include { DENOISE } from '../modules/denoise.nf'
+include { SAMPLESHEET } from '../modules/samplesheet.nf'
+include { patientRows ; recordVersions } from './record.nf'
+
+workflow DENOISE_COHORT {
+    take:
+    settings // map of checked parameters
+
+    main:
+    SAMPLESHEET(file(settings.input), '')
+
+    // [patient, folder]: the low dose where the sheet tells doses apart, else the patient's only scan
+    def scans = patientRows(SAMPLESHEET.out.sheet).map { row -> [row.patient, row.low_dose ?: row.full_dose] }
+    DENOISE(scans, file(settings.model), settings.subMap('blend', 'device'))
+
+    // the number of patients, once all are done
+    DENOISE.out.series.count().subscribe { patients ->
+        println("\nDenoised ${patients} patient(s): ${settings.outdir}/denoised")
+    }
+
+    recordVersions(settings, SAMPLESHEET.out.versions.mix(DENOISE.out.versions))
+}

@@ -1,0 +1,109 @@
+// Parameters against nextflow_schema.json: what each means, and one sentence for the first that is wrong.
+
+def readSchema(path) {
+    return new groovy.json.JsonSlurper().parse(new File(path))
+}
+
+def schemaGroups(schema) {
+    return schema['$defs'].values()
+}
+
+def schemaProperties(schema) {
+    return schemaGroups(schema).inject([:]) { all, group -> all + group.properties }
+}
+
+def parameterHelp(schema) {
+    def lines = ["${schema.title}: ${schema.description}", '', 'nextflow run main.nf -profile PROFILE[,PROFILE] [--PARAMETER VALUE ...]']
+    schemaGroups(schema).each { group ->
+        lines += ['', group.title]
+        group.properties.each { name, property ->
+            def fallback = property['default'] in [null, false] ? '' : " [${property['default']}]"
+            def choices = property['enum'] ? " (${property['enum'].join(', ')})" : ''
+            lines << "  --${name.padRight(18)}${property.description}${choices}${fallback}".toString()
+        }
+    }
+    return lines.join('\n')
+}
+
+// The parameters with the types that the schema gives them; ends the run with one sentence if one is wrong.
+def checkedParameters(given, schema) {
+    def properties = schemaProperties(schema)
+    given.keySet().each { name -> checkKnown(name, given, properties) }
+    def settings = properties.collectEntries { name, property -> [name, checkedValue(name, given[name], property)] }
+    checkTogether(settings)
+    settings.set = settings.set ? settings.set.tokenize(';')*.trim() : []
+    settings.outdir = file(settings.outdir).toAbsolutePath().toString()
+    return settings
+}
+
+def refuse(sentence) {
+    System.err.println("ldctpipe: ${sentence}")
+    exit(2)
+}
+
+def checkKnown(name, given, properties) {
+    if (name in properties) {
+        return
+    }
+    // Nextflow files --max-cpus under maxCpus as well
+    def plain = name.replaceAll('([a-z])([A-Z])', '$1_$2').replace('-', '_').toLowerCase()
+    def near = plain in properties ? [plain] : properties.keySet().toList().closest(plain)
+    def spelled = given.keySet().find { other -> other != name && other.replace('-', '') == name.toLowerCase() } ?: name
+    refuse("--${spelled} is not a parameter; ${near ? "did you mean --${near.first()}?" : '--help lists those that there are.'}")
+}
+
+def checkedValue(name, value, property) {
+    if (value == null || value.toString().trim() == '') {
+        return null
+    }
+    def typed = typedValue(value.toString().trim(), property.type)
+    def wanted = typed == null ? "is not ${[integer: 'a whole number', number: 'a number', boolean: 'true or false'][property.type]}"
+        : property['enum'] && !(typed in property['enum']) ? "is not one of ${property['enum'].join(', ')}"
+        : property.minimum != null && typed < property.minimum ? "is below ${property.minimum}"
+        : property.maximum != null && typed > property.maximum ? "is above ${property.maximum}"
+        : property.pattern && !(typed ==~ property.pattern) ? 'holds a character that is not allowed'
+        : property.exists && !file(typed, glob: false).exists() ? 'does not exist'
+        : null
+    if (wanted) {
+        refuse("--${name} ${value} ${wanted}; it is: ${property.description}")
+    }
+    return typed
+}
+
+def typedValue(text, type) {
+    if (type == 'integer') {
+        return text.isInteger() ? text.toInteger() : null
+    }
+    if (type == 'number') {
+        return text.isNumber() ? text.toBigDecimal() : null
+    }
+    if (type == 'boolean') {
+        return text in ['true', 'false'] ? text == 'true' : null
+    }
+    return text
+}
+
+def checkTogether(settings) {
+    if (settings.workflow == 'denoise' && !settings.input) {
+        refuse('--input is missing; give the folder of scans to denoise, or a samplesheet.')
+    }
+    if (settings.workflow == 'denoise' && !settings.model) {
+        refuse('--model is missing; give the denoiser bundle, which is the folder `model` of a finished training run.')
+    }
+    if (settings.workflow == 'train' && !settings.input && !settings.phantom_patients) {
+        refuse('--input is missing; give a cohort folder or a samplesheet, or --phantom_patients 4 for a simulated cohort.')
+    }
+    if (settings.no_pretrained && settings.backbone_weights) {
+        refuse('--no_pretrained and --backbone_weights contradict each other; give one of them.')
+    }
+    if (settings.workflow == 'train') {
+        checkRecipe(settings.recipe)
+    }
+}
+
+def checkRecipe(name) {
+    def recipes = file("${projectDir}/ldctpipe/recipes/*.yaml").collect { recipe -> recipe.baseName }.sort()
+    if (recipes && !(name in recipes)) {
+        refuse("--recipe ${name} does not exist; there are ${recipes.join(', ')}.")
+    }
+}

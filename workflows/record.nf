@@ -1,0 +1,72 @@
+// What a run reads from its samplesheet and leaves about itself: versions, parameters, outcome.
+
+def patientRows(sheet) {
+    return sheet
+        .splitCsv(header: true)
+        .map { row ->
+            [
+                patient: row.patient,
+                split: row.split,
+                low_dose: row.low_dose ? file(row.low_dose) : null,
+                full_dose: row.full_dose ? file(row.full_dose) : null,
+            ]
+        }
+}
+
+def recordVersions(settings, versions) {
+    // [process, program and version]
+    return versions
+        .unique()
+        .map { task_name, version -> "${task_name.tokenize(':').last()}\t${version}" }
+        .collectFile(
+            name: 'versions.tsv',
+            storeDir: "${settings.outdir}/pipeline_info",
+            newLine: true,
+            sort: true,
+            cache: false,
+        )
+}
+
+def writeRunRecord(settings) {
+    def record = [
+        pipeline: [name: workflow.manifest.name, version: workflow.manifest.version, revision: gitRevision(workflow.projectDir)],
+        command_line: workflow.commandLine,
+        profile: workflow.profile,
+        parameters: settings.findAll { name, _value -> name != 'help' },
+        seed: settings.seed,
+        session: workflow.sessionId.toString(),
+        resumed: workflow.resume,
+        started: workflow.start.toString(),
+        finished: workflow.complete.toString(),
+        success: workflow.success,
+        container_engine: workflow.containerEngine,
+        versions: [nextflow: workflow.nextflow.version.toString()] + taskVersions(settings.outdir),
+    ]
+    def target = file("${settings.outdir}/run.json")
+    target.parent.mkdirs()
+    def json = new groovy.json.JsonOutput()
+    target.text = json.prettyPrint(json.toJson(record)) + '\n'
+}
+
+def taskVersions(outdir) {
+    def table = file("${outdir}/pipeline_info/versions.tsv")
+    return table.exists() ? table.readLines().collectEntries { line -> line.split('\t') as List } : [:]
+}
+
+def gitRevision(folder) {
+    try {
+        def git = ['git', '-C', folder.toString(), 'describe', '--always', '--dirty', '--abbrev=40'].execute()
+        def revision = git.text.trim()
+        return git.waitFor() == 0 ? revision : null
+    }
+    catch (IOException _missing_git) {
+        return null
+    }
+}
+
+def failureSentence() {
+    // the task's own last word, else what Nextflow makes of it
+    def lines = (workflow.errorReport ?: workflow.errorMessage ?: 'the run stopped; see .nextflow.log').readLines()
+    def said = lines.findAll { line -> line.trim().startsWith('ldctpipe: ') }
+    return "\n${(said ?: lines).last().trim()}"
+}

@@ -1,0 +1,89 @@
+// Raw DICOM to report: every patient is ingested, the held-out ones are denoised and judged.
+
+include { DENOISE } from '../modules/denoise.nf'
+include { EVALUATE } from '../modules/evaluate.nf'
+include { INGEST } from '../modules/ingest.nf'
+include { PHANTOM } from '../modules/phantom.nf'
+include { PREPARE } from '../modules/prepare.nf'
+include { REPORT } from '../modules/report.nf'
+include { SAMPLESHEET } from '../modules/samplesheet.nf'
+include { SIMULATE } from '../modules/simulate.nf'
+include { TRAIN } from '../modules/train.nf'
+include { patientRows ; recordVersions } from './record.nf'
+
+workflow TRAIN_AND_REPORT {
+    take:
+    settings // map of checked parameters
+
+    main:
+    // cohort folder or samplesheet
+    def root = channel.empty()
+    def versions = channel.empty()
+    if (settings.input) {
+        root = channel.value(file(settings.input))
+    }
+    else {
+        PHANTOM(settings.phantom_patients, settings.phantom_slices, settings.dose, settings.seed)
+        root = PHANTOM.out.cohort
+        versions = PHANTOM.out.versions
+    }
+    SAMPLESHEET(root, settings.test_patients ?: '')
+
+    // [patient: L001, split: train, low_dose: folder or null, full_dose: folder]
+    def rows = patientRows(SAMPLESHEET.out.sheet).branch { row ->
+        paired: row.low_dose
+        full_dose_only: true
+    }
+
+    // [L001, full-dose folder] -> [L001, low-dose folder]
+    def full_dose_only = rows.full_dose_only.map { row -> [row.patient, row.full_dose] }
+    SIMULATE(full_dose_only, settings.dose, settings.seed)
+
+    // [L001, low-dose folder, full-dose folder]
+    def scans = rows.paired
+        .map { row -> [row.patient, row.low_dose, row.full_dose] }
+        .mix(SIMULATE.out.low_dose.join(full_dose_only))
+    INGEST(scans)
+
+    // [L001, folder L001 of cases] -> the folders of all patients at once
+    PREPARE(SAMPLESHEET.out.sheet, INGEST.out.cases.map { _patient, folder -> folder }.collect(), settings.seed)
+
+    def training = settings.subMap('recipe', 'set', 'iterations', 'no_pretrained', 'checkpoint_every', 'seed', 'device')
+    def weights = settings.backbone_weights ? file(settings.backbone_weights) : []
+    TRAIN(PREPARE.out.store, weights, training, "${workflow.workDir}/checkpoints/${workflow.sessionId}")
+
+    // [L003]
+    def held_out = patientRows(SAMPLESHEET.out.sheet)
+        .filter { row -> row.split == 'test' }
+        .map { row -> [row.patient] }
+        .ifEmpty { error("no patient of the samplesheet is held out; name at least one with --test_patients.") }
+
+    // [L003, low-dose folder]
+    def test_scans = held_out.join(scans).map { patient, low_dose, _full_dose -> [patient, low_dose] }
+    DENOISE(test_scans, TRAIN.out.model, settings.subMap('blend', 'device'))
+
+    // the folders of all held-out patients at once
+    def denoised = DENOISE.out.series.map { _patient, folder -> folder }.collect()
+    def test_cases = held_out.join(INGEST.out.cases).map { _patient, folder -> folder }.collect()
+    EVALUATE(denoised, test_cases, settings.protocol)
+    REPORT(EVALUATE.out.metrics, TRAIN.out.model)
+
+    // the table on the terminal once the page is there
+    REPORT.out.page.combine(EVALUATE.out.metrics).subscribe { _page, metrics ->
+        println("\n${metrics.resolve('table.txt').text.trim()}\n\nReport: ${settings.outdir}/report.html")
+    }
+
+    recordVersions(
+        settings,
+        versions.mix(
+            SAMPLESHEET.out.versions,
+            SIMULATE.out.versions,
+            INGEST.out.versions,
+            PREPARE.out.versions,
+            TRAIN.out.versions,
+            DENOISE.out.versions,
+            EVALUATE.out.versions,
+            REPORT.out.versions,
+        ),
+    )
+}

@@ -1,0 +1,53 @@
+# `make help` lists what there is. Everything installs itself first, and works from a fresh clone.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+VENV := .venv/bin
+export PATH := $(CURDIR)/bin:$(PATH)
+
+.PHONY: help
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1 \2/' | while read -r name text; do printf '  make %-14s %s\n' "$$name" "$$text"; done
+
+.PHONY: install install-dev
+install: ## Install what runs the pipeline into .venv and .tools
+	@requirements/install.sh runtime
+install-dev: ## Install that and what tests and checks need
+	@requirements/install.sh dev
+
+.PHONY: demo
+demo: install ## From simulated raw CT to a trained denoiser, denoised DICOM and a report in results/demo
+	@bin/nextflow run main.nf -profile demo,cpu --outdir results/demo -resume
+
+.PHONY: test unit pipeline
+test: lint unit pipeline ## All that CI checks: lint, unit tests, the pipeline for real, the wheel
+unit: install-dev ## The unit tests only
+	@OMP_NUM_THREADS=1 $(VENV)/python -m pytest -m 'not pipeline' -n auto --dist loadfile -q
+pipeline: install-dev ## The tests that run Nextflow or build something
+	@$(VENV)/python -m pytest -m pipeline -q
+
+.PHONY: lint format
+lint: install-dev ## Format, style, types, shell and Nextflow syntax
+	@$(VENV)/ruff format --check .
+	@$(VENV)/ruff check .
+	@$(VENV)/mypy
+	@if [[ -d .tools/nextflow-lint ]]; then \
+	    "$$(bin/nextflow --find-java)" -cp '.tools/nextflow-lint/*' groovy.ui.GroovyMain requirements/nextflow-lint.groovy \
+	        main.nf nextflow.config workflows/*.nf modules/*.nf conf/*.config; \
+	else echo 'Maven is not here to fetch the strict Nextflow parser: Nextflow files were not checked'; fi
+	@if command -v shellcheck >/dev/null; then shellcheck bin/* requirements/*.sh .ci/run; else echo 'shellcheck is not here: shell scripts were not checked'; fi
+format: install-dev ## Put the Python files into their format
+	@$(VENV)/ruff format . && $(VENV)/ruff check --fix .
+
+.PHONY: bench
+bench: install-dev ## Speed and quality beside named peers (benchmarks/)
+	@for script in benchmarks/*.py; do echo "== $$script"; $(VENV)/python "$$script"; done
+
+.PHONY: requirements
+PINS := --quiet --universal --python-version 3.10 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links
+requirements: install ## Compile requirements/*.txt anew from pyproject.toml and requirements/*.in (UPGRADE=--upgrade)
+	@cd requirements && uv=../$(VENV)/uv && \
+	$$uv pip compile ../pyproject.toml bootstrap.in dev.in $(PINS) $(UPGRADE) -o dev.txt && \
+	$$uv pip compile ../pyproject.toml -c dev.txt $(PINS) -o runtime.txt && \
+	$$uv pip compile bootstrap.in -c dev.txt $(PINS) -o bootstrap.txt && \
+	$$uv pip compile java.in $(PINS) $(UPGRADE) -o java.txt

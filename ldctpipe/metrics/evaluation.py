@@ -1,0 +1,130 @@
+"""From three folders of scans to a folder of figures: `ldctpipe evaluate`."""
+
+from __future__ import annotations
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ldctpipe.data.scans import load_volumes
+from ldctpipe.errors import InputError
+from ldctpipe.files import new_folder, write_json, write_text
+from ldctpipe.metrics.cohort import PatientScans, patients_of, refuse_mixed_models
+from ldctpipe.metrics.matching import MatchedSeries, match_series
+from ldctpipe.metrics.multiqc import multiqc_table
+from ldctpipe.metrics.protocols import Protocol
+from ldctpipe.metrics.samples import SLICES_PER_PATIENT, Sample, samples_of, write_samples
+from ldctpipe.metrics.slices import COLUMNS, slice_rows
+from ldctpipe.metrics.summary import build_summary
+from ldctpipe.metrics.table import printable_table
+from ldctpipe.progress import Progress, warn
+from ldctpipe.volumes.volume import Volume
+
+
+@dataclass
+class _Findings:
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    samples: list[Sample] = field(default_factory=list)
+    inputs: dict[str, str] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    left_out_slices: int = 0
+
+
+def evaluate_cohort(
+    denoised: Path,
+    reference: Path,
+    low_dose: Path,
+    out: Path,
+    protocol: Protocol,
+    *,
+    seed: int = 1,
+    threads: int | None = None,
+    overwrite: bool = False,
+) -> str:
+    """Measure `denoised` and `low_dose` against `reference`, write the folder `out`, and return the table to print.
+
+    `out` gets slices.csv, slices.parquet, summary.json, table.txt, results_mqc.tsv and samples.npz, all or nothing.
+    See `metrics.cohort.patients_of` for what the three inputs may be. Raises `InputError` for scans that do not fit
+    together and for an `out` that already holds files, unless `overwrite`.
+    """
+    with new_folder(out, overwrite=overwrite) as folder:
+        patients, warnings = patients_of(denoised, reference, low_dose)
+        method = refuse_mixed_models(patients)
+        findings = _Findings(warnings=warnings)
+        for scans in patients:
+            _evaluate_patient(scans, protocol, threads, findings)
+        for warning in findings.warnings:
+            warn(warning)
+        slices = _as_table(findings.rows)
+        summary = build_summary(
+            slices,
+            protocol,
+            seed=seed,
+            left_out_slices=findings.left_out_slices,
+            models={method: patients[0].model},
+            inputs=findings.inputs,
+            warnings=findings.warnings,
+        )
+        table = printable_table(summary)
+        slices.to_csv(folder / "slices.csv", index=False, float_format="%.6g")
+        slices.to_parquet(folder / "slices.parquet", index=False)
+        write_json(folder / "summary.json", summary)
+        write_text(folder / "table.txt", table + "\n")
+        write_text(folder / "results_mqc.tsv", multiqc_table(summary))
+        write_samples(folder / "samples.npz", findings.samples)
+    return table
+
+
+def _evaluate_patient(scans: PatientScans, protocol: Protocol, threads: int | None, findings: _Findings) -> None:
+    volumes = {
+        "denoised": load_volumes(scans.denoised, threads),
+        "low_dose": load_volumes(scans.low_dose, threads),
+        "full_dose": load_volumes(scans.full_dose, threads),
+    }
+    for role, found in volumes.items():
+        findings.inputs.update({f"{scans.patient}/{role}/{volume.key}": _sha256(volume) for volume in found})
+    matches = match_series(volumes["denoised"], volumes["low_dose"], volumes["full_dose"])
+    if not sum(map(len, matches)):
+        raise InputError(
+            scans.denoised, f"no slice of it is also in {scans.full_dose} and {scans.low_dose}", "give matching scans"
+        )
+    matched = [id(match.denoised) for match in matches]
+    left_out = sum(match.left_out_slices for match in matches)
+    left_out += sum(len(volume.hu) for volume in volumes["denoised"] if id(volume) not in matched)
+    if left_out:
+        findings.left_out_slices += left_out
+        findings.warnings.append(f"{left_out} slices of patient {scans.patient} have no partner and were left out.")
+    per_series = max(1, SLICES_PER_PATIENT // len(matches))
+    for match in matches[:SLICES_PER_PATIENT]:
+        findings.samples += samples_of(match, scans.patient, per_series)
+    findings.rows += chain.from_iterable(_measure(match, scans, protocol, threads) for match in matches)
+
+
+def _measure(
+    match: MatchedSeries, scans: PatientScans, protocol: Protocol, threads: int | None
+) -> list[dict[str, Any]]:
+    progress = Progress(f"evaluate {scans.patient}", len(match), "slices")
+    measure = partial(slice_rows, match, patient=scans.patient, method=scans.method, protocol=protocol)
+    rows: list[dict[str, Any]] = []
+    with ThreadPoolExecutor(threads) as pool:  # scipy's filters release the interpreter lock
+        for found in pool.map(measure, range(len(match))):
+            rows += found
+            progress.advance()
+    progress.finish()
+    return rows
+
+
+def _as_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    numeric = [name for name in COLUMNS if name.endswith(("_hu", "_db", "_mm", "ssim"))]
+    return table.astype(dict.fromkeys(numeric, "float64"))
+
+
+def _sha256(volume: Volume) -> str:
+    return hashlib.sha256(volume.hu.astype(volume.hu.dtype.newbyteorder("<"), copy=False).tobytes()).hexdigest()

@@ -1,0 +1,124 @@
+"""`summary.json`: the cohort, its patients, and what could not be computed and why."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ldctpipe import __version__
+from ldctpipe.metrics.protocols import Protocol
+from ldctpipe.metrics.slices import BASELINE, MEASURES
+from ldctpipe.metrics.statistics import (
+    LEAST_PATIENTS_FOR_TEST,
+    RESAMPLES,
+    cohort_value,
+    paired_tests,
+    patient_means,
+)
+
+FORMAT = "ldctpipe-evaluation@1"
+TESTED = ("psnr_db", "ssim", "rmse_hu")
+_LIBRARIES = ("numpy", "pandas", "scikit-image", "scipy")
+_DIGITS = 6
+
+
+def build_summary(
+    slices: pd.DataFrame,
+    protocol: Protocol,
+    *,
+    seed: int,
+    left_out_slices: int,
+    models: Mapping[str, Any],
+    inputs: Mapping[str, str],
+    warnings: Sequence[str],
+) -> dict[str, Any]:
+    """Return the whole summary as JSON types; what can't be computed is None, with its reason in `notes`.
+
+    `slices` has the columns of `metrics.slices.COLUMNS`; `inputs` maps each series to the SHA-256 of its HU.
+    """
+    patients = patient_means(slices, MEASURES)
+    methods = list(dict.fromkeys(slices["method"]))
+    gains = patients.sub(patients.loc[BASELINE], level="patient")
+    n_patients = int(slices["patient"].nunique())
+    return _plain(
+        {
+            "format": FORMAT,
+            "protocol": protocol.label,
+            "protocol_definition": protocol.model_dump(mode="json"),
+            "methods": {
+                method: _cohort(patients.loc[method], seed, slices[slices["method"] == method]) for method in methods
+            },
+            "gains": {
+                method: _cohort(gains.loc[method][list(TESTED)], seed) for method in methods if method != BASELINE
+            },
+            "patients": _by_patient(patients),
+            "slices_per_patient": slices[slices["method"] == BASELINE]["patient"].value_counts(sort=False).to_dict(),
+            "n_patients": n_patients,
+            "n_slices": int((slices["method"] == BASELINE).sum()),
+            "left_out_slices": left_out_slices,
+            "tests": paired_tests(patients, BASELINE, TESTED),
+            "bootstrap": {"unit": "patient", "resamples": RESAMPLES, "level": 0.95, "seed": seed},
+            "models": dict(models),
+            "inputs": dict(inputs),
+            "versions": {"ldctpipe": __version__, "python": platform.python_version()}
+            | {n: version(n) for n in _LIBRARIES},
+            "warnings": list(warnings),
+            "notes": _notes(slices, patients, n_patients),
+        }
+    )
+
+
+def _cohort(patients: pd.DataFrame, seed: int, slices: pd.DataFrame | None = None) -> dict[str, dict[str, Any]]:
+    values = {str(m): cohort_value(patients[m].to_numpy(dtype=np.float64), seed).as_json() for m in patients.columns}
+    if slices is not None:
+        for measure, value in values.items():
+            value["slice_sd"] = float(slices[measure].std(ddof=1))
+    return values
+
+
+def _by_patient(patients: pd.DataFrame) -> dict[str, dict[str, dict[str, float]]]:
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for (method, patient), values in zip(patients.index, patients.to_dict("records"), strict=True):
+        found.setdefault(str(patient), {})[str(method)] = {str(name): value for name, value in values.items()}
+    return found
+
+
+def _notes(slices: pd.DataFrame, patients: pd.DataFrame, n_patients: int) -> dict[str, str]:
+    notes = {}
+    if n_patients == 1:
+        notes["*.*.*.sd, *.*.*.ci95"] = (
+            "one patient has no spread over patients; slice_sd is the spread over its slices"
+        )
+    if n_patients < LEAST_PATIENTS_FOR_TEST:
+        notes["tests"] = f"a paired test needs at least {LEAST_PATIENTS_FOR_TEST} patients, there are {n_patients}"
+    for method, rows in slices.groupby("method", sort=False):
+        missing = rows["psnr_db"].isna() & (rows["rmse_hu"] == 0)
+        if missing.any():
+            notes[f"methods.{method}.psnr_db"] = (
+                f"{int(missing.sum())} slices equal their reference: their PSNR is infinite and left out of the means"
+            )
+    for measure in MEASURES:
+        if patients[measure].isna().any() and f"methods.*.{measure}" not in notes:
+            notes[f"*.{measure}"] = _reason(measure)
+    return notes
+
+
+def _reason(measure: str) -> str:
+    if "bias" in measure or "noise" in measure:
+        return "null where no slice of a patient has enough pixels (100) of this tissue"
+    return "null where no slice of a patient has a pixel that the protocol measures, or all equal their reference"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(each) for each in value]
+    if isinstance(value, (float, np.floating)):
+        return round(float(value), _DIGITS) if np.isfinite(value) else None
+    return int(value) if isinstance(value, np.integer) else value

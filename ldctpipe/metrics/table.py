@@ -1,0 +1,94 @@
+"""The table that `evaluate`, `report` and the demo print."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ldctpipe.metrics.published import PublishedRow, published_table
+from ldctpipe.metrics.slices import BASELINE
+
+_LABEL, _CELL = 27, 17
+_SHOWN_PUBLISHED = ("LDCT", "EfficientNetV2-WGAN-GP")
+
+
+def printable_table(summary: dict[str, Any]) -> str:
+    """Return the cohort's figures under their protocol, with the published rows of L506 below, in plain text."""
+    methods = summary["methods"]
+    lines = [heading(summary), "", _row("", "PSNR (dB)", "SSIM", "RMSE (HU)", "gain (dB)", "bias (HU)", "noise (HU)")]
+    for name, values in methods.items():
+        lines.append(_method_row(name, values, None if name == BASELINE else summary["gains"][name]["psnr_db"]["mean"]))
+    full_dose_noise = methods[BASELINE]["full_dose_noise_sd_hu"]["mean"]
+    lines.append(_row("full_dose", "", "", "", "", "", _number(full_dose_noise, 1)))
+    lines += ["", *_published_lines(summary)]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def heading(summary: dict[str, Any]) -> str:
+    """Return the sentence that says what the figures are."""
+    protocol = summary["protocol_definition"]
+    low_hu, high_hu = protocol["window_hu"]
+    spread = "patients" if summary["n_patients"] > 1 else "slices"
+    counts = f"{_count(summary['n_patients'], 'patient')}, {_count(summary['n_slices'], 'slice')}"
+    window = f"window {low_hu:g} to {high_hu:g} HU, data range {protocol['data_range_hu']:g} HU"
+    return f"{counts}; protocol {summary['protocol']} ({window}); mean ± sd over {spread}"
+
+
+def with_spread(value: dict[str, Any], digits: int) -> str:
+    """Return `mean ± sd`, with the spread over slices where one patient has none, or a dash."""
+    if value["mean"] is None:
+        return "–"
+    spread = value["sd"] if value["sd"] is not None else value.get("slice_sd")
+    mean = f"{value['mean']:.{digits}f}"
+    return mean if spread is None else f"{mean} ± {spread:.{digits}f}"
+
+
+def same_data_as_published(summary: dict[str, Any]) -> bool:
+    """Tell whether the run measured only L506 under the protocol of the published table."""
+    return set(summary["patients"]) == {"L506"} and summary["protocol"] == published_table().protocol
+
+
+def _method_row(name: str, values: dict[str, Any], gain_db: float | None) -> str:
+    return _row(
+        name,
+        with_spread(values["psnr_db"], 2),
+        with_spread(values["ssim"], 3),
+        with_spread(values["rmse_hu"], 2),
+        "" if gain_db is None else f"{gain_db:+.2f}",
+        _number(values["bias_hu"]["mean"], 2, sign=True),
+        _number(values["noise_sd_hu"]["mean"], 1),
+    )
+
+
+def _published_lines(summary: dict[str, Any]) -> list[str]:
+    table = published_table()
+    if summary["protocol"] != table.protocol:
+        return [f"Published figures use {table.protocol} and are not shown beside {summary['protocol']}."]
+    comparable = "same patient" if same_data_as_published(summary) else "other data: not comparable"
+    lines = [f"Published: {table.source}, {table.data} ({comparable})"]
+    return lines + [_published_row(row) for row in table.rows if row.method in _SHOWN_PUBLISHED]
+
+
+def _published_row(row: PublishedRow) -> str:
+    table = published_table()
+    gain = "" if row.method == table.baseline else f"{table.gain_db(row):+.2f}"
+    cells = [
+        "{:.2f} ± {:.2f}".format(*row.psnr_db),
+        "{:.3f} ± {:.3f}".format(*row.ssim),
+        "{:.2f} ± {:.2f}".format(*row.rmse_hu),
+    ]
+    return _row(row.method, *cells, gain, "", "")
+
+
+def _row(label: str, *cells: str) -> str:
+    wide = "".join(f"{cell:>{_CELL}}" for cell in cells[:3])
+    return f"{label:<{_LABEL}}{wide}" + "".join(f"{cell:>11}" for cell in cells[3:])
+
+
+def _number(value: float | None, digits: int, *, sign: bool = False) -> str:
+    if value is None:
+        return "–"
+    return f"{value:+.{digits}f}" if sign else f"{value:.{digits}f}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,0 +1,90 @@
+"""What physicists ask of a denoised slice: CT-number bias per tissue, and the noise that is left."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from ldctpipe.metrics.image_quality import Mask
+from ldctpipe.volumes.volume import HuArray
+
+
+@dataclass(frozen=True)
+class Tissue:
+    """A class of tissue by its range of CT numbers."""
+
+    name: str
+    lower_hu: float
+    upper_hu: float
+
+    @property
+    def title(self) -> str:
+        """The name for people."""
+        return "soft tissue" if self.name == "soft" else self.name
+
+
+SOFT_TISSUE = Tissue("soft", 0, 100)  # also the range of Christianson 2015 for the global noise level
+TISSUES = (
+    Tissue("air", -1100, -950),
+    Tissue("lung", -950, -500),
+    Tissue("fat", -150, -50),
+    SOFT_TISSUE,
+    Tissue("bone", 250, 3071),
+)
+
+_SMOOTHING_PIXELS = 1.5
+_EROSION_PIXELS = 2
+_LEAST_PIXELS = 100
+_PATCH_MM = 6.0
+_NOISE_BIN_HU = 0.25
+
+
+def tissue_masks(reference_hu: HuArray, measured: Mask) -> dict[str, Mask]:
+    """Return one eroded mask a tissue, by name, in the shape of `reference_hu` (rows, columns).
+
+    The reference is smoothed before it is classified: its own noise would otherwise choose the pixels, and pixels
+    chosen by their noise have a biased mean. Erosion keeps edges, where blur looks like bias, out.
+    """
+    smooth = ndimage.gaussian_filter(reference_hu.astype(np.float32), _SMOOTHING_PIXELS)
+    return {tissue.name: _eroded(_within(smooth, tissue) & measured) for tissue in TISSUES}
+
+
+def _within(smooth: npt.NDArray[np.float32], tissue: Tissue) -> Mask:
+    return np.asarray((smooth >= tissue.lower_hu) & (smooth <= tissue.upper_hu))
+
+
+def _eroded(mask: Mask) -> Mask:
+    return np.asarray(ndimage.binary_erosion(mask, iterations=_EROSION_PIXELS))
+
+
+def bias_hu(image_hu: HuArray, reference_hu: HuArray, mask: Mask) -> float | None:
+    """Return the mean of image minus reference over `mask` in HU (no window), or None for under 100 pixels."""
+    if np.count_nonzero(mask) < _LEAST_PIXELS:
+        return None
+    return float(image_hu[mask].astype(np.float64).mean() - reference_hu[mask].astype(np.float64).mean())
+
+
+def noise_sd_hu(image_hu: HuArray, soft_tissue: Mask, pixel_mm: float) -> float | None:
+    """Return the global noise level of a slice in HU, or None where soft tissue has no room for 100 patches.
+
+    It is the commonest standard deviation among all 6 mm patches that lie in soft tissue: patches with structure have
+    higher ones and do not move the mode (after Christianson et al., AJR 2015).
+    """
+    side = max(5, 2 * round(_PATCH_MM / pixel_mm / 2) + 1)
+    centres = ndimage.minimum_filter(soft_tissue, size=side, mode="constant")
+    if np.count_nonzero(centres) < _LEAST_PIXELS:
+        return None
+    image = image_hu.astype(np.float64)
+    mean = ndimage.uniform_filter(image, side)
+    variance = (ndimage.uniform_filter(image**2, side) - mean**2)[centres] * side**2 / (side**2 - 1)
+    return _mode(np.sqrt(variance.clip(min=0)))
+
+
+def _mode(values: npt.NDArray[np.float64]) -> float:
+    edges = np.arange(0, values.max() + 2 * _NOISE_BIN_HU, _NOISE_BIN_HU)
+    counts, _ = np.histogram(values, edges)
+    smooth = ndimage.gaussian_filter1d(counts.astype(np.float64), sigma=2, mode="constant")
+    return float(edges[int(smooth.argmax())] + _NOISE_BIN_HU / 2)

@@ -1,0 +1,102 @@
+"""What a reader must know before any figure: the warnings on top of the page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ldctpipe.metrics.slices import BASELINE
+from ldctpipe.metrics.statistics import LEAST_PATIENTS_FOR_TEST
+from ldctpipe.reporting.run_folder import Run
+
+_BIAS_GATE_HU = 1.0
+_OVERSMOOTHED = 0.6  # of the full dose's noise; below it texture is lost that the full dose has
+_HIGHER_IS_BETTER = {"psnr_db": True, "ssim": True, "rmse_hu": False}
+_NAMES = {"psnr_db": "PSNR", "ssim": "SSIM", "rmse_hu": "RMSE"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One warning. `serious` ones question the result, the others limit what can be concluded from it."""
+
+    serious: bool
+    text: str
+
+
+def findings_of(run: Run) -> list[Finding]:
+    """Return all warnings of a run, serious ones first."""
+    found = [*_about_quality(run), *_about_split(run), *_about_evidence(run), *_about_model(run)]
+    found += [Finding(False, text) for text in run.missing]
+    return sorted(found, key=lambda finding: not finding.serious)
+
+
+def _about_quality(run: Run) -> Iterator[Finding]:
+    if run.summary is None:
+        return
+    low, model = run.summary["methods"][BASELINE], run.summary["methods"][run.method]
+    bias_hu = model["bias_hu"]["mean"]
+    if bias_hu is not None and abs(bias_hu) > _BIAS_GATE_HU:
+        yield Finding(
+            True, f"CT numbers of soft tissue are shifted by {bias_hu:+.2f} HU; the gate is ±{_BIAS_GATE_HU:g} HU."
+        )
+    worse = [_NAMES[measure] for measure in _HIGHER_IS_BETTER if _is_worse(low, model, measure)]
+    if worse:
+        yield Finding(True, f"The denoised images are worse than the low dose in {', '.join(worse)}.")
+    noise_hu, full_hu = model["noise_sd_hu"]["mean"], model["full_dose_noise_sd_hu"]["mean"]
+    if noise_hu is not None and full_hu and noise_hu < _OVERSMOOTHED * full_hu:
+        yield Finding(
+            False,
+            f"The denoised images are smoother than the full dose (noise {noise_hu:.1f} HU against {full_hu:.1f} HU): "
+            "fine structure may be lost with the noise.",
+        )
+
+
+def _is_worse(low: dict[str, Any], model: dict[str, Any], measure: str) -> bool:
+    before, after = low[measure]["mean"], model[measure]["mean"]
+    if before is None or after is None:
+        return False
+    return bool(after < before if _HIGHER_IS_BETTER[measure] else after > before)
+
+
+def _about_split(run: Run) -> Iterator[Finding]:
+    if run.summary is None or run.card is None:
+        return
+    data = run.card.get("data", {})
+    known = set(map(str, data.get("patients", []))) | set(map(str, data.get("validation_patients", [])))
+    shared = sorted(known & set(run.summary["patients"]))
+    if shared:
+        yield Finding(
+            True, f"Measured on patients that the training has seen: {', '.join(shared)}. The figures are too good."
+        )
+
+
+def _about_evidence(run: Run) -> Iterator[Finding]:
+    if run.summary is None:
+        return
+    for text in run.summary["warnings"]:
+        yield Finding(False, text)
+    patients = run.summary["n_patients"]
+    if patients < LEAST_PATIENTS_FOR_TEST:
+        number = "one patient" if patients == 1 else f"{patients} patients"
+        yield Finding(
+            False,
+            f"Measured on {number}: too few for a paired test, which needs {LEAST_PATIENTS_FOR_TEST}. "
+            "The figures describe this data and do not generalise.",
+        )
+
+
+def _about_model(run: Run) -> Iterator[Finding]:
+    if run.card is None:
+        return
+    notes = [str(note) for note in run.card.get("notes", [])]
+    if "mini" in str(run.card.get("name", "")) and not any("mini" in note.lower() for note in notes):
+        yield Finding(
+            False, "This is the mini recipe: a small stand-in for the published method, sized for two CPU cores."
+        )
+    for note in notes:
+        yield Finding(False, note if note.endswith(".") else f"{note}.")
+    if run.card.get("pretrained") is False and not any("scratch" in note or "pretrain" in note for note in notes):
+        yield Finding(
+            False, "The encoder was trained from scratch, without the ImageNet weights of the published method."
+        )

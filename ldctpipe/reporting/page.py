@@ -1,0 +1,108 @@
+"""The report: one HTML file that carries everything it shows and that no network or script of others can touch."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from ldctpipe import __version__
+from ldctpipe.files import write_text
+from ldctpipe.metrics.published import published_table
+from ldctpipe.metrics.slices import BASELINE
+from ldctpipe.metrics.table import heading, printable_table
+from ldctpipe.reporting.curves import along_patients, paired_lines, training_curves
+from ldctpipe.reporting.facts import facts_of
+from ldctpipe.reporting.findings import findings_of
+from ldctpipe.reporting.pictures import DIFFERENCE_HU, SOFT_WINDOW_HU, difference_stops
+from ldctpipe.reporting.run_folder import Run, read_run
+from ldctpipe.reporting.slices import plates_of, viewer_samples
+from ldctpipe.reporting.tables import cohort_table, headlines, patient_table, test_table, tissue_table
+
+_MOST_PROFILES = 3
+
+
+def write_report(run: Path, out: Path) -> str:
+    """Write the page about the run folder `run` to the file `out` and return the cohort table as text.
+
+    Raises `InputError` when `run` holds neither an evaluation nor a model, or one of its parts can't be read.
+    """
+    found = read_run(run)
+    write_text(out, render(found))
+    return printable_table(found.summary) if found.summary else "This run was not evaluated: there are no figures."
+
+
+def render(run: Run) -> str:
+    """Return the page as HTML: self-contained, with a policy that allows nothing but its own style and script."""
+    style, script = _asset("report.css"), _asset("viewer.js")
+    environment = Environment(
+        loader=PackageLoader("ldctpipe.reporting"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    policy = (
+        f"default-src 'none'; img-src data:; style-src '{_digest(style)}'; script-src '{_digest(script)}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    return environment.get_template("report.html").render(
+        policy=policy,
+        style=Markup(style),  # the package's own files; their digests stand in the policy
+        script=Markup(script),
+        version=__version__,
+        run_name=run.name,
+        method=run.method,
+        findings=findings_of(run),
+        facts=facts_of(run),
+        recipe=run.recipe_text,
+        inputs=(run.summary or {}).get("inputs", {}),
+        **_figures(run),
+        **_pictures(run),
+    )
+
+
+def _figures(run: Run) -> dict[str, Any]:
+    summary = run.summary
+    return {
+        "heading": heading(summary) if summary else None,
+        "headlines": headlines(summary, run.method) if summary else [],
+        "cohort": cohort_table(summary, run.method) if summary else None,
+        "tissue": tissue_table(summary, run.method) if summary else None,
+        "patients": patient_table(summary, run.method) if summary else None,
+        "tests": test_table(summary) if summary else None,
+        "notes": summary["notes"] if summary else {},
+        "published": published_table(),
+        "training_curves": training_curves(run.training) if run.training is not None else None,
+        "paired_lines": paired_lines(summary["patients"], BASELINE, run.method) if summary else None,
+        "profiles": _profiles(run),
+    }
+
+
+def _profiles(run: Run) -> str | None:
+    if run.summary is None or run.slices is None or len(run.summary["patients"]) > _MOST_PROFILES:
+        return None
+    return along_patients(run.slices, list(run.summary["patients"]), BASELINE, run.method)
+
+
+def _pictures(run: Run) -> dict[str, Any]:
+    return {
+        "plates": plates_of(run),
+        "samples": viewer_samples(run),
+        "window_hu": SOFT_WINDOW_HU,
+        "difference_hu": DIFFERENCE_HU,
+        "difference_stops": difference_stops(),
+    }
+
+
+def _asset(name: str) -> str:
+    return resources.files("ldctpipe.reporting").joinpath("templates", name).read_text(encoding="utf-8")
+
+
+def _digest(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")

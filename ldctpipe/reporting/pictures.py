@@ -1,0 +1,104 @@
+"""Slices as pictures: windows, the difference's colours, and the region that is worth magnifying."""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import dataclass
+
+import matplotlib
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from scipy import ndimage
+
+SOFT_WINDOW_HU = (-160.0, 240.0)
+DIFFERENCE_HU = 100.0
+DIFFERENCE_COLOURS = "RdBu_r"
+
+_BODY_HU = -300
+_MARGIN_PIXELS = 12
+_REGION_FRACTION = 0.24
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangle of pixels: first row and column, and size."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+    @property
+    def index(self) -> tuple[slice, slice]:
+        """The rectangle as an index of the last two axes of an image."""
+        return slice(self.top, self.top + self.height), slice(self.left, self.left + self.width)
+
+
+def body_box(hu: npt.NDArray[np.int16]) -> Box:
+    """Return the rectangle around the body in a slice (rows, columns), with a margin; without a body the slice."""
+    rows, columns = np.nonzero(_body(hu))
+    if not len(rows):
+        return Box(0, 0, *hu.shape)
+    top, left = max(0, rows.min() - _MARGIN_PIXELS), max(0, columns.min() - _MARGIN_PIXELS)
+    bottom = min(hu.shape[0], rows.max() + 1 + _MARGIN_PIXELS)
+    right = min(hu.shape[1], columns.max() + 1 + _MARGIN_PIXELS)
+    return Box(int(top), int(left), int(bottom - top), int(right - left))
+
+
+def _body(hu: npt.NDArray[np.int16]) -> npt.NDArray[np.bool_]:
+    dense = ndimage.binary_opening(hu > _BODY_HU, iterations=2)
+    labels, count = ndimage.label(dense)
+    if not count:
+        return np.zeros(hu.shape, dtype=bool)
+    largest = 1 + int(np.argmax(ndimage.sum_labels(dense, labels, range(1, count + 1))))
+    return np.asarray(ndimage.binary_fill_holes(labels == largest))
+
+
+def structured_region(hu: npt.NDArray[np.int16]) -> Box:
+    """Return the square inside the body of a full-dose slice (rows, columns) that has the most soft-tissue structure.
+
+    Edges of bone, lung and skin don't count: they would outweigh those of organs and vessels.
+    """
+    side = max(16, round(_REGION_FRACTION * min(hu.shape)))
+    body = _body(hu)
+    smooth = ndimage.gaussian_filter(hu.astype(np.float32), 1.5)
+    soft = ndimage.binary_erosion((smooth > SOFT_WINDOW_HU[0]) & (smooth < SOFT_WINDOW_HU[1]) & body, iterations=4)
+    edges = np.hypot(*np.gradient(smooth)) * soft
+    score = (
+        ndimage.uniform_filter(edges, side, mode="constant")
+        * ndimage.uniform_filter(body.astype(np.float32), side) ** 4
+    )
+    row, column = np.unravel_index(int(score.argmax()), score.shape)
+    top = int(np.clip(row - side // 2, 0, hu.shape[0] - side))
+    left = int(np.clip(column - side // 2, 0, hu.shape[1] - side))
+    return Box(top, left, side, side)
+
+
+def grey(hu: npt.NDArray[np.int16], window_hu: tuple[float, float] = SOFT_WINDOW_HU) -> npt.NDArray[np.uint8]:
+    """Return 8-bit grey values of HU under a window."""
+    low, high = window_hu
+    return np.asarray(np.rint((np.clip(hu, low, high) - low) * (255 / (high - low))), dtype=np.uint8)
+
+
+def coloured_difference(image_hu: npt.NDArray[np.int16], reference_hu: npt.NDArray[np.int16]) -> npt.NDArray[np.uint8]:
+    """Return RGB of image minus reference from −100 HU (blue) over 0 (white) to +100 HU (red)."""
+    difference = image_hu.astype(np.float32) - reference_hu
+    return np.asarray(_colours()(np.clip(difference / (2 * DIFFERENCE_HU) + 0.5, 0, 1), bytes=True)[..., :3])
+
+
+def difference_stops(count: int = 9) -> list[tuple[float, str]]:
+    """Return (position in [0, 1], colour) along the scale of the difference, for its legend."""
+    return [(float(at), matplotlib.colors.to_hex(_colours()(at))) for at in np.linspace(0, 1, count)]
+
+
+def _colours() -> matplotlib.colors.Colormap:
+    return matplotlib.colormaps[DIFFERENCE_COLOURS]
+
+
+def as_data_uri(pixels: npt.NDArray[np.uint8], *, lossless: bool = True) -> str:
+    """Return the image as a WebP data URI."""
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "WEBP", lossless=lossless, quality=80, method=4)
+    return "data:image/webp;base64," + base64.b64encode(stream.getvalue()).decode("ascii")

@@ -1,0 +1,203 @@
+"""The report's tables and lists as data, ready for the template."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ldctpipe.metrics.published import PublishedRow, published_table
+from ldctpipe.metrics.slices import BASELINE
+from ldctpipe.metrics.table import same_data_as_published, with_spread
+from ldctpipe.metrics.tissue import TISSUES
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row: its heading, its cells, and what is wrong with it, if anything."""
+
+    label: str
+    cells: tuple[str, ...]
+    remark: str | None = None
+    ours: bool = False
+
+
+@dataclass(frozen=True)
+class Group:
+    """Rows that belong together, under a line across the table."""
+
+    title: str | None
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with its caption; `head` names the columns, the first one that of the row headings."""
+
+    caption: str
+    head: tuple[str, ...]
+    groups: tuple[Group, ...]
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """The remarks of all rows with the row that each is about."""
+        return tuple(f"{row.label}: {row.remark}." for group in self.groups for row in group.rows if row.remark)
+
+
+@dataclass(frozen=True)
+class Headline:
+    """One figure at the top of the page: name, value, and the comparison that gives it a meaning."""
+
+    name: str
+    value: str
+    comparison: str
+    good: bool | None
+
+
+def headlines(summary: dict[str, Any], method: str) -> list[Headline]:
+    """Return the figures that a reader takes away first."""
+    low, model = summary["methods"][BASELINE], summary["methods"][method]
+    found = []
+    for name, measure, digits, unit, sign in (
+        ("PSNR", "psnr_db", 2, " dB", 1),
+        ("SSIM", "ssim", 3, "", 1),
+        ("RMSE", "rmse_hu", 2, " HU", -1),
+    ):
+        before, after = low[measure]["mean"], model[measure]["mean"]
+        if before is not None and after is not None:
+            change = f"{_fixed(after - before, digits, sign=True)}{unit} against low dose ({before:.{digits}f})"
+            found.append(Headline(name, f"{after:.{digits}f}{unit}", change, sign * (after - before) > 0))
+    bias_hu = model["bias_hu"]["mean"]
+    if bias_hu is not None:
+        found.append(
+            Headline("Soft-tissue bias", f"{_fixed(bias_hu, 2, sign=True)} HU", "gate: within ±1 HU", abs(bias_hu) <= 1)
+        )
+    noise_hu = model["noise_sd_hu"]["mean"]
+    if noise_hu is not None:
+        before, full = _fixed(low["noise_sd_hu"]["mean"], 1), _fixed(model["full_dose_noise_sd_hu"]["mean"], 1)
+        found.append(Headline("Noise", f"{noise_hu:.1f} HU", f"low dose {before}, full dose {full}", None))
+    return found
+
+
+def cohort_table(summary: dict[str, Any], method: str) -> Table:
+    """Return the cohort's figures with the published ones below, where the protocol is theirs."""
+    published = published_table()
+    groups = [Group("This run", tuple(_cohort_row(summary, name) for name in (BASELINE, method)))]
+    if summary["protocol"] == published.protocol:
+        groups.append(Group(_published_title(summary), tuple(_published_row(row) for row in published.rows)))
+    head = ("Images", "PSNR (dB)", "SSIM", "RMSE (HU)", "PSNR gain (dB)")
+    spread = "over patients" if summary["n_patients"] > 1 else "over the slices of the one patient"
+    return Table(f"Mean ± standard deviation {spread}, {summary['protocol']}", head, tuple(groups))
+
+
+def _cohort_row(summary: dict[str, Any], name: str) -> Row:
+    values = summary["methods"][name]
+    cells = (with_spread(values["psnr_db"], 2), with_spread(values["ssim"], 3), with_spread(values["rmse_hu"], 2))
+    return Row("Low dose" if name == BASELINE else name, (*cells, _gain(summary, name)), ours=name != BASELINE)
+
+
+def _gain(summary: dict[str, Any], name: str) -> str:
+    if name == BASELINE or summary["gains"][name]["psnr_db"]["mean"] is None:
+        return "–"
+    gain = summary["gains"][name]["psnr_db"]
+    interval = "" if gain["ci95"] is None else " [{:+.2f}, {:+.2f}]".format(*gain["ci95"])
+    return _minus(f"{gain['mean']:+.2f}{interval}")
+
+
+def _published_title(summary: dict[str, Any]) -> str:
+    published = published_table()
+    comparable = (
+        "the same patient" if same_data_as_published(summary) else "other data, so not comparable with this run"
+    )
+    return f"Published ({published.data}): {comparable}"
+
+
+def _published_row(row: PublishedRow) -> Row:
+    published = published_table()
+    gain = "–" if row.method == published.baseline else f"{published.gain_db(row):+.2f}"
+    cells = [
+        "{:.2f} ± {:.2f}".format(*row.psnr_db),
+        "{:.3f} ± {:.3f}".format(*row.ssim),
+        "{:.2f} ± {:.2f}".format(*row.rmse_hu),
+    ]
+    return Row(row.method, (*cells, gain), published.remark(row))
+
+
+def tissue_table(summary: dict[str, Any], method: str) -> Table:
+    """Return the CT-number bias of each tissue."""
+    columns = {tissue.name: "bias_hu" if tissue.name == "soft" else f"bias_{tissue.name}_hu" for tissue in TISSUES}
+    rows = tuple(
+        Row(
+            label,
+            tuple(_fixed(summary["methods"][name][column]["mean"], 2, sign=True) for column in columns.values()),
+            ours=ours,
+        )
+        for label, name, ours in (("Low dose", BASELINE, False), (method, method, True))
+    )
+    head = tuple(f"{tissue.title} {_minus(f'({tissue.lower_hu:g} … {tissue.upper_hu:g})')}" for tissue in TISSUES)
+    return Table(
+        "CT-number bias in HU: mean of image minus full dose, by tissue (range of CT numbers)",
+        ("Images", *head),
+        (Group(None, rows),),
+    )
+
+
+def patient_table(summary: dict[str, Any], method: str) -> Table:
+    """Return one row a patient with each measure before and after."""
+    head = (
+        "Patient",
+        "Slices",
+        "PSNR low (dB)",
+        "PSNR denoised (dB)",
+        "Gain (dB)",
+        "SSIM low",
+        "SSIM denoised",
+        "RMSE low (HU)",
+        "RMSE denoised (HU)",
+    )
+    rows = tuple(
+        _patient_row(name, summary["slices_per_patient"].get(name, 0), values[BASELINE], values[method])
+        for name, values in summary["patients"].items()
+        if method in values
+    )
+    return Table("Mean over the slices of each patient", head, (Group(None, rows),))
+
+
+def _patient_row(name: str, slices: int, low: dict[str, Any], model: dict[str, Any]) -> Row:
+    gain = None if low["psnr_db"] is None or model["psnr_db"] is None else model["psnr_db"] - low["psnr_db"]
+    cells = [str(slices), _fixed(low["psnr_db"], 2), _fixed(model["psnr_db"], 2), _fixed(gain, 2, sign=True)]
+    for measure, digits in (("ssim", 3), ("rmse_hu", 2)):
+        cells += [_fixed(low[measure], digits), _fixed(model[measure], digits)]
+    return Row(name, tuple(cells))
+
+
+def test_table(summary: dict[str, Any]) -> Table | None:
+    """Return the paired tests, or None when there are none."""
+    if not summary["tests"]:
+        return None
+    rows = tuple(
+        Row(
+            test["measure"],
+            (str(test["n_patients"]), f"{test['median_difference']:+.3g}", f"{test['p']:.3g}", f"{test['p_holm']:.3g}"),
+        )
+        for test in summary["tests"]
+    )
+    head = ("Measure", "Patients", "Median difference", "p", "p after Holm")
+    return Table(
+        "Wilcoxon signed-rank test over patients, denoised against low dose, two-sided", head, (Group(None, rows),)
+    )
+
+
+def _fixed(value: float | None, digits: int, *, sign: bool = False) -> str:
+    if value is None:
+        return "–"
+    return _minus(f"{value:{'+' if sign else ''}.{digits}f}")
+
+
+def _minus(text: str) -> str:
+    return text.replace("-", "−")
+
+
+def joined(values: Sequence[Any]) -> str:
+    """Return values as one readable list."""
+    return ", ".join(str(value) for value in values) if values else "–"

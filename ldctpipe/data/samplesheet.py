@@ -41,11 +41,10 @@ def read_sheet(path: Path) -> list[Row]:
         text = require_exists(path).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise InputError(path, "is not text in UTF-8", "save it as CSV in UTF-8") from None
-    reader = csv.DictReader(io.StringIO(text), skipinitialspace=True)
-    missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
-    if missing:
-        raise InputError(path, f"has no column {' or '.join(missing)}", f"its first line must be {','.join(COLUMNS)}")
-    rows = [_row(path, reader.line_num, fields) for fields in reader if any(fields.values())]
+    try:
+        rows = _rows(path, csv.DictReader(io.StringIO(text), skipinitialspace=True))
+    except csv.Error as error:
+        raise InputError(path, f"is not a CSV file ({error})", "save it as CSV") from None
     if not rows:
         raise InputError(path, "has no rows", "write one row a patient")
     _refuse_repeats(path, rows)
@@ -76,6 +75,13 @@ def rows_of_cohort(root: Path, test_patients: Sequence[str] = (), mayo: MayoSeri
         rows = [Row(one.patient, one.low_dose, one.full_dose) for one in found]
         _refuse_repeats(root, rows)
     return _with_splits(root, rows, test_patients)
+
+
+def _rows(path: Path, reader: csv.DictReader[str]) -> list[Row]:
+    missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
+    if missing:
+        raise InputError(path, f"has no column {' or '.join(missing)}", f"its first line must be {','.join(COLUMNS)}")
+    return [_row(path, reader.line_num, fields) for fields in reader if any(fields.values())]
 
 
 def _row(path: Path, line: int, fields: dict[str, str]) -> Row:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import struct
+import warnings
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,9 +18,11 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
 
 from ldctpipe.dicom.rejection import CUT_SHORT, DAMAGED, NOT_DICOM, Rejected, Rejection
 
-# A warning of pydicom about a faulty value prints the value, and that can be a name or a birth date.
+# What pydicom says about a faulty value holds the value, and that can be a name or a birth date.
 config.settings.reading_validation_mode = config.IGNORE
 config.settings.writing_validation_mode = config.IGNORE
+logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+warnings.filterwarnings("ignore", module="pydicom")
 
 _PREAMBLE_BYTES = 128
 _LARGEST_INFLATED_BYTES = 1 << 28

@@ -1,0 +1,193 @@
+"""Samplesheets and cohort layouts: what they give, and one sentence for each fault."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from small_dicom import body, write_ct
+
+from ldctpipe.data.layouts import MayoSeries
+from ldctpipe.data.samplesheet import Row, read_sheet, rows_of_cohort, write_sheet
+from ldctpipe.errors import InputError
+
+
+def sheet(folder: Path, *lines: str, header: str = "patient,low_dose,full_dose,split") -> Path:
+    for scan in ("a", "b", "c", "d"):
+        (folder / scan).mkdir(exist_ok=True)
+    path = folder / "sheet.csv"
+    path.write_text("\n".join((header, *lines)) + "\n")
+    return path
+
+
+def scans(root: Path, *folders: str) -> Path:
+    for folder in folders:
+        write_ct(root / folder / "0001.IMA", body())
+    return root
+
+
+def test_relative_paths_start_at_the_sheet_and_come_back_absolute(tmp_path: Path) -> None:
+    rows = read_sheet(sheet(tmp_path, "L001,a,b,train", "L002,,c,test"))
+
+    assert rows == [
+        Row("L001", tmp_path / "a", tmp_path / "b", "train"),
+        Row("L002", None, tmp_path / "c", "test"),
+    ]
+    (tmp_path / "elsewhere").mkdir()
+    write_sheet(tmp_path / "elsewhere" / "copy.csv", rows)
+    assert read_sheet(tmp_path / "elsewhere" / "copy.csv") == rows
+
+
+@pytest.mark.parametrize(
+    ("lines", "fault"),
+    [
+        ([], "has no rows"),
+        (["L001,a,b,train", "L001,c,d,train"], "patient L001 is there twice"),
+        (["L001,a,b,train", "L001,c,d,test"], "patient L001 is in test and train"),
+        (["L001,a,b,train", "L002,a,c,test"], "patients L001 and L002 have the same scan"),
+        (["L001,a,nowhere,train"], r"line 2 \(patient 'L001'\) names a full_dose path that isn't there: nowhere"),
+        (["L001,a,b,train", "L002,,,test"], r"line 3 \(patient 'L002'\) has neither"),
+        (["L001,a,b,holdout"], "unknown split 'holdout'"),
+        (["../../x,a,b,train"], "name that can't be used for a folder"),
+        ([",a,b,train"], "name that can't be used for a folder"),
+    ],
+)
+def test_each_fault_of_a_sheet_is_one_sentence(tmp_path: Path, lines: list[str], fault: str) -> None:
+    with pytest.raises(InputError, match=fault) as refusal:
+        read_sheet(sheet(tmp_path, *lines))
+
+    assert "\n" not in str(refusal.value)
+
+
+def test_missing_columns_and_sheets_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no column full_dose or split"):
+        read_sheet(sheet(tmp_path, "L001,a", header="patient,low_dose"))
+    with pytest.raises(InputError, match="does not exist"):
+        read_sheet(tmp_path / "none.csv")
+    (tmp_path / "empty.csv").write_text("")
+    with pytest.raises(InputError, match="no column patient"):
+        read_sheet(tmp_path / "empty.csv")
+    (tmp_path / "binary.csv").write_bytes(bytes(range(128, 256)))
+    with pytest.raises(InputError, match="UTF-8"):
+        read_sheet(tmp_path / "binary.csv")
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(content=st.text(max_size=200))
+def test_any_text_is_rows_or_one_sentence(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "any.csv"
+    path.write_text("patient,low_dose,full_dose,split\n" + content, encoding="utf-8", errors="replace")
+
+    try:
+        read_sheet(path)
+    except InputError as refusal:
+        assert str(refusal).startswith(str(path))
+
+
+def test_a_byte_order_mark_and_windows_line_ends_do_no_harm(tmp_path: Path) -> None:
+    path = sheet(tmp_path, "L001,a,b,train")
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+
+    assert read_sheet(path) == [Row("L001", tmp_path / "a", tmp_path / "b", "train")]
+
+
+def mayo(root: Path, *patients: str) -> Path:
+    for patient in patients:
+        for dose in ("full", "quarter"):
+            scans(root, f"{dose}_3mm/{patient}/{dose}_3mm", f"{dose}_1mm/{patient}/{dose}_1mm")
+            scans(root, f"3mm D45/{dose}_3mm_sharp/{patient}/{dose}_3mm_sharp")
+    return root
+
+
+def test_aapm_mayo_layout_gives_3_mm_b30_and_holds_out_l506(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    root = mayo(tmp_path, "L506", "L067", "L096")
+
+    rows = rows_of_cohort(root)
+
+    assert [(row.patient, row.split) for row in rows] == [("L067", "train"), ("L096", "train"), ("L506", "test")]
+    assert rows[0].low_dose == root / "quarter_3mm/L067/quarter_3mm"
+    assert rows[0].full_dose == root / "full_3mm/L067/full_3mm"
+    assert "L506 is held out" in capsys.readouterr().err
+
+
+def test_other_aapm_mayo_reconstructions_on_request(tmp_path: Path) -> None:
+    root = mayo(tmp_path, "L067")
+
+    (thin,) = rows_of_cohort(root, mayo=MayoSeries("1mm", "B30"))
+    (sharp,) = rows_of_cohort(root, mayo=MayoSeries("3mm", "D45"))
+
+    assert thin.low_dose == root / "quarter_1mm/L067/quarter_1mm"
+    assert sharp.full_dose == root / "3mm D45/full_3mm_sharp/L067/full_3mm_sharp"
+    with pytest.raises(InputError, match="no 1mm D45 series, only 1mm B30, 3mm B30, 3mm D45"):
+        rows_of_cohort(root, mayo=MayoSeries("1mm", "D45"))
+
+
+def test_aapm_mayo_by_patient_folder(tmp_path: Path) -> None:
+    scans(tmp_path, "L067/full_3mm", "L067/quarter_3mm")
+
+    (row,) = rows_of_cohort(tmp_path)
+
+    assert (row.patient, row.low_dose) == ("L067", tmp_path / "L067" / "quarter_3mm")
+
+
+def test_tcia_layout_passes_projections_over(tmp_path: Path) -> None:
+    study = "LDCT-and-Projection-data/C002/12-23-2021-NA-NA-62464"
+    scans(tmp_path, f"{study}/1.000000-Low Dose Images-39882", f"{study}/1.000000-Full Dose Images-89797")
+    scans(tmp_path, f"{study}/1.000000-Full dose projections-24362")
+
+    (row,) = rows_of_cohort(tmp_path)
+
+    assert row.patient == "C002"
+    assert row.low_dose == tmp_path / study / "1.000000-Low Dose Images-39882"
+    assert row.full_dose == tmp_path / study / "1.000000-Full Dose Images-89797"
+
+
+def test_folders_by_dose_and_folders_with_the_full_dose_only(tmp_path: Path, real_data: Path) -> None:
+    scans(tmp_path, "P1/low_dose/series", "P1/full_dose/series", "P2/full_dose")
+
+    by_dose = rows_of_cohort(tmp_path, ["P1"])
+    plain = rows_of_cohort(real_data / "body", ["A072894"])
+
+    assert by_dose[0] == Row("P1", tmp_path / "P1/low_dose", tmp_path / "P1/full_dose", "test")
+    assert by_dose[1] == Row("P2", None, tmp_path / "P2/full_dose", "train")
+    assert [row.patient for row in plain if row.split == "test"] == ["A072894"]
+    assert all(row.low_dose is None and row.full_dose is not None for row in plain)
+    assert len(plain) == 7
+
+
+def test_a_folder_of_images_is_one_patient_and_nobody_is_held_out(tmp_path: Path) -> None:
+    root = scans(tmp_path, "one patient") / "one patient"
+
+    assert rows_of_cohort(root) == [Row("one_patient", None, root, "train")]
+
+
+def test_unknown_test_patients_are_listed_with_the_known_ones(tmp_path: Path) -> None:
+    scans(tmp_path, "P1", "P2")
+
+    with pytest.raises(InputError, match=r"no patient P3, P4; choose from P1, P2"):
+        rows_of_cohort(tmp_path, ["P1", "P3", "P4"])
+
+
+def test_splits_in_a_sheet_are_kept_and_completed(tmp_path: Path) -> None:
+    path = sheet(tmp_path, "P1,,a,", "P2,,b,test", "P3,,c,validation", "P4,,d,")
+
+    assert [row.split for row in rows_of_cohort(path)] == ["train", "test", "validation", "train"]
+    assert [row.split for row in rows_of_cohort(path, ["P4"])] == ["train", "test", "validation", "test"]
+
+
+def test_without_a_word_about_testing_the_last_patient_is_held_out(tmp_path: Path) -> None:
+    path = sheet(tmp_path, "P1,,a,", "P2,,b,", "P3,,c,")
+
+    assert [row.split for row in rows_of_cohort(path)] == ["train", "train", "test"]
+
+
+@pytest.mark.parametrize("content", ["nothing", "text"])
+def test_folders_without_scans_are_refused(tmp_path: Path, content: str) -> None:
+    if content == "text":
+        (tmp_path / "P1").mkdir()
+        (tmp_path / "P1" / "notes.txt").write_text("no image here")
+
+    with pytest.raises(InputError, match="holds no"):
+        rows_of_cohort(tmp_path)

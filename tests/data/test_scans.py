@@ -1,0 +1,121 @@
+"""Scans of any kind load as volumes with the same HU in the same place."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from small_dicom import PATIENT_ID, body, write_ct, write_series
+
+from ldctpipe.data.ingestion import ingest
+from ldctpipe.data.inspection import inspect
+from ldctpipe.data.scans import load_volume, load_volumes
+from ldctpipe.errors import InputError
+from ldctpipe.volumes.nifti import write_nifti
+
+
+def test_dicom_case_and_nifti_of_a_series_agree(tmp_path: Path) -> None:
+    source = write_series(tmp_path / "dicom", slices=4)
+    raw = load_volume(source)
+    ingest(source, tmp_path / "cases")
+    write_nifti(tmp_path / "scan.nii.gz", raw.hu, raw.affine)
+
+    for path in (tmp_path / "cases", tmp_path / "cases" / raw.key, tmp_path / "scan.nii.gz"):
+        volume = load_volume(path)
+        np.testing.assert_array_equal(volume.hu, raw.hu)
+        np.testing.assert_allclose(volume.affine, raw.affine, atol=1e-4)
+
+
+def test_ingest_keeps_hu_padding_and_acquisition_of_real_series(real_data: Path, tmp_path: Path) -> None:
+    source = real_data / "body" / "A046441"
+    ingest(source, tmp_path / "cases")
+
+    for raw, case in zip(load_volumes(source), load_volumes(tmp_path / "cases"), strict=True):
+        assert case.hu.dtype == np.int16
+        np.testing.assert_array_equal(case.hu, raw.hu)
+        np.testing.assert_array_equal(case.padding, raw.padding)
+        np.testing.assert_allclose(case.affine, raw.affine, atol=1e-4)
+        assert (case.acquisition, case.key, case.frame_of_reference) == (
+            raw.acquisition,
+            raw.key,
+            raw.frame_of_reference,
+        )
+
+
+def test_ingest_says_what_was_left_out_and_no_identity(tmp_path: Path) -> None:
+    source = write_series(tmp_path / "Doe_Jane")
+    (source / "x.dcm").write_text("no image")
+    write_series(source / "mr", uid_root="1.2.9", SeriesInstanceUID="1.2.9", SOPClassUID="1.2.840.10008.5.1.4.1.1.4")
+
+    done = ingest(source, tmp_path / "cases")
+
+    assert done.damaged_files == 1
+    written = json.loads((tmp_path / "cases" / "ingest.json").read_text())
+    assert written["skipped"] == {
+        "not a CT image (MR Image Storage)": 3,
+        "not a DICOM file in spite of its name": 1,
+    }
+    everything = "".join(path.read_text() for path in (tmp_path / "cases").rglob("*.json"))
+    assert not [word for word in ("Doe", PATIENT_ID, "19700102", "IM001") if word in everything]
+
+
+def test_one_unreadable_series_does_not_keep_the_others_out(tmp_path: Path) -> None:
+    write_series(tmp_path / "in" / "good")
+    write_series(tmp_path / "in" / "bad", uid_root="1.2.9", SeriesInstanceUID="1.2.9", RescaleIntercept=0)
+
+    done = ingest(tmp_path / "in", tmp_path / "cases")
+
+    assert len(done.cases) == 1
+    assert list(done.refused.values()) == ["its values can't be HU: soft tissue is nowhere near 0"]
+
+
+def test_nothing_is_left_behind_where_nothing_could_be_read(tmp_path: Path) -> None:
+    write_series(tmp_path / "in", RescaleIntercept=0)
+
+    with pytest.raises(InputError, match="soft tissue"):
+        ingest(tmp_path / "in", tmp_path / "out" / "cases")
+
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_full_output_folder_is_left_alone(tmp_path: Path) -> None:
+    source = write_series(tmp_path / "in")
+    (tmp_path / "cases").mkdir()
+    (tmp_path / "cases" / "mine").write_text("precious")
+
+    with pytest.raises(InputError, match="already holds files"):
+        ingest(source, tmp_path / "cases")
+
+    assert (tmp_path / "cases" / "mine").read_text() == "precious"
+
+
+def test_fractional_hu_are_rounded_on_disk_with_a_warning(tmp_path: Path) -> None:
+    write_ct(tmp_path / "in" / "a", body(), RescaleSlope="0.5", RescaleIntercept=-512)
+    ingest(tmp_path / "in", tmp_path / "cases")
+
+    case = load_volume(tmp_path / "cases")
+
+    assert case.hu.dtype == np.int16
+    np.testing.assert_allclose(case.hu[0], body() * 0.5 - 512, atol=0.5)
+    assert any("rounded" in warning for warning in case.warnings)
+
+
+def test_one_series_is_wanted_but_two_are_there(tmp_path: Path) -> None:
+    write_series(tmp_path)
+    write_series(tmp_path / "second", uid_root="1.2.9", SeriesInstanceUID="1.2.9")
+
+    with pytest.raises(InputError, match="2 series where one is wanted"):
+        load_volume(tmp_path)
+
+
+def test_inspect_tells_series_reasons_and_warnings(real_data: Path) -> None:
+    found = inspect(real_data)
+
+    text = found.as_text()
+    assert len(found.series) == 17
+    assert "28      512×512  5×0.451×0.451" in text
+    assert "skipped: 1 × localizer" in text
+    assert "gantry tilt" in text
+    assert json.loads(json.dumps(found.as_dict()))["skipped"]["localizer"] == 1

@@ -1,0 +1,221 @@
+"""HU, padding and geometry against SimpleITK, closed forms and other encodings of the same pixels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+import SimpleITK as sitk
+from pydicom.encaps import encapsulate
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    HTJ2KLossless,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    RLELossless,
+)
+from small_dicom import body, ct_dataset, write_ct, write_series
+
+from ldctpipe.dicom.discovery import discover
+from ldctpipe.dicom.reading import read_volume
+from ldctpipe.dicom.series import Series
+from ldctpipe.errors import InputError
+from ldctpipe.volumes.volume import Volume
+
+REAL_SERIES = ["body", "head_ge_tilted", "phantom_philips_5mm", "phantom_philips_tilted"]
+
+
+def volume_of(path: Path) -> Volume:
+    (series,) = discover(path).series
+    return read_volume(series)
+
+
+def by_simpleitk(series: Series) -> list[sitk.Image]:
+    return [sitk.ReadImage(str(image.path)) for image in series.slices]
+
+
+@pytest.mark.parametrize("name", REAL_SERIES)
+def test_hu_of_real_series_are_those_of_simpleitk(real_data: Path, name: str) -> None:
+    for series in discover(real_data / name).series:
+        expected = np.concatenate([sitk.GetArrayFromImage(image) for image in by_simpleitk(series)])
+
+        volume = read_volume(series)
+
+        assert volume.hu.dtype == np.int16
+        np.testing.assert_array_equal(volume.hu, expected)
+
+
+@pytest.mark.parametrize("name", ["body", "phantom_philips_5mm", "phantom_philips_tilted"])
+def test_affine_puts_every_pixel_where_simpleitk_does(real_data: Path, name: str) -> None:
+    for series in discover(real_data / name).series:
+        for number, image in enumerate(by_simpleitk(series)):
+            for column, row in ((0, 0), (511, 0), (0, 511), (200, 317)):
+                left, posterior, superior = image.TransformIndexToPhysicalPoint((column, row, 0))
+                there = series.affine @ (column, row, number, 1)
+                np.testing.assert_allclose(there[:3], (-left, -posterior, superior), atol=2e-3)
+
+
+def test_ge_padding_is_marked_and_keeps_its_hu(real_data: Path) -> None:
+    (series,) = discover(real_data / "body" / "A002304" / "19001231-076.dcm").series
+
+    volume = read_volume(series)
+
+    assert volume.padding is not None
+    assert set(np.unique(volume.hu[volume.padding])) == {-3024}  # −2000 stored, intercept −1024
+    assert volume.hu[volume.measured()].min() >= -1024
+    assert volume.padding.mean() == pytest.approx(1 - np.pi / 4, abs=0.01)  # what lies around a circle
+
+
+def test_padding_that_toshiba_does_not_declare_is_marked_too(real_data: Path) -> None:
+    (series,) = discover(real_data / "body" / "A067967" / "19001231-270.dcm").series
+
+    volume = read_volume(series)
+
+    assert volume.padding is not None
+    assert set(np.unique(volume.hu[volume.padding])) == {-2048}
+    assert volume.hu[volume.measured()].min() > -1200
+    assert volume.acquisition.manufacturer == "TOSHIBA"
+
+
+def test_slices_have_their_own_slope_and_intercept(tmp_path: Path) -> None:
+    write_ct(tmp_path / "a", body(1), 0.0)
+    write_ct(tmp_path / "b", body(1) // 2 * 2, 3.0, RescaleSlope=2, RescaleIntercept=-2048)
+
+    volume = volume_of(tmp_path)
+
+    np.testing.assert_array_equal(volume.hu[0], body(1).astype(int) - 1024)
+    np.testing.assert_array_equal(volume.hu[1], 2 * (body(1).astype(int) // 2 * 2) - 2048)
+
+
+def test_fractional_slopes_give_float_hu_only_where_the_values_are_not_whole(tmp_path: Path) -> None:
+    write_ct(tmp_path / "half" / "a", body(), RescaleSlope="0.5", RescaleIntercept=-512)
+    write_ct(tmp_path / "whole" / "a", body() * 2, RescaleSlope="0.5")
+
+    half, whole = volume_of(tmp_path / "half"), volume_of(tmp_path / "whole")
+
+    assert (half.hu.dtype, whole.hu.dtype) == (np.float32, np.int16)
+    np.testing.assert_array_equal(half.hu[0], body() * 0.5 - 512)
+    np.testing.assert_array_equal(whole.hu[0], body().astype(int) - 1024)
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_bits_above_bits_stored_do_not_reach_the_hu(tmp_path: Path, signed: bool) -> None:
+    hu = body().astype(np.int32) - 1024
+    stored = hu if signed else hu + 1024
+    overlay = np.random.default_rng(0).integers(0, 16, hu.shape) << 12
+    words = ((stored & 0x0FFF) | overlay).astype(np.uint16)
+    words = words.view(np.int16) if signed else words
+    bits = {"BitsStored": 12, "HighBit": 11, "RescaleIntercept": 0 if signed else -1024}
+    write_ct(tmp_path / "image", words, **bits)
+
+    np.testing.assert_array_equal(volume_of(tmp_path).hu[0], hu)
+
+
+def test_padding_range_marks_everything_between_its_limits(tmp_path: Path) -> None:
+    stored = body().astype(np.int16)
+    stored[0, :3] = (-2000, -1990, -1500)
+    image = ct_dataset(stored)
+    image.add_new(0x00280120, "US", 0x10000 - 2000)  # a scanner that writes the wrong VR
+    image.add_new(0x00280121, "SS", -1600)
+    pydicom.dcmwrite(tmp_path / "image", image, enforce_file_format=True)
+
+    volume = volume_of(tmp_path)
+
+    assert volume.padding is not None
+    assert volume.padding[0, 0, :4].tolist() == [True, True, False, False]
+    assert volume.padding.sum() == 2
+
+
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian])
+def test_uncompressed_encodings_hold_the_same_hu(tmp_path: Path, syntax: pydicom.uid.UID) -> None:
+    image = ct_dataset(body())
+    image.file_meta.TransferSyntaxUID = syntax
+    pydicom.dcmwrite(tmp_path / "image", image, enforce_file_format=True)
+
+    np.testing.assert_array_equal(volume_of(tmp_path).hu[0], body().astype(int) - 1024)
+
+
+def test_big_endian_holds_the_same_hu(tmp_path: Path) -> None:
+    image = ct_dataset(body())
+    image.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
+    image.PixelData = body().astype(">u2").tobytes()
+    pydicom.dcmwrite(tmp_path / "image", image, enforce_file_format=True, implicit_vr=False, little_endian=False)
+
+    np.testing.assert_array_equal(volume_of(tmp_path).hu[0], body().astype(int) - 1024)
+
+
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("syntax", [RLELossless, JPEGLSLossless, JPEG2000Lossless])
+def test_lossless_compressions_hold_the_same_hu(tmp_path: Path, syntax: pydicom.uid.UID, signed: bool) -> None:
+    stored = body().astype(np.int16) - 1024 if signed else body()
+    image = ct_dataset(stored, RescaleIntercept=0 if signed else -1024)
+    image.compress(syntax, generate_instance_uid=False)
+    pydicom.dcmwrite(tmp_path / "image", image, enforce_file_format=True)
+
+    np.testing.assert_array_equal(volume_of(tmp_path).hu[0], body().astype(int) - 1024)
+
+
+def test_a_cut_compressed_file_is_refused_before_decoding(tmp_path: Path) -> None:
+    image = ct_dataset(body())
+    image.compress(JPEG2000Lossless, generate_instance_uid=False)
+    pydicom.dcmwrite(tmp_path / "image.dcm", image, enforce_file_format=True)
+    content = (tmp_path / "image.dcm").read_bytes()
+    (tmp_path / "image.dcm").write_bytes(content[:-40])
+
+    with pytest.raises(InputError, match="cut short"):
+        discover(tmp_path)
+
+
+def test_a_missing_codec_names_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoder = type("Decoder", (), {"is_available": False})()
+    monkeypatch.setattr("ldctpipe.dicom.headers.get_decoder", lambda _: decoder)
+    for syntax, package in (
+        (JPEGLosslessSV1, "pylibjpeg-libjpeg"),
+        (HTJ2KLossless, "pylibjpeg-openjpeg"),
+    ):
+        image = ct_dataset(body())
+        image.compress(RLELossless, generate_instance_uid=False)
+        image.file_meta.TransferSyntaxUID = syntax
+        path = tmp_path / package
+        pydicom.dcmwrite(path, image, enforce_file_format=True)
+        with pytest.raises(InputError, match=f"pip install {package}"):
+            discover(path)
+
+
+def test_garbage_in_place_of_a_codestream_is_one_sentence(tmp_path: Path) -> None:
+    image = ct_dataset(body())
+    image.compress(JPEG2000Lossless, generate_instance_uid=False)
+    image.PixelData = encapsulate([bytes(range(256)) * 4])
+    pydicom.dcmwrite(tmp_path / "image", image, enforce_file_format=True)
+
+    with pytest.raises(InputError, match="damaged"):
+        volume_of(tmp_path)
+
+
+def test_series_whose_intercept_was_lost_are_refused(tmp_path: Path) -> None:
+    write_series(tmp_path, RescaleIntercept=0)
+
+    with pytest.raises(InputError, match="soft tissue is nowhere near 0"):
+        volume_of(tmp_path)
+
+
+def test_a_volume_of_nothing_but_air_is_refused(tmp_path: Path) -> None:
+    write_ct(tmp_path / "image", np.full((16, 16), 24, np.uint16))
+
+    with pytest.raises(InputError, match="soft tissue is nowhere near 0"):
+        volume_of(tmp_path)
+
+
+def test_what_the_header_says_about_the_scan_arrives(real_data: Path) -> None:
+    volume = volume_of(real_data / "phantom_philips_5mm")
+
+    taken = volume.acquisition
+    assert (taken.kernel, taken.kvp, taken.slice_thickness_mm) == ("UB", 120.0, 5.0)
+    assert taken.tube_current_ma is not None
+    assert len(taken.tube_current_ma) == len(volume.hu) == 28
+    np.testing.assert_allclose(np.diff(volume.positions_mm), 5.0, atol=1e-6)

@@ -1,0 +1,280 @@
+"""Derived series: pixels to the bit, every attribute that must change, and what validators say."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+from datetime import datetime, timezone
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydicom.uid import ExplicitVRLittleEndian, RLELossless
+from small_dicom import FRAME_UID, PATIENT_NAME, SERIES_UID, STUDY_UID, body, ct_dataset, write_ct, write_series
+
+from ldctpipe.dicom.decoding import PixelFormat, decode
+from ldctpipe.dicom.discovery import discover
+from ldctpipe.dicom.reading import read_volume
+from ldctpipe.dicom.series import Series
+from ldctpipe.dicom.uids import uid_of
+from ldctpipe.dicom.writing import Derivation, write_derived_series
+
+WEIGHTS = hashlib.sha256(b"weights").hexdigest()
+RUN_TIME = datetime(2026, 5, 4, 12, 30, 1, tzinfo=timezone.utc)
+
+
+def derivation(**changes: object) -> Derivation:
+    fields: dict = {
+        "description": "Noise reduction with model mini 0.1",
+        "code_value": "NOISERED",
+        "code_meaning": "Noise reduction",
+        "series_suffix": "ldctpipe mini",
+        "equipment_model": "mini",
+        "software_version": "0.1.0",
+        "weights_sha256": WEIGHTS,
+        "settings": "blend=0.7",
+        "run_time": RUN_TIME,
+    }
+    return Derivation(**{**fields, **changes})
+
+
+def derive(series: Series, hu: np.ndarray, folder: Path, **changes: object) -> list[pydicom.FileDataset]:
+    folder.mkdir(parents=True, exist_ok=True)
+    return [pydicom.dcmread(path) for path in write_derived_series(series, hu, folder, derivation(**changes))]
+
+
+@pytest.fixture
+def series(tmp_path: Path) -> Series:
+    return discover(write_series(tmp_path / "source")).series[0]
+
+
+@pytest.mark.parametrize("name", ["body", "head_ge_tilted", "phantom_philips_5mm"])
+def test_unchanged_hu_leave_every_stored_byte_of_real_series(real_data: Path, tmp_path: Path, name: str) -> None:
+    for number, series in enumerate(discover(real_data / name).series):
+        volume = read_volume(series)
+
+        derived = derive(series, volume.hu.astype(np.float32), tmp_path / str(number))
+
+        for image, source in zip(derived, series.slices, strict=True):
+            assert image.PixelData == pydicom.dcmread(source.path).PixelData
+
+
+def test_only_changed_pixels_get_new_words_and_padding_none(real_data: Path, tmp_path: Path) -> None:
+    (series,) = discover(real_data / "body" / "A002304" / "19001231-076.dcm").series
+    volume = read_volume(series)
+    hu = volume.hu + np.float32(3.4)
+    hu[:, 200:210] = volume.hu[:, 200:210]
+
+    derive(series, hu, tmp_path)
+    again = read_volume(discover(tmp_path).series[0])
+
+    assert volume.padding is not None
+    expected = np.where(volume.padding, volume.hu, np.rint(hu))  # 3.4 is rounded to 3, not cut to 3 below zero
+    np.testing.assert_array_equal(again.hu, expected)
+    np.testing.assert_array_equal(again.padding, volume.padding)
+    np.testing.assert_allclose(again.affine, volume.affine, atol=1e-9)
+    np.testing.assert_array_equal(again.hu[:, 200:210], volume.hu[:, 200:210])
+
+
+def test_hu_beyond_the_stored_range_are_clipped(tmp_path: Path) -> None:
+    write_ct(tmp_path / "source" / "a", body(), BitsStored=12, HighBit=11)
+    (series,) = discover(tmp_path / "source").series
+    hu = np.zeros((1, *body().shape))
+    hu[0, 0, :2] = (-90000, 90000)
+
+    (image,) = derive(series, hu, tmp_path / "out")
+
+    assert image.pixel_array[0, :3].tolist() == [0, 4095, 1024]
+
+
+def test_each_slice_is_stored_by_its_own_slope(tmp_path: Path) -> None:
+    write_ct(tmp_path / "source" / "a", body(), 0.0)
+    write_ct(tmp_path / "source" / "b", body(), 3.0, RescaleSlope=2, RescaleIntercept=-2048)
+    (series,) = discover(tmp_path / "source").series
+    hu = np.full((2, *body().shape), 101.0)
+
+    first, second = derive(series, hu, tmp_path / "out")
+
+    assert np.unique(first.pixel_array).tolist() == [1125]
+    assert np.unique(second.pixel_array).tolist() == [1074]  # (101 + 2048) / 2 = 1074.5, to the even neighbour
+
+
+def test_overlay_bits_above_bits_stored_stay(tmp_path: Path) -> None:
+    overlay = np.random.default_rng(1).integers(0, 16, body().shape) << 12
+    write_ct(tmp_path / "source" / "a", (body() | overlay).astype(np.uint16), BitsStored=12, HighBit=11)
+    (series,) = discover(tmp_path / "source").series
+
+    (image,) = derive(series, np.full((1, *body().shape), 7), tmp_path / "out")
+
+    words = np.frombuffer(image.PixelData, "<u2").reshape(body().shape)
+    np.testing.assert_array_equal(words >> 12, overlay >> 12)
+    assert np.unique(words & 0xFFF).tolist() == [1031]
+
+
+def test_identity_and_place_change_as_the_standard_wants(series: Series, tmp_path: Path) -> None:
+    image, *_ = derive(series, np.zeros((3, series.rows, series.columns)), tmp_path / "out")
+    source = pydicom.dcmread(series.slices[0].path)
+
+    assert list(image.ImageType) == ["DERIVED", "SECONDARY", "AXIAL", "HELIX"]
+    assert image.SOPInstanceUID != source.SOPInstanceUID
+    assert image.SeriesInstanceUID != SERIES_UID
+    assert (image.StudyInstanceUID, image.FrameOfReferenceUID) == (STUDY_UID, FRAME_UID)
+    assert image.SOPInstanceUID.startswith("2.25.")
+    assert len(image.SOPInstanceUID) <= 64
+    assert (image.SeriesDescription, image.SeriesNumber) == ("Abdomen 3.0 B30f [ldctpipe mini]", 301)
+    assert image.PatientName == PATIENT_NAME
+    for keyword in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "RescaleSlope", "KVP"):
+        assert image[keyword] == source[keyword]
+    assert image.file_meta.TransferSyntaxUID == ExplicitVRLittleEndian
+    assert image.file_meta.MediaStorageSOPInstanceUID == image.SOPInstanceUID
+    assert image.file_meta.ImplementationVersionName.startswith("LDCTPIPE")
+
+
+def test_provenance_names_source_method_and_weights(series: Series, tmp_path: Path) -> None:
+    image, *_ = derive(series, np.zeros((3, series.rows, series.columns)), tmp_path / "out")
+
+    (source,) = image.SourceImageSequence
+    assert source.ReferencedSOPInstanceUID == series.slices[0].sop_uid
+    assert source.SpatialLocationsPreserved == "YES"
+    assert source.PurposeOfReferenceCodeSequence[0].CodeValue == "121322"
+    assert image.ReferencedSeriesSequence[0].SeriesInstanceUID == SERIES_UID
+    (code,) = image.DerivationCodeSequence
+    assert (code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning) == (
+        "NOISERED",
+        "99LDCTPIPE",
+        "Noise reduction",
+    )
+    assert image.CodingSchemeIdentificationSequence[0].CodingSchemeDesignator == "99LDCTPIPE"
+    (equipment,) = image.ContributingEquipmentSequence
+    assert equipment.PurposeOfReferenceCodeSequence[0].CodeValue == "109102"
+    assert list(equipment.SoftwareVersions) == ["0.1.0", WEIGHTS]
+    assert equipment.ContributionDateTime == "20260504123001.000000+0000"
+
+
+def test_what_belongs_to_the_source_instance_is_removed(tmp_path: Path) -> None:
+    image = ct_dataset(
+        body(), InstanceCreationDate="20200101", InstanceCreationTime="120000", LossyImageCompression="01"
+    )
+    image.SmallestImagePixelValue, image.LargestImagePixelValue = 5, 9
+    image.private_block(0x0029, "VENDOR", create=True).add_new(0x10, "LO", "secret")
+    image.IconImageSequence = pydicom.Sequence([pydicom.Dataset()])
+    (tmp_path / "source").mkdir()
+    pydicom.dcmwrite(tmp_path / "source" / "a", image, enforce_file_format=True)
+    (series,) = discover(tmp_path / "source").series
+
+    (derived,) = derive(series, np.full((1, *body().shape), 10), tmp_path / "out")
+
+    for keyword in ("InstanceCreationDate", "InstanceCreationTime", "IconImageSequence"):
+        assert keyword not in derived
+    assert not [element for element in derived.iterall() if element.tag.is_private]
+    assert derived.LossyImageCompression == "01"
+    assert derived.SmallestImagePixelValue == derived.LargestImagePixelValue == 1034
+
+
+def test_a_long_series_description_keeps_the_models_name(tmp_path: Path) -> None:
+    write_series(tmp_path / "source", slices=1, SeriesDescription="x" * 64)
+    (series,) = discover(tmp_path / "source").series
+
+    (image,) = derive(series, np.zeros((1, series.rows, series.columns)), tmp_path / "out")
+
+    assert len(image.SeriesDescription) == 64
+    assert image.SeriesDescription.endswith("x [ldctpipe mini]")
+
+
+def test_the_same_job_writes_the_same_bytes_and_another_job_other_uids(series: Series, tmp_path: Path) -> None:
+    hu = np.zeros((3, series.rows, series.columns))
+    for folder in ("first", "second"):
+        derive(series, hu, tmp_path / folder)
+
+    first = sorted((tmp_path / "first").iterdir())
+    assert [path.name for path in first] == [f"{series.key[:8]}-{number:04d}.dcm" for number in (1, 2, 3)]
+    assert all(path.read_bytes() == (tmp_path / "second" / path.name).read_bytes() for path in first)
+    uids = {
+        derive(series, hu, tmp_path / "other", **change)[0].SeriesInstanceUID
+        for change in ({}, {"settings": "blend=1"}, {"weights_sha256": "0" * 64}, {"code_value": "DOSERED"})
+    }
+    assert len(uids) == 4
+
+
+def test_compressed_sources_come_out_uncompressed_with_the_same_values(tmp_path: Path) -> None:
+    image = ct_dataset(body())
+    image.compress(RLELossless, generate_instance_uid=False)
+    (tmp_path / "source").mkdir()
+    pydicom.dcmwrite(tmp_path / "source" / "a", image, enforce_file_format=True)
+    (series,) = discover(tmp_path / "source").series
+
+    (derived,) = derive(series, read_volume(series).hu, tmp_path / "out")
+
+    np.testing.assert_array_equal(derived.pixel_array, body())
+
+
+def test_a_denoised_series_is_known_as_such_and_a_dose_reduced_one_is_not(series: Series, tmp_path: Path) -> None:
+    hu = read_volume(series).hu
+    derive(series, hu, tmp_path / "denoised")
+    derive(series, hu, tmp_path / "simulated", code_value="DOSERED", code_meaning="Dose reduction")
+
+    (denoised,), (simulated,) = discover(tmp_path / "denoised").series, discover(tmp_path / "simulated").series
+
+    assert denoised.denoising_refusal == "already denoised by ldctpipe"
+    assert simulated.denoising_refusal is None
+
+
+def test_wrong_shapes_and_values_that_are_no_numbers_are_bugs(series: Series, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="shape"):
+        write_derived_series(series, np.zeros((1, 2, 3)), tmp_path, derivation())
+    with pytest.raises(ValueError, match="finite"):
+        write_derived_series(series, np.full((3, series.rows, series.columns), np.nan), tmp_path, derivation())
+
+
+def _validator_errors(path: Path) -> set[str]:
+    finished = subprocess.run(["dciodvfy", str(path)], capture_output=True, text=True, check=False)
+    return {line for line in finished.stderr.splitlines() if line.startswith("Error")}
+
+
+@pytest.mark.parametrize("name", ["body", "head_ge_tilted", "phantom_philips_5mm"])
+def test_dciodvfy_finds_no_error_that_the_source_had_not(real_data: Path, tmp_path: Path, name: str) -> None:
+    if shutil.which("dciodvfy") is None:
+        pytest.skip("dciodvfy is not installed (Debian package dicom3tools)")
+    for number, series in enumerate(discover(real_data / name).series):
+        (tmp_path / str(number)).mkdir()
+        hu = read_volume(series).hu + 1
+        paths = write_derived_series(series, hu, tmp_path / str(number), derivation())
+        for path, source in list(zip(paths, series.slices, strict=True))[:3]:
+            assert _validator_errors(path) <= _validator_errors(source.path)
+
+
+def test_uids_are_128_bits_of_sha_256() -> None:
+    expected = int(hashlib.sha256(b"a\0b").hexdigest()[:32], 16)
+
+    assert uid_of("a", "b") == f"2.25.{expected}"
+    assert uid_of("a", "b") != uid_of("ab")
+
+
+@given(
+    bits=st.integers(8, 16),
+    shift=st.integers(0, 4),
+    signed=st.booleans(),
+    word=st.integers(0, 0xFFFF),
+    share=st.floats(0, 1),
+)
+def test_every_storable_value_comes_back_from_its_word(
+    bits: int, shift: int, signed: bool, word: int, share: float
+) -> None:
+    high_bit = min(bits - 1 + shift, 15)
+    pixel_format = PixelFormat(bits, high_bit, signed)
+    value = np.array([round(pixel_format.lowest + share * (pixel_format.highest - pixel_format.lowest))], np.int32)
+
+    words = pixel_format.words(value, np.array([word], np.uint16))
+
+    assert pixel_format.values(words).tolist() == value.tolist()
+
+
+def test_decoding_a_lost_file_names_it(series: Series) -> None:
+    series.slices[0].path.write_bytes(b"gone")
+
+    with pytest.raises(Exception, match="not a DICOM file"):
+        decode(series.slices[0].path)

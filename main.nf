@@ -2,7 +2,7 @@
 // ldctpipe: from raw low-dose CT to a trained denoiser, denoised DICOM and a report.
 
 include { checkedParameters ; parameterHelp ; readSchema } from './workflows/parameters.nf'
-include { failureSentence ; writeRunRecord } from './workflows/record.nf'
+include { tellFailure ; writeRunRecord } from './workflows/record.nf'
 include { DENOISE_COHORT } from './workflows/denoise_cohort.nf'
 include { TRAIN_AND_REPORT } from './workflows/train_and_report.nf'
 
@@ -23,9 +23,7 @@ workflow {
 
         workflow.onComplete {
             writeRunRecord(settings)
-            if (!workflow.success) {
-                println(failureSentence())
-            }
+            tellFailure()
         }
     }
 }

@@ -6,7 +6,6 @@ process PREPARE {
     input:
     path sheet
     path cases, stageAs: 'cases/*', arity: '1..*'
-    val seed
 
     output:
     path 'store', emit: store
@@ -14,7 +13,7 @@ process PREPARE {
 
     script:
     """
-    ldctpipe prepare ${sheet} store --cases cases --seed ${seed}
+    ldctpipe prepare ${sheet} store --cases cases
     """
 
     stub:

@@ -7,13 +7,14 @@ set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 wanted=${1:?runtime or dev}
 python=${PYTHON:-python3}
-venv=$PWD/.venv
-tools=$PWD/.tools
+root=$(pwd -P)
+venv=$root/.venv
+tools=$root/.tools
 needed_gb=12
 
 say() { echo "ldctpipe: $*" >&2; }
 stop() { say "$*"; exit 1; }
-checksum() { (echo "$PWD"; cat -- "$@") | sha256sum | cut -d' ' -f1; }
+checksum() { (echo "$root"; cat -- "$@") | sha256sum | cut -d' ' -f1; }
 
 # A stamp holds the checksum of the files that it was made from; whatever differs is installed again.
 stamped() { [[ -f $venv/.$1.stamp && $(<"$venv/.$1.stamp") == "$2" ]]; }
@@ -30,7 +31,7 @@ one_at_a_time() {
 # folder or lost its Python, is made anew: downloads are cached, so that costs little.
 make_venv() {
     if [[ -e $venv/.installing ]] || { [[ -d $venv ]] && ! "$venv/bin/python" -c '' 2>/dev/null; } \
-        || { [[ -f $venv/.home ]] && [[ $(<"$venv/.home") != "$PWD" ]]; }; then
+        || { [[ -f $venv/.home ]] && [[ $(<"$venv/.home") != "$root" ]]; }; then
         say "the environment is incomplete or was moved here; making it anew."
         rm -rf -- "$venv"
     fi
@@ -43,11 +44,11 @@ make_venv() {
     local free_gb
     free_gb=$(($(df -Pk . | awk 'END { print $4 }') / 1024 / 1024))
     ((free_gb >= needed_gb)) ||
-        stop "$PWD has $free_gb GB free and the installation needs about $needed_gb GB; free some space or clone elsewhere."
+        stop "$root has $free_gb GB free and the installation needs about $needed_gb GB; free some space or clone elsewhere."
     mkdir "$venv"
     touch "$venv/.installing"
     "$python" -m venv "$venv" || stop "$python could not make a virtual environment; see the lines above."
-    echo "$PWD" >"$venv/.home"
+    echo "$root" >"$venv/.home"
 }
 
 # uv installs in a fifth of pip's time, but knows pip's settings only as far as they are handed to it here;

@@ -64,9 +64,12 @@ def gitRevision(folder) {
     }
 }
 
-def failureSentence() {
-    // the task's own last word, else what Nextflow makes of it
+// The last line on the terminal of a run that failed: the task's own sentence, else what Nextflow makes of it.
+def tellFailure() {
+    if (workflow.success) {
+        return
+    }
     def lines = (workflow.errorReport ?: workflow.errorMessage ?: 'the run stopped; see .nextflow.log').readLines()
     def said = lines.findAll { line -> line.trim().startsWith('ldctpipe: ') }
-    return "\n${(said ?: lines).last().trim()}"
+    println("\n${(said ?: lines).last().trim()}")
 }

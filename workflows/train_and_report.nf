@@ -46,11 +46,15 @@ workflow TRAIN_AND_REPORT {
     INGEST(scans)
 
     // [L001, folder L001 of cases] -> the folders of all patients at once
-    PREPARE(SAMPLESHEET.out.sheet, INGEST.out.cases.map { _patient, folder -> folder }.collect(), settings.seed)
+    PREPARE(SAMPLESHEET.out.sheet, INGEST.out.cases.map { _patient, folder -> folder }.collect())
 
     def training = settings.subMap('recipe', 'set', 'iterations', 'no_pretrained', 'checkpoint_every', 'seed', 'device')
     def weights = settings.backbone_weights ? file(settings.backbone_weights) : []
-    TRAIN(PREPARE.out.store, weights, training, "${workflow.workDir}/checkpoints/${workflow.sessionId}")
+    // in the work folder, which containers and cluster nodes see too; one folder for each training
+    def checkpoints = PREPARE.out.store.map { store ->
+        "${workflow.workDir}/checkpoints/${[store, weights, training].toString().md5()}"
+    }
+    TRAIN(PREPARE.out.store, weights, training, checkpoints)
 
     // [L003]
     def held_out = patientRows(SAMPLESHEET.out.sheet)

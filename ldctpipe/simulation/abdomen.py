@@ -99,12 +99,14 @@ class Abdomen:
         for loop in self.loops:
             paint_loop(canvas, loop, cavity, self.tissue, self.phase)
         self._paint_stomach(canvas, cavity)
-        self._paint_retroperitoneum(canvas, cavity)
         self._paint_liver(canvas, cavity)
         canvas.paint(
             inside_both(self._rough(self.spleen, canvas), cavity + 2), self.tissue.soft(self.phase.spleen_hu, z)
         )
-        paint_back_muscles(canvas, self.build, self.tissue, 17.0 - 0.12 * z if z < 60 else 0.0)
+        self._paint_retroperitoneum(canvas)
+        paint_back_muscles(
+            canvas, self.build, self.tissue, float(np.clip(9.0 - 0.13 * z, 6.0, 17.0)) if z < 30 else 0.0
+        )
         self._paint_great_vessels(canvas)
         self.spine.paint(canvas, self.tissue)
         self.tissue.paint_bone(canvas, self.ribs.distance(canvas), 1.3)
@@ -123,7 +125,7 @@ class Abdomen:
         canvas.paint(stomach + 4.0 + folds, self.tissue.soft(25.0, canvas.z, 12.0))
         canvas.paint(np.maximum(stomach + 4.0 + folds, canvas.y - self.stomach_level), -990.0)
 
-    def _paint_retroperitoneum(self, canvas: Canvas, cavity: Image) -> None:
+    def _paint_retroperitoneum(self, canvas: Canvas) -> None:
         lobules = 2.2 * self.tissue.field("strands", canvas.z)
         pancreas = self.pancreas.distance(canvas) + lobules
         canvas.paint(pancreas, self.tissue.soft(0.85 * self.phase.liver_hu, canvas.z, 8.0), 1.0)
@@ -136,6 +138,7 @@ class Abdomen:
         hilum = Ellipsoid((x - side * 17, y - 6, z), (17, 9, 30), 2.0, -side * 25).distance(canvas)
         capsule = without(capsule, hilum + 2)
         pyramids = np.maximum(capsule + 7.0, 2.5 * self.tissue.field("bulges", canvas.z + 400) + 0.5)
+        canvas.paint(inside_both(kidney.distance(canvas) - 6.0, self.build.cavity(canvas)), self.tissue.fat(canvas.z))
         canvas.paint(capsule, self.tissue.soft(self.phase.cortex_hu, canvas.z, 6.0))
         canvas.paint(pyramids, self.phase.medulla_hu, 1.5)
         canvas.paint(inside_both(hilum, kidney.distance(canvas)), self.tissue.fat_hu + 10, 1.0)

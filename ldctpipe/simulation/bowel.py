@@ -27,10 +27,10 @@ class Loop:
 
 
 def draw_loops(
-    random: np.random.Generator, build: Build, low_z: float, high_z: float, count: int = 9
+    random: np.random.Generator, build: Build, low_z: float, high_z: float, count: int = 9, spread: float = 1.0
 ) -> tuple[Loop, ...]:
-    """Return small bowel in the front of the cavity and the colon at its sides and front."""
-    w, d = build.cavity_width, build.cavity_depth
+    """Return small bowel in the front of the cavity and the colon around it; `spread` < 1 keeps off the walls."""
+    w, d = spread * build.cavity_width, build.cavity_depth
     low = np.array([-0.72 * w, -0.72 * d, low_z - 30], dtype=np.float32)
     high = np.array([0.72 * w, 0.15 * d, high_z + 30], dtype=np.float32)
     loops = [_small_loop(random, low, high) for _ in range(count)]

@@ -14,12 +14,13 @@ import scipy.fft
 
 from ldctpipe.simulation.abdomen import Abdomen
 from ldctpipe.simulation.inserts import Insert
+from ldctpipe.simulation.pelvis import Pelvis
 from ldctpipe.simulation.randomness import generator
+from ldctpipe.simulation.thorax import Thorax
 from ldctpipe.simulation.torso import Build
 
 Image = npt.NDArray[np.float32]
 
-REGIONS = ("abdomen", "abdomen", "abdomen")
 _PIXELS_OF_FULL_SIZE = 512
 _SUBSLICES = 2
 
@@ -57,18 +58,25 @@ def make_patient(
     name: str, number: int, seed: int, slices: int, size: int, thickness_mm: float, increment_mm: float
 ) -> PhantomPatient:
     """Return patient `number` (from 0) of the cohort `seed`; regions of the body take turns."""
-    region = REGIONS[number % len(REGIONS)]
+    region = tuple(_REGIONS)[number % len(_REGIONS)]
+    draw, lowest_mm, highest_mm = _REGIONS[region]
     random = generator(seed, "patient", number)
     own_seed = int(random.integers(2**62))
     field_of_view_mm = float(random.uniform(380, 410))
     pixel_mm = field_of_view_mm / size
-    middle = float(random.uniform(-20, 12))
+    middle = float(random.uniform(lowest_mm, highest_mm))
     positions = tuple(round(middle + (i - (slices - 1) / 2) * increment_mm, 3) for i in range(slices))
-    anatomy = _ANATOMIES[region](own_seed, size, pixel_mm, positions[0], positions[-1])
+    anatomy = draw(own_seed, size, pixel_mm, positions[0], positions[-1])
     return PhantomPatient(name, region, own_seed, size, pixel_mm, positions, thickness_mm, anatomy)
 
 
-_ANATOMIES: dict[str, Callable[[int, int, float, float, float], Anatomy]] = {"abdomen": Abdomen.draw}
+_Draw = Callable[[int, int, float, float, float], Anatomy]
+# How each region is drawn, and between which heights the middle of its scan lies, in mm of that anatomy.
+_REGIONS: dict[str, tuple[_Draw, float, float]] = {
+    "thorax": (Thorax.draw, -45.0, 35.0),
+    "abdomen": (Abdomen.draw, -30.0, 15.0),
+    "pelvis": (Pelvis.draw, -10.0, 60.0),
+}
 
 
 def noise_free_slices(

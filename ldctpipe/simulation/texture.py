@@ -9,7 +9,6 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 import scipy.fft
-import scipy.ndimage
 
 from ldctpipe.simulation.randomness import generator
 
@@ -49,7 +48,6 @@ class Field:
     """A Gaussian random field of mean 0 and standard deviation 1 in space, made slice by slice.
 
     Independent planes stand every `depth_mm` along z; between two of them the field is a mixture of constant variance.
-    `coarseness` makes it on a grid that much coarser, for fields without fine detail.
     """
 
     name: str
@@ -58,26 +56,22 @@ class Field:
     pixel_mm: float
     spectrum: PowerLaw | Band
     depth_mm: float
-    coarseness: int = 1
 
     def at(self, z_mm: float) -> Image:
         """Return the field at height `z_mm`, shape (size, size)."""
         knot = math.floor(z_mm / self.depth_mm)
         turn = (z_mm / self.depth_mm - knot) * math.pi / 2
-        field = np.float32(math.cos(turn)) * _plane(self, knot) + np.float32(math.sin(turn)) * _plane(self, knot + 1)
-        return (
-            field
-            if self.coarseness == 1
-            else scipy.ndimage.zoom(field, self.coarseness, order=1, grid_mode=True, mode="nearest")
+        field: Image = np.float32(math.cos(turn)) * _plane(self, knot) + np.float32(math.sin(turn)) * _plane(
+            self, knot + 1
         )
+        return field
 
 
 @lru_cache(maxsize=_KNOTS_KEPT)
 def _plane(field: Field, knot: int) -> Image:
-    size = field.size // field.coarseness
+    size = field.size
     white = generator(field.seed, "texture", field.name, knot).standard_normal((size, size), dtype=np.float32)
-    step_mm = field.pixel_mm * field.coarseness
-    down, across = scipy.fft.fftfreq(size, step_mm), scipy.fft.rfftfreq(size, step_mm)
+    down, across = scipy.fft.fftfreq(size, field.pixel_mm), scipy.fft.rfftfreq(size, field.pixel_mm)
     amplitude = field.spectrum.amplitude(np.hypot(down[:, None], across[None]).astype(np.float32))
     amplitude[0, 0] = 0.0
     plane = scipy.fft.irfft2(scipy.fft.rfft2(white) * amplitude, s=(size, size))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,7 @@ from ldctpipe.simulation.shapes import Canvas
 from ldctpipe.simulation.texture import Band, Field, PowerLaw
 
 Image = npt.NDArray[np.float32]
-_COARSE_FROM_PIXELS = 256
+_FIELDS_KEPT = 48
 
 
 @dataclass(frozen=True)
@@ -60,9 +60,8 @@ class Tissue:
         trabecular_hu, cortical_hu = random.uniform(140, 260), random.uniform(750, 1050)
         return cls(seed, size, pixel_mm, muscle_hu, fat_hu, trabecular_hu, cortical_hu, random.uniform(-890, -820))
 
-    def _field(self, name: str, spectrum: PowerLaw | Band, depth_mm: float, coarse: bool = False) -> Field:
-        coarseness = 4 if coarse and self.size >= _COARSE_FROM_PIXELS else 1
-        return Field(name, self.seed, self.size, self.pixel_mm, spectrum, depth_mm, coarseness)
+    def _field(self, name: str, spectrum: PowerLaw | Band, depth_mm: float) -> Field:
+        return Field(name, self.seed, self.size, self.pixel_mm, spectrum, depth_mm)
 
     @cached_property
     def _fields(self) -> dict[str, Field]:
@@ -70,23 +69,23 @@ class Tissue:
             "tissue": self._field("tissue", PowerLaw(3.0, 60.0), 8.0),
             "grain": self._field("grain", PowerLaw(2.0, 6.0), 4.0),
             "strands": self._field("strands", Band(14.0, 0.6), 14.0),
-            "patches": self._field("patches", Band(45.0, 0.5), 40.0, coarse=True),
-            "bulges": self._field("bulges", Band(32.0, 0.6), 30.0, coarse=True),
-            "bend_x": self._field("bend_x", Band(130.0, 0.6), 120.0, coarse=True),
-            "bend_y": self._field("bend_y", Band(130.0, 0.6), 120.0, coarse=True),
-            "ripple_x": self._field("ripple_x", Band(38.0, 0.5), 35.0, coarse=True),
-            "ripple_y": self._field("ripple_y", Band(38.0, 0.5), 35.0, coarse=True),
+            "patches": self._field("patches", Band(45.0, 0.5), 40.0),
+            "bulges": self._field("bulges", Band(32.0, 0.6), 30.0),
+            "bend_x": self._field("bend_x", Band(230.0, 0.4), 150.0),
+            "bend_y": self._field("bend_y", Band(230.0, 0.4), 150.0),
+            "ripple_x": self._field("ripple_x", Band(38.0, 0.5), 35.0),
+            "ripple_y": self._field("ripple_y", Band(38.0, 0.5), 35.0),
         }
 
     def field(self, name: str, z: float) -> Image:
         """Return the field `name` (mean 0, standard deviation 1) at height `z`."""
-        return self._fields[name].at(z)
+        return _field_at(self._fields[name], z)
 
     def canvas(self, z: float) -> Canvas:
         """Return an empty slice of air whose coordinates are bent, so that no contour is a perfect ellipse."""
         line = ((np.arange(self.size) - (self.size - 1) / 2) * self.pixel_mm).astype(np.float32)
-        x = line[None] + 4.0 * self.field("bend_x", z) + 1.1 * self.field("ripple_x", z)
-        y = line[:, None] + 4.0 * self.field("bend_y", z) + 1.1 * self.field("ripple_y", z)
+        x = line[None] + 5.0 * self.field("bend_x", z) + 0.9 * self.field("ripple_x", z)
+        y = line[:, None] + 5.0 * self.field("bend_y", z) + 0.9 * self.field("ripple_y", z)
         return Canvas(np.full((self.size, self.size), -1000, np.float32), x, y, z, self.pixel_mm)
 
     def soft(self, mean_hu: float, z: float, sd_hu: float = 5.0) -> Image:
@@ -114,3 +113,10 @@ class Tissue:
         """Paint a bone: a cortical shell of `cortex_mm` around trabecular bone."""
         canvas.paint(distance, self.cortical_hu + 60.0 * self.field("tissue", canvas.z))
         canvas.paint(distance + cortex_mm * (1.0 + 0.25 * self.field("bulges", canvas.z)), self.marrow(canvas.z), 0.6)
+
+
+@lru_cache(maxsize=_FIELDS_KEPT)
+def _field_at(field: Field, z: float) -> Image:
+    values = field.at(z)
+    values.setflags(write=False)
+    return values

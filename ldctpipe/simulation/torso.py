@@ -81,7 +81,7 @@ def paint_table(canvas: Canvas, build: Build) -> None:
     line = (np.arange(size, dtype=np.float32) - (size - 1) / 2) * canvas.pixel_mm
     x, y = line[None], line[:, None]
     top = build.half_depth + 7 - x * x / np.float32(1900)
-    inside = np.abs(x) - 205
+    inside = np.abs(x) - 178
     depth = y - top
     foam = np.maximum(np.maximum(-depth, depth - 26), inside)
     canvas.paint(foam, -260.0)
@@ -90,7 +90,8 @@ def paint_table(canvas: Canvas, build: Build) -> None:
 
 def paint_layers(canvas: Canvas, build: Build, tissue: Tissue) -> Image:
     """Paint skin, subcutaneous fat and the muscle wall with its layers; return the distance to the cavity."""
-    skin, wall, cavity = build.skin(canvas), build.muscle_wall(canvas), build.cavity(canvas)
+    skin, wall = build.skin(canvas), build.muscle_wall(canvas)
+    cavity = build.cavity(canvas) + 2.0 * tissue.field("patches", canvas.z)
     muscle = tissue.muscle(canvas.z)
     canvas.paint(skin, 45.0)
     canvas.paint(skin + 1.8, tissue.fat(canvas.z))

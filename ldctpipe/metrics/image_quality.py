@@ -43,7 +43,7 @@ def image_quality(image_hu: HuArray, reference_hu: HuArray, mask: Mask, protocol
     """Return PSNR (dB), SSIM and RMSE (HU, after the clip to the window) of a slice against its reference.
 
     Both images have shape (rows, columns) and hold HU; `mask` is True where pixels count. Where it is True everywhere
-    the figures are those of scikit-image on the whole clipped slice; like it, SSIM leaves out a border of half a window.
+    the figures are those of scikit-image on the clipped slice; like it, SSIM leaves out half a window at the border.
     """
     if not mask.any():
         return ImageQuality(None, None, None)

@@ -39,7 +39,7 @@ _SMOOTHING_PIXELS = 1.5
 _EROSION_PIXELS = 2
 _LEAST_PIXELS = 100
 _PATCH_MM = 6.0
-_NOISE_BIN_HU = 0.25
+_BINS_TO_MEDIAN = 50
 
 
 def tissue_masks(reference_hu: HuArray, measured: Mask) -> dict[str, Mask]:
@@ -84,7 +84,9 @@ def noise_sd_hu(image_hu: HuArray, soft_tissue: Mask, pixel_mm: float) -> float 
 
 
 def _mode(values: npt.NDArray[np.float64]) -> float:
-    edges = np.arange(0, values.max() + 2 * _NOISE_BIN_HU, _NOISE_BIN_HU)
-    counts, _ = np.histogram(values, edges)
+    median = float(np.median(values))
+    if median == 0:
+        return 0.0
+    counts, edges = np.histogram(values, bins=3 * _BINS_TO_MEDIAN, range=(0, 3 * median))
     smooth = ndimage.gaussian_filter1d(counts.astype(np.float64), sigma=2, mode="constant")
-    return float(edges[int(smooth.argmax())] + _NOISE_BIN_HU / 2)
+    return float(edges[int(smooth.argmax())] + edges[1] / 2)

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 LOW_COLOUR, MODEL_COLOUR, OTHER_COLOUR = "#d08a2e", "#1d8fa6", "#a0568c"
 _INK = "#7c8791"
-_LABELLED_PATIENTS = 10
+_LABELLED_PATIENTS, _LABEL_LENGTH = 10, 16
 _STYLE: Any = {
     "text.color": _INK, "axes.labelcolor": _INK, "axes.edgecolor": _INK, "xtick.color": _INK, "ytick.color": _INK,
     "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 10.5, "axes.labelsize": 9, "font.size": 9,
@@ -129,8 +129,9 @@ def along_patients(slices: pd.DataFrame, patients: Sequence[str], baseline: str,
         return _data_uri(figure)
 
 
-def _plain(text: str) -> str:
-    return text.replace("$", r"\$")  # a dollar starts mathematics in matplotlib
+def _plain(name: str) -> str:
+    short = name if len(name) <= _LABEL_LENGTH else name[: _LABEL_LENGTH - 1] + "…"
+    return short.replace("$", r"\$")  # a dollar starts mathematics in matplotlib
 
 
 def _data_uri(figure: Figure) -> str:

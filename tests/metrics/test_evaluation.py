@@ -1,0 +1,205 @@
+"""`evaluate` on cohorts of known images: what it writes, and what it says to scans that do not fit."""
+
+from __future__ import annotations
+
+import json
+from math import log10
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.ndimage import gaussian_filter
+
+from ldctpipe.cli.app import run
+from ldctpipe.errors import ExitCode, InputError
+from ldctpipe.metrics.evaluation import evaluate_cohort
+from ldctpipe.metrics.protocols import find_protocol
+from ldctpipe.metrics.samples import read_samples
+from ldctpipe.volumes.case import write_case
+from ldctpipe.volumes.volume import Volume
+
+MAYO = find_protocol("mayo-soft")
+SHIFT_HU = {"low_dose": 20, "denoised": 5}  # PSNR is 20·log10(400/shift) wherever nothing is clipped
+
+
+def body(seed: int, slices: int = 6) -> np.ndarray:
+    """A soft-tissue ellipse with texture between 0 and 100 HU in air, (slices, 96, 96) int16."""
+    rows, columns = np.mgrid[:96, :96]
+    inside = np.hypot((rows - 48) / 36, (columns - 48) / 42) < 1
+    texture = 50 + 60 * gaussian_filter(np.random.default_rng(seed).normal(size=(slices, 96, 96)), (0, 2, 2))
+    return np.rint(np.where(inside, texture.clip(0, 100), -1000)).astype(np.int16)
+
+
+def shifted(hu: np.ndarray, by_hu: int) -> np.ndarray:
+    """`hu` shifted inside the body only: clipped air stays equal."""
+    return np.where(hu > -500, hu + by_hu, hu).astype(np.int16)
+
+
+def put(folder: Path, hu: np.ndarray, key: str) -> None:
+    affine = np.diag([0.8, 0.8, 3.0, 1.0])
+    folder = folder / key
+    folder.mkdir(parents=True)
+    write_case(folder, Volume(hu, affine, 3.0 * np.arange(len(hu)), key=key))
+
+
+def put_patient(root: Path, name: str, seed: int, extra_low_slices: int = 0) -> None:
+    full = body(seed, 6 + extra_low_slices)
+    put(root / "cases" / name / "full_dose", full[:6], f"f{seed:011d}")
+    put(root / "cases" / name / "low_dose", shifted(full, SHIFT_HU["low_dose"]), f"a{seed:011d}")
+    put(root / "denoised" / name, shifted(full, SHIFT_HU["denoised"]), f"d{seed:011d}")
+    manifest = {"model": {"name": "mini", "sha256": "0" * 64}}
+    (root / "denoised" / name / "manifest.json").write_text(json.dumps(manifest))
+
+
+@pytest.fixture
+def cohort(tmp_path: Path) -> Path:
+    for seed, name in enumerate(("L001", "L002"), start=1):
+        put_patient(tmp_path, name, seed)
+    return tmp_path
+
+
+def evaluate(root: Path, **options: object) -> str:
+    return evaluate_cohort(
+        root / "denoised", root / "cases", root / "cases", root / "metrics", MAYO, threads=1, **options
+    )
+
+
+def strict(text: str) -> dict:
+    def refuse(constant: str) -> float:
+        raise AssertionError(f"{constant} is not JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+def test_known_shifts_come_back_in_every_file(cohort):
+    table = evaluate(cohort)
+
+    out = cohort / "metrics"
+    summary = strict((out / "summary.json").read_text())
+    inside = (body(1)[0] > -500).mean()
+    for method, shift_hu in (("low_dose", 20), ("mini", 5)):
+        found = summary["methods"][method]
+        assert found["bias_hu"]["mean"] == pytest.approx(shift_hu, abs=1e-6)
+        assert found["rmse_hu"]["mean"] == pytest.approx(shift_hu * inside**0.5, rel=1e-3)
+        assert found["psnr_db"]["mean"] == pytest.approx(20 * log10(400 / (shift_hu * inside**0.5)), abs=0.01)
+    assert summary["gains"]["mini"]["psnr_db"]["mean"] == pytest.approx(20 * log10(4), abs=0.01)
+    assert (summary["protocol"], summary["n_patients"], summary["n_slices"]) == ("mayo-soft@1", 2, 12)
+    assert summary["models"]["mini"]["sha256"] == "0" * 64
+    assert summary["tests"] == [] and "6 patients" in summary["notes"]["tests"]
+    assert len(summary["inputs"]) == 6
+    slices = pd.read_csv(out / "slices.csv")
+    assert len(slices) == 2 * 12
+    pd.testing.assert_frame_equal(slices, pd.read_parquet(out / "slices.parquet"), rtol=1e-4, check_dtype=False)
+    assert (out / "table.txt").read_text().strip() == table.strip()
+    assert "mini" in table and "not comparable" in table
+    rows = [line for line in (out / "results_mqc.tsv").read_text().splitlines() if not line.startswith("#")]
+    assert len(rows) == 1 + 4 and len({len(row.split("\t")) for row in rows}) == 1
+
+
+def test_the_samples_hold_the_measured_images(cohort):
+    evaluate(cohort)
+    samples = read_samples(cohort / "metrics" / "samples.npz")
+    assert {sample.patient for sample in samples} == {"L001", "L002"}
+    first = samples[0]
+    index = round(first.position_mm / 3)
+    np.testing.assert_array_equal(first.hu[2], body(1)[index])
+    np.testing.assert_array_equal(first.hu[0], shifted(body(1), 20)[index])
+    assert first.pixel_mm == pytest.approx((0.8, 0.8))
+
+
+def test_the_same_inputs_give_the_same_files(cohort):
+    evaluate(cohort)
+    first = {file.name: file.read_bytes() for file in (cohort / "metrics").iterdir()}
+    evaluate(cohort, overwrite=True)
+    again = {file.name: file.read_bytes() for file in (cohort / "metrics").iterdir()}
+    assert {name for name in first if first[name] != again[name]} <= {"samples.npz"}  # zip entries carry the time
+
+
+def test_six_patients_get_a_test(tmp_path):
+    for seed in range(1, 7):
+        put_patient(tmp_path, f"P{seed}", seed)
+    evaluate(tmp_path)
+    tests = strict((tmp_path / "metrics" / "summary.json").read_text())["tests"]
+    assert {test["measure"] for test in tests} == {"psnr_db", "ssim", "rmse_hu"}
+    assert all(test["n_patients"] == 6 and test["p"] == pytest.approx(0.03125) for test in tests)
+
+
+def test_one_series_each_without_a_manifest(tmp_path):
+    put_patient(tmp_path, "L001", 1)
+    (tmp_path / "denoised" / "L001" / "manifest.json").unlink()
+    case = tmp_path / "cases" / "L001"
+    (denoised,) = (tmp_path / "denoised" / "L001").iterdir()
+    evaluate_cohort(denoised, case / "full_dose", case / "low_dose", tmp_path / "out", MAYO, threads=1)
+    summary = strict((tmp_path / "out" / "summary.json").read_text())
+    assert list(summary["methods"]) == ["low_dose", "denoised"]
+    assert summary["methods"]["denoised"]["psnr_db"]["sd"] is None
+    assert any("sd" in where for where in summary["notes"])
+
+
+def test_a_samplesheet_says_where_the_scans_are(cohort):
+    sheet = cohort / "sheet.csv"
+    rows = [f"{p},cases/{p}/low_dose,cases/{p}/full_dose,test" for p in ("L001", "L002")]
+    sheet.write_text("\n".join(["patient,low_dose,full_dose,split", *rows]))
+    evaluate_cohort(cohort / "denoised", sheet, sheet, cohort / "out", MAYO, threads=1)
+    assert strict((cohort / "out" / "summary.json").read_text())["n_patients"] == 2
+
+
+def test_slices_and_patients_without_partner_are_counted_and_said(tmp_path, capsys):
+    put_patient(tmp_path, "L001", 1, extra_low_slices=2)
+    put(tmp_path / "denoised" / "L009", body(9), "d9")
+    evaluate(tmp_path)
+    summary = strict((tmp_path / "metrics" / "summary.json").read_text())
+    assert (summary["n_slices"], summary["left_out_slices"]) == (6, 2)
+    assert any("L009" in text for text in summary["warnings"])
+    assert "2 slices of patient L001" in capsys.readouterr().err
+
+
+def test_a_perfect_denoiser_has_no_finite_psnr_and_the_summary_says_so(tmp_path):
+    put_patient(tmp_path, "L001", 1)
+    full = body(1)
+    put(tmp_path / "perfect" / "L001", full, "d1")
+    evaluate_cohort(tmp_path / "perfect", tmp_path / "cases", tmp_path / "cases", tmp_path / "out", MAYO, threads=1)
+    summary = strict((tmp_path / "out" / "summary.json").read_text())
+    assert summary["methods"]["denoised"]["psnr_db"]["mean"] is None
+    assert summary["methods"]["denoised"]["ssim"]["mean"] == pytest.approx(1)
+    assert "infinite" in summary["notes"]["methods.denoised.psnr_db"]
+
+
+def test_several_models_in_one_cohort_are_refused(cohort):
+    (cohort / "denoised" / "L002" / "manifest.json").write_text(json.dumps({"model": {"name": "other"}}))
+    with pytest.raises(InputError, match="another model"):
+        evaluate(cohort)
+    assert not (cohort / "metrics").exists()
+
+
+def test_patients_that_are_not_in_the_reference_are_named(cohort):
+    (cohort / "denoised" / "L001").rename(cohort / "denoised" / "X1")
+    (cohort / "denoised" / "L002").rename(cohort / "denoised" / "X2")
+    with pytest.raises(InputError, match="X1, X2"):
+        evaluate(cohort)
+
+
+@pytest.mark.parametrize(
+    ("denoised", "out", "words"),
+    [
+        ("missing", "out", "does not exist"),
+        ("empty", "out", "holds no denoised scan"),
+        ("denoised", "full", "already holds files"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_one_sentence_and_exit_65(cohort, capsys, monkeypatch, denoised, out, words):
+    monkeypatch.chdir(cohort)
+    (cohort / "empty").mkdir()
+    put(cohort / "full", body(1), "k")
+    code = run(["evaluate", denoised, "cases", out, "--low-dose", "cases", "--quiet"])
+    error = capsys.readouterr().err
+    assert code == ExitCode.INPUT
+    assert words in error and len(error.strip().splitlines()) == 1
+
+
+def test_an_unknown_protocol_is_a_usage_error(cohort, monkeypatch, capsys):
+    monkeypatch.chdir(cohort)
+    code = run(["evaluate", "denoised", "cases", "out", "--low-dose", "cases", "--protocol", "soft"])
+    assert code == ExitCode.USAGE
+    assert "mayo-soft@1" in capsys.readouterr().err

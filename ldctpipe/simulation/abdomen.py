@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ldctpipe.simulation.bowel import Loop, draw_loops, paint_loop
-from ldctpipe.simulation.inserts import Insert, scatter_inside
+from ldctpipe.simulation.inserts import Insert, paint_inserts, scatter_inside
 from ldctpipe.simulation.randomness import generator
 from ldctpipe.simulation.shapes import Canvas, Ellipsoid, Tube, inside_both, union, without
 from ldctpipe.simulation.tissue import Enhancement, Tissue
@@ -51,11 +51,11 @@ class Abdomen:
     inserts: tuple[Insert, ...]
 
     @classmethod
-    def draw(cls, seed: int, size: int, pixel_mm: float, low_z: float, high_z: float) -> Abdomen:
+    def draw(cls, seed: int, size: int, low_z: float, high_z: float) -> Abdomen:
         """Return the patient `seed`, with detail between the heights `low_z` and `high_z`."""
         random = generator(seed, "abdomen")
         build = Build.draw(random, vertebra=34.0)
-        tissue, phase = Tissue.draw(seed, size, pixel_mm), Enhancement.draw(random)
+        tissue, phase = Tissue.draw(seed, size, build.field_of_view / size), Enhancement.draw(random)
         w, d = build.cavity_width, build.cavity_depth
         jitter = random.normal(0.0, 0.03, 12)
         right = Ellipsoid(((-0.47 + jitter[0]) * w, (-0.02 + jitter[1]) * d, 8), (0.56 * w, 0.82 * d, 105), 2.3, -8)
@@ -89,10 +89,10 @@ class Abdomen:
             _lesions(random, right, low_z, high_z),
         )
 
-    def render(self, z: float) -> Image:
-        """Return the slice at height `z` in HU, not blurred."""
+    def render(self, z: float) -> Canvas:
+        """Return the slice at height `z`, not blurred."""
         canvas = self.tissue.canvas(z)
-        paint_table(canvas, self.build)
+        paint_table(canvas, self.build, self.tissue)
         cavity = paint_layers(canvas, self.build, self.tissue)
         canvas.paint(cavity, self.tissue.fat(z))
         self._paint_mesentery(canvas)
@@ -110,7 +110,7 @@ class Abdomen:
         self._paint_great_vessels(canvas)
         self.spine.paint(canvas, self.tissue)
         self.tissue.paint_bone(canvas, self.ribs.distance(canvas), 1.3)
-        return canvas.hu
+        return canvas
 
     def _rough(self, solid: Ellipsoid, canvas: Canvas, mm: float = 2.5) -> Image:
         return solid.distance(canvas) + mm * self.tissue.field("bulges", canvas.z)
@@ -155,8 +155,7 @@ class Abdomen:
         inside = canvas.coverage(liver + 1.5)
         for vessels, hu in ((self.portal, self.phase.vein_hu), (self.hepatic, self.phase.vein_hu - 8)):
             canvas.blend(inside * canvas.coverage(vessels.distance(canvas)), hu)
-        for insert in self.inserts:
-            insert.paint(canvas, inside)
+        paint_inserts(canvas, self.inserts, inside)
         bladder = self.gallbladder.distance(canvas)
         canvas.paint(bladder, 60.0)
         canvas.paint(bladder + 1.8, 8.0)

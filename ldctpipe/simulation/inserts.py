@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,11 +22,18 @@ class Insert:
     radius_mm: float
     contrast_hu: float
 
-    def paint(self, canvas: Canvas, share: float | Image = 1.0) -> None:
-        """Add the contrast where the slice cuts the ball, times `share` of each pixel."""
+    def distance(self, canvas: Canvas) -> Image:
+        """Return the distance to the ball's surface."""
         x, y, z = self.centre
-        ball = Ellipsoid((x, y, z), (self.radius_mm, self.radius_mm, self.radius_mm)).distance(canvas)
-        canvas.hu += share * canvas.coverage(ball, 0.8) * np.float32(self.contrast_hu)
+        return Ellipsoid((x, y, z), (self.radius_mm, self.radius_mm, self.radius_mm)).distance(canvas)
+
+
+def paint_inserts(canvas: Canvas, inserts: Sequence[Insert], organ: Image) -> None:
+    """Add the contrast of each insert where the slice cuts it and the share `organ` of a pixel holds it, and mark it."""
+    for number, insert in enumerate(inserts):
+        if abs(canvas.z - insert.centre[2]) < insert.radius_mm:
+            canvas.hu += organ * canvas.coverage(insert.distance(canvas), 0.8) * np.float32(insert.contrast_hu)
+            canvas.mark(number, insert.centre, organ)
 
 
 def scatter_inside(

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ldctpipe.simulation.bowel import Loop, draw_loops, paint_loop
-from ldctpipe.simulation.inserts import Insert, scatter_inside
+from ldctpipe.simulation.inserts import Insert, paint_inserts, scatter_inside
 from ldctpipe.simulation.randomness import generator
 from ldctpipe.simulation.shapes import Canvas, Ellipsoid, Tube, inside_both, union, without
 from ldctpipe.simulation.tissue import Enhancement, Tissue
@@ -42,7 +42,7 @@ class Pelvis:
     inserts: tuple[Insert, ...]
 
     @classmethod
-    def draw(cls, seed: int, size: int, pixel_mm: float, low_z: float, high_z: float) -> Pelvis:
+    def draw(cls, seed: int, size: int, low_z: float, high_z: float) -> Pelvis:
         """Return the patient `seed`, with detail between the heights `low_z` and `high_z`."""
         random = generator(seed, "pelvis")
         build = Build.draw(random, vertebra=32.0, widening=1.1)
@@ -52,7 +52,7 @@ class Pelvis:
         gland = Ellipsoid((0, 0.12 * d, 2), (0.24 * w, 0.17 * d, 30), 2.2)
         return cls(
             build,
-            Tissue.draw(seed, size, pixel_mm),
+            Tissue.draw(seed, size, build.field_of_view / size),
             Enhancement.draw(random),
             _wings(random, hip_x, hip_y, sacrum_y, d),
             hip_x,
@@ -68,10 +68,10 @@ class Pelvis:
             _lesions(random, gland, low_z, high_z),
         )
 
-    def render(self, z: float) -> Image:
-        """Return the slice at height `z` in HU, not blurred."""
+    def render(self, z: float) -> Canvas:
+        """Return the slice at height `z`, not blurred."""
         canvas = self.tissue.canvas(z)
-        paint_table(canvas, self.build)
+        paint_table(canvas, self.build, self.tissue)
         cavity = paint_layers(canvas, self.build, self.tissue)
         canvas.paint(cavity, self.tissue.fat(z))
         canvas.paint(inside_both(self.fat_vessels.distance(canvas), cavity), self.phase.vein_hu)
@@ -79,7 +79,7 @@ class Pelvis:
         self._paint_organs(canvas, cavity)
         self._paint_sacrum(canvas)
         self._paint_hips(canvas)
-        return canvas.hu
+        return canvas
 
     def _paint_muscles(self, canvas: Canvas) -> None:
         muscle = self.tissue.muscle(canvas.z)
@@ -106,8 +106,7 @@ class Pelvis:
         gland = self.gland.distance(canvas) + 1.5 * self.tissue.field("bulges", canvas.z + 60)
         canvas.paint(gland, self.tissue.soft(0.75 * self.phase.liver_hu, canvas.z, 7.0))
         inside = canvas.coverage(gland + 1)
-        for insert in self.inserts:
-            insert.paint(canvas, inside)
+        paint_inserts(canvas, self.inserts, inside)
         canvas.paint(bladder, 45.0)
         canvas.paint(bladder + 3.0, self.tissue.soft(self.bladder_hu, canvas.z, 2.0))
         paint_loop(canvas, self.rectum, cavity, self.tissue, self.phase)

@@ -16,7 +16,9 @@ from ldctpipe.simulation.abdomen import Abdomen
 from ldctpipe.simulation.inserts import Insert
 from ldctpipe.simulation.pelvis import Pelvis
 from ldctpipe.simulation.randomness import generator
+from ldctpipe.simulation.shapes import Canvas, Mark
 from ldctpipe.simulation.thorax import Thorax
+from ldctpipe.simulation.tissue import Tissue
 from ldctpipe.simulation.torso import Build
 
 Image = npt.NDArray[np.float32]
@@ -36,8 +38,12 @@ class Anatomy(Protocol):
     def inserts(self) -> tuple[Insert, ...]:
         """Lesions of known place."""
 
-    def render(self, z: float) -> Image:
-        """Return the slice at height `z` in HU, not blurred."""
+    @property
+    def tissue(self) -> Tissue:
+        """Materials and pixel grid."""
+
+    def render(self, z: float) -> Canvas:
+        """Return the slice at height `z`, not blurred."""
 
 
 @dataclass(frozen=True)
@@ -62,15 +68,13 @@ def make_patient(
     draw, lowest_mm, highest_mm = _REGIONS[region]
     random = generator(seed, "patient", number)
     own_seed = int(random.integers(2**62))
-    field_of_view_mm = float(random.uniform(380, 410))
-    pixel_mm = field_of_view_mm / size
     middle = float(random.uniform(lowest_mm, highest_mm))
     positions = tuple(round(middle + (i - (slices - 1) / 2) * increment_mm, 3) for i in range(slices))
-    anatomy = draw(own_seed, size, pixel_mm, positions[0], positions[-1])
-    return PhantomPatient(name, region, own_seed, size, pixel_mm, positions, thickness_mm, anatomy)
+    anatomy = draw(own_seed, size, positions[0], positions[-1])
+    return PhantomPatient(name, region, own_seed, size, anatomy.tissue.pixel_mm, positions, thickness_mm, anatomy)
 
 
-_Draw = Callable[[int, int, float, float, float], Anatomy]
+_Draw = Callable[[int, int, float, float], Anatomy]
 # How each region is drawn, and between which heights the middle of its scan lies, in mm of that anatomy.
 _REGIONS: dict[str, tuple[_Draw, float, float]] = {
     "thorax": (Thorax.draw, -45.0, 35.0),
@@ -79,29 +83,50 @@ _REGIONS: dict[str, tuple[_Draw, float, float]] = {
 }
 
 
+@dataclass(frozen=True)
+class FoundInsert:
+    """A lesion that can be seen: the slice, row and column of its middle."""
+
+    insert: Insert
+    slice_index: int
+    row: int
+    column: int
+
+
 def noise_free_slices(
     patient: PhantomPatient, cutoff_per_mm: float, threads: int, done: Callable[[], None] = lambda: None
-) -> Image:
-    """Return the patient as a scanner without noise sees it, float32 HU of shape (slices, size, size).
+) -> tuple[Image, list[FoundInsert]]:
+    """Return the patient as a scanner without noise sees it, and the lesions that can be found in it.
 
-    Each slice is the mean over its thickness, blurred with the apodisation of the kernel that the noise has too. `done` is
-    called after each slice.
+    The slices are float32 HU of shape (slices, size, size). Each is the mean over its thickness, blurred with the
+    apodisation of the kernel that the noise has too. `done` is called after each slice.
     """
 
-    def make(z: float) -> Image:
-        image = blur(_thick_slice(patient, z), patient.pixel_mm, cutoff_per_mm)
+    def make(z: float) -> tuple[Image, list[Mark]]:
+        hu, marks = _thick_slice(patient, z)
         done()
-        return image
+        return blur(hu, patient.pixel_mm, cutoff_per_mm), marks
 
     with ThreadPoolExecutor(threads) as pool:
-        return np.stack(list(pool.map(make, patient.positions_mm)))
+        made = list(pool.map(make, patient.positions_mm))
+    return np.stack([hu for hu, _ in made]), _found(patient, [marks for _, marks in made])
 
 
-def _thick_slice(patient: PhantomPatient, z: float) -> Image:
+def _thick_slice(patient: PhantomPatient, z: float) -> tuple[Image, list[Mark]]:
     offsets = ((i + 0.5) / _SUBSLICES - 0.5 for i in range(_SUBSLICES))
     parts = [patient.anatomy.render(z + offset * patient.thickness_mm) for offset in offsets]
-    mean: Image = np.mean(parts, axis=0, dtype=np.float32)
-    return mean
+    mean: Image = np.mean([part.hu for part in parts], axis=0, dtype=np.float32)
+    return mean, [mark for part in parts for mark in part.marks]
+
+
+def _found(patient: PhantomPatient, marks_of_slices: Sequence[Sequence[Mark]]) -> list[FoundInsert]:
+    nearest: dict[int, tuple[Mark, int]] = {}
+    for index, marks in enumerate(marks_of_slices):
+        for mark in marks:
+            if mark.share > 0.5 and (mark.number not in nearest or mark.offset_mm < nearest[mark.number][0].offset_mm):
+                nearest[mark.number] = (mark, index)
+    inserts = patient.anatomy.inserts
+    return [FoundInsert(inserts[n], index, mark.row, mark.column) for n, (mark, index) in sorted(nearest.items())]
 
 
 def blur(image: Image, pixel_mm: float, cutoff_per_mm: float) -> Image:

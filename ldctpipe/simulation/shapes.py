@@ -7,13 +7,24 @@ exact for tubes and first-order near the surface of the others, which is where i
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 Image = npt.NDArray[np.float32]
 FAR_MM = 99.0
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Where something lies on a slice: `number` says what; `share` is how much of its middle can be seen."""
+
+    number: int
+    offset_mm: float
+    row: int
+    column: int
+    share: float
 
 
 @dataclass
@@ -28,6 +39,7 @@ class Canvas:
     y: Image
     z: float
     pixel_mm: float
+    marks: list[Mark] = field(default_factory=list)
 
     def paint(self, distance: Image, value: float | Image, softness_mm: float = 0.0) -> None:
         """Fill where `distance` is negative with `value`; pixels on the edge get their share."""
@@ -41,6 +53,12 @@ class Canvas:
         """Return the share of each pixel that lies inside."""
         coverage: Image = np.clip(0.5 - distance / (self.pixel_mm + softness_mm), 0.0, 1.0)
         return coverage
+
+    def mark(self, number: int, centre: tuple[float, ...], share: Image) -> None:
+        """Note where the point `centre` lies on this slice and what `share` is there."""
+        nearest = int(((self.x - centre[0]) ** 2 + (self.y - centre[1]) ** 2).argmin())
+        row, column = divmod(nearest, self.hu.shape[1])
+        self.marks.append(Mark(number, abs(self.z - centre[2]), row, column, float(share[row, column])))
 
     def nothing(self) -> Image:
         """Return the distance map of an empty solid."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ldctpipe.simulation.inserts import Insert, scatter_inside
+from ldctpipe.simulation.inserts import Insert, paint_inserts, scatter_inside
 from ldctpipe.simulation.randomness import generator
 from ldctpipe.simulation.shapes import Canvas, Ellipsoid, Tube, inside_both, union, without
 from ldctpipe.simulation.tissue import Enhancement, Tissue
@@ -49,7 +49,7 @@ class Thorax:
     inserts: tuple[Insert, ...]
 
     @classmethod
-    def draw(cls, seed: int, size: int, pixel_mm: float, low_z: float, high_z: float) -> Thorax:
+    def draw(cls, seed: int, size: int, low_z: float, high_z: float) -> Thorax:
         """Return the patient `seed`, with detail between the heights `low_z` and `high_z`."""
         random = generator(seed, "thorax")
         build = Build.draw(random, vertebra=25.0, widening=1.04)
@@ -60,7 +60,7 @@ class Thorax:
         heights = np.arange(low_z - 40, high_z + 170, 26.0)
         return cls(
             build,
-            Tissue.draw(seed, size, pixel_mm),
+            Tissue.draw(seed, size, build.field_of_view / size),
             Enhancement.draw(random),
             Spine(build.spine_y, build.vertebra, build.disc_phase, random.uniform(16, 19), random.uniform(14, 16), 36),
             Ribs.draw(random, w + 7, d + 6, 4.0, heights, 150),
@@ -76,10 +76,10 @@ class Thorax:
             _nodules(random, lungs, low_z, high_z),
         )
 
-    def render(self, z: float) -> Image:
-        """Return the slice at height `z` in HU, not blurred."""
+    def render(self, z: float) -> Canvas:
+        """Return the slice at height `z`, not blurred."""
         canvas = self.tissue.canvas(z)
-        paint_table(canvas, self.build)
+        paint_table(canvas, self.build, self.tissue)
         cavity = paint_layers(canvas, self.build, self.tissue)
         self._paint_shoulders(canvas, cavity)
         canvas.paint(cavity, self.tissue.fat(z))
@@ -91,7 +91,7 @@ class Thorax:
         self.spine.paint(canvas, self.tissue)
         self.tissue.paint_bone(canvas, self.ribs.distance(canvas), 1.3)
         self._paint_sternum(canvas)
-        return canvas.hu
+        return canvas
 
     def _paint_shoulders(self, canvas: Canvas, cavity: Image) -> None:
         muscle = self.tissue.muscle(canvas.z)
@@ -161,8 +161,7 @@ class Thorax:
             canvas.blend(airy * canvas.coverage(distance), -960.0)
         for vessels in self.lung_vessels:
             canvas.blend(airy * canvas.coverage(vessels.distance(canvas)), 0.5 * self.phase.vein_hu + 20)
-        for insert in self.inserts:
-            insert.paint(canvas, canvas.coverage(lungs + 1))
+        paint_inserts(canvas, self.inserts, canvas.coverage(lungs + 1))
         trachea = self.trachea.distance(canvas)
         canvas.paint(trachea - 1.6, 40.0)
         canvas.paint(trachea, -990.0)

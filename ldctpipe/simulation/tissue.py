@@ -51,6 +51,8 @@ class Tissue:
     trabecular_hu: float
     cortical_hu: float
     lung_hu: float
+    offset_x: float
+    offset_y: float
 
     @classmethod
     def draw(cls, seed: int, size: int, pixel_mm: float) -> Tissue:
@@ -58,7 +60,17 @@ class Tissue:
         random = generator(seed, "tissue")
         muscle_hu, fat_hu = random.normal(56, 5), random.normal(-104, 5)
         trabecular_hu, cortical_hu = random.uniform(140, 260), random.uniform(750, 1050)
-        return cls(seed, size, pixel_mm, muscle_hu, fat_hu, trabecular_hu, cortical_hu, random.uniform(-890, -820))
+        return cls(
+            seed,
+            size,
+            pixel_mm,
+            muscle_hu,
+            fat_hu,
+            trabecular_hu,
+            cortical_hu,
+            random.uniform(-890, -820),
+            *random.normal(0, 4, 2),
+        )
 
     def _field(self, name: str, spectrum: PowerLaw | Band, depth_mm: float) -> Field:
         return Field(name, self.seed, self.size, self.pixel_mm, spectrum, depth_mm)
@@ -84,8 +96,8 @@ class Tissue:
     def canvas(self, z: float) -> Canvas:
         """Return an empty slice of air whose coordinates are bent, so that no contour is a perfect ellipse."""
         line = ((np.arange(self.size) - (self.size - 1) / 2) * self.pixel_mm).astype(np.float32)
-        x = line[None] + 5.0 * self.field("bend_x", z) + 0.9 * self.field("ripple_x", z)
-        y = line[:, None] + 5.0 * self.field("bend_y", z) + 0.9 * self.field("ripple_y", z)
+        x = line[None] - np.float32(self.offset_x) + 5.0 * self.field("bend_x", z) + 0.9 * self.field("ripple_x", z)
+        y = line[:, None] - np.float32(self.offset_y) + 5.0 * self.field("bend_y", z) + 0.9 * self.field("ripple_y", z)
         return Canvas(np.full((self.size, self.size), -1000, np.float32), x, y, z, self.pixel_mm)
 
     def soft(self, mean_hu: float, z: float, sd_hu: float = 5.0) -> Image:

@@ -27,6 +27,7 @@ class Build:
     spine_y: float
     vertebra: float
     disc_phase: float
+    field_of_view: float
 
     @classmethod
     def draw(cls, random: np.random.Generator, vertebra: float, widening: float = 1.0) -> Build:
@@ -37,7 +38,10 @@ class Build:
         fat = 9 + 20 * stoutness * random.uniform(0.7, 1.2)
         spine_y = half_depth - 0.8 * fat - random.uniform(50, 56)
         squareness, phase = random.uniform(2.2, 2.6), random.uniform(0, 1)
-        return cls(half_width, half_depth, fat, random.uniform(13, 18), squareness, spine_y, vertebra, phase)
+        field_of_view = max(300.0, 2 * half_width * random.uniform(1.08, 1.17))
+        return cls(
+            half_width, half_depth, fat, random.uniform(13, 18), squareness, spine_y, vertebra, phase, field_of_view
+        )
 
     @property
     def effective_diameter_mm(self) -> float:
@@ -75,11 +79,11 @@ class Build:
         return Ellipsoid((0, -0.1 * self.wall, canvas.z), half_axes, self.squareness + 0.2).distance(canvas)
 
 
-def paint_table(canvas: Canvas, build: Build) -> None:
+def paint_table(canvas: Canvas, build: Build, tissue: Tissue) -> None:
     """Paint the table: two thin curved shells around foam. It does not bend with the body."""
     size = len(canvas.hu)
     line = (np.arange(size, dtype=np.float32) - (size - 1) / 2) * canvas.pixel_mm
-    x, y = line[None], line[:, None]
+    x, y = line[None] - tissue.offset_x, line[:, None] - tissue.offset_y
     top = build.half_depth + 7 - x * x / np.float32(1900)
     inside = np.abs(x) - 178
     depth = y - top

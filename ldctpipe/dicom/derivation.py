@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from pydicom.dataset import Dataset, FileDataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_data_element
 from pydicom.sequence import Sequence
 from pydicom.uid import UID, JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless
 
@@ -16,6 +18,8 @@ from ldctpipe.dicom.uids import uid_of
 PROJECT = "ldctpipe"
 _LONG_STRING_CHARACTERS = 64
 _SHORT_TEXT_CHARACTERS = 1024
+_FIRST_DATASET_GROUP = 0x0008
+_PIXEL_DATA = 0x7FE00010
 _LARGEST_INTEGER_STRING = 2**31 - 1
 _LOSSY_SYNTAXES = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless)
 
@@ -67,6 +71,7 @@ def mark_as_derived(dataset: FileDataset, series: Series, derivation: Derivation
     for keyword in _NOT_CARRIED_OVER:
         if keyword in dataset:
             delattr(dataset, keyword)
+    _drop_unwritable(dataset)
     if not keep_private:
         dataset.remove_private_tags()
     dataset.ImageType = ["DERIVED", "SECONDARY", *(list(dataset.get("ImageType") or [])[2:] or ["AXIAL"])]
@@ -79,6 +84,20 @@ def mark_as_derived(dataset: FileDataset, series: Series, derivation: Derivation
     _describe(dataset, derivation)
     _refer_to_source(dataset, source_class, source_uid, source_series_uid)
     _append(dataset, "ContributingEquipmentSequence", _equipment(derivation))
+
+
+def _drop_unwritable(dataset: FileDataset) -> None:
+    """Drop attributes of damaged headers that can't be parsed or encoded, or lie in groups no dataset may have."""
+    trial = DicomBytesIO()
+    trial.is_little_endian, trial.is_implicit_VR = True, False
+    for tag in list(dataset.keys()):
+        if tag.group < _FIRST_DATASET_GROUP:
+            del dataset[tag]
+        elif tag != _PIXEL_DATA:
+            try:
+                write_data_element(trial, dataset[tag])
+            except Exception:  # noqa: BLE001 - a parser of foreign bytes fails in any way there is
+                del dataset[tag]
 
 
 def _series_description(dataset: Dataset, derivation: Derivation) -> str:

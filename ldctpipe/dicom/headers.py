@@ -160,6 +160,8 @@ def _refuse_pixel_formats(dataset: FileDataset) -> None:
     if not (0 < rows <= _LARGEST_ROWS_OR_COLUMNS and 0 < columns <= _LARGEST_ROWS_OR_COLUMNS):
         raise Rejected(unsupported(f"image size outside 1 to {_LARGEST_ROWS_OR_COLUMNS} pixels a side"))
     high_bit = int(dataset.get("HighBit", stored - 1))
+    if int(dataset.PixelRepresentation) not in (0, 1):
+        raise Rejected(DAMAGED)
     if allocated != 16 or not 0 < stored <= 16 or not stored - 1 <= high_bit < 16:
         raise Rejected(unsupported("pixels not stored in 16 bits"))
 

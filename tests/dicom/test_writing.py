@@ -175,6 +175,17 @@ def test_what_belongs_to_the_source_instance_is_removed(tmp_path: Path) -> None:
     assert derived.SmallestImagePixelValue == derived.LargestImagePixelValue == 1034
 
 
+def test_an_attribute_that_cannot_be_parsed_is_dropped_and_the_rest_is_written(tmp_path: Path) -> None:
+    path = write_ct(tmp_path / "source" / "a", body(), AccessionNumber="A-7")
+    path.write_bytes(path.read_bytes().replace(b"\x20\x00\x13\x00IS", b"\x20\x00\x13\x00QQ"))  # no such type
+    (series,) = discover(path).series
+
+    (derived,) = derive(series, np.full((1, *body().shape), 10), tmp_path / "out")
+
+    assert "InstanceNumber" not in derived
+    assert derived.AccessionNumber == "A-7"
+
+
 def test_a_long_series_description_keeps_the_models_name(tmp_path: Path) -> None:
     write_series(tmp_path / "source", slices=1, SeriesDescription="x" * 64)
     (series,) = discover(tmp_path / "source").series

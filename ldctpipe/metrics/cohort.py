@@ -94,9 +94,8 @@ def _inside(folder: Path, dose: str) -> Path:
 
 def _scans(folder: Path, full_dose: Path, low_dose: Path) -> PatientScans:
     model = _model(folder)
-    return PatientScans(
-        folder.resolve().name, folder, full_dose, low_dose, str(model.get("name") or _UNNAMED_METHOD), model
-    )
+    name = folder.name or folder.resolve().name
+    return PatientScans(name, folder, full_dose, low_dose, str(model.get("name") or _UNNAMED_METHOD), model)
 
 
 def _model(folder: Path) -> dict[str, Any]:

@@ -64,7 +64,7 @@ def _published_lines(summary: dict[str, Any]) -> list[str]:
     if summary["protocol"] != table.protocol:
         return [f"Published figures use {table.protocol} and are not shown beside {summary['protocol']}."]
     comparable = "same patient" if same_data_as_published(summary) else "other data: not comparable"
-    lines = [f"Published: {table.source}, {table.data} ({comparable})"]
+    lines = [f"Published: {table.source},", f"{table.data} ({comparable})"]
     return lines + [_published_row(row) for row in table.rows if row.method in _SHOWN_PUBLISHED]
 
 

@@ -11,6 +11,8 @@ from ldctpipe.reporting.run_folder import Run
 from ldctpipe.reporting.tables import joined
 
 Facts = dict[str, str]
+# The command line and the parameters hold paths, which may name patients or people: they stay in run.json.
+_SHOWN_OF_RECORD = ("pipeline", "profile", "started", "finished", "resumed", "container_engine", "versions")
 
 
 def facts_of(run: Run) -> dict[str, Facts]:
@@ -20,7 +22,7 @@ def facts_of(run: Run) -> dict[str, Facts]:
         "Training": _training((run.card or {}).get("training", {})),
         "Training data": _data((run.card or {}).get("data", {})),
         "Measurement": _measurement(run.summary or {}),
-        "Run": _flat(run.record or {}),
+        "Pipeline run": _flat({name: value for name, value in (run.record or {}).items() if name in _SHOWN_OF_RECORD}),
         "Software": _software(run),
     }
     return {heading: facts for heading, facts in groups.items() if facts}

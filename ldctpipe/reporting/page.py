@@ -56,7 +56,6 @@ def render(run: Run) -> str:
         style=Markup(style),  # the package's own files; their digests stand in the policy
         script=Markup(script),
         version=__version__,
-        run_name=run.name,
         method=run.method,
         findings=findings_of(run),
         facts=facts_of(run),

@@ -59,17 +59,14 @@ def _body(hu: npt.NDArray[np.int16]) -> npt.NDArray[np.bool_]:
 def structured_region(hu: npt.NDArray[np.int16]) -> Box:
     """Return the square inside the body of a full-dose slice (rows, columns) that has the most soft-tissue structure.
 
-    Edges of bone, lung and skin don't count: they would outweigh those of organs and vessels.
+    Edges of bone, lung and skin don't count, and the depth below the skin does: organs and vessels are wanted.
     """
     side = max(16, round(_REGION_FRACTION * min(hu.shape)))
     body = _body(hu)
     smooth = ndimage.gaussian_filter(hu.astype(np.float32), 1.5)
     soft = ndimage.binary_erosion((smooth > SOFT_WINDOW_HU[0]) & (smooth < SOFT_WINDOW_HU[1]) & body, iterations=4)
-    edges = np.hypot(*np.gradient(smooth)) * soft
-    score = (
-        ndimage.uniform_filter(edges, side, mode="constant")
-        * ndimage.uniform_filter(body.astype(np.float32), side) ** 4
-    )
+    depth = (ndimage.distance_transform_edt(body) / side).clip(max=1)  # the wall of the trunk has edges, but no organs
+    score = ndimage.uniform_filter(np.hypot(*np.gradient(smooth)) * soft, side, mode="constant") * depth**2
     row, column = np.unravel_index(int(score.argmax()), score.shape)
     top = int(np.clip(row - side // 2, 0, hu.shape[0] - side))
     left = int(np.clip(column - side // 2, 0, hu.shape[1] - side))

@@ -20,7 +20,6 @@ from ldctpipe.metrics.summary import FORMAT
 class Run:
     """The parts of a run; `missing` says for each absent part what the report can't show."""
 
-    name: str
     summary: dict[str, Any] | None
     slices: pd.DataFrame | None
     samples: tuple[Sample, ...]
@@ -64,7 +63,6 @@ def read_run(folder: Path) -> Run:
         )
     record = folder / "run.json"
     return Run(
-        folder.resolve().name,
         _summary(there["metrics/summary.json"]) if "metrics/summary.json" in there else None,
         _table(there.get("metrics/slices.csv")),
         tuple(read_samples(there["metrics/samples.npz"])) if "metrics/samples.npz" in there else (),

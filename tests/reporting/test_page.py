@@ -182,3 +182,15 @@ def test_a_damaged_part_is_named(full_run, name, content):
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
     with pytest.raises(InputError, match="neither"):
         write_report(tmp_path, tmp_path / "report.html")
+
+
+def test_the_pipelines_record_is_shown_without_its_paths(full_run):
+    record = {
+        "started": "2026-11-21T10:00:00Z",
+        "command_line": "nextflow run --input /home/doe/ct",
+        "pipeline": {"version": "9.9"},
+    }
+    (full_run / "run.json").write_text(json.dumps(record))
+    _, outline = page(full_run)
+    assert "2026-11-21T10:00:00Z" in outline.text and "9.9" in outline.text
+    assert "/home/doe" not in outline.text

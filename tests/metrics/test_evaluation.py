@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from datetime import datetime
 from math import log10
 from pathlib import Path
 
@@ -12,6 +14,9 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from ldctpipe.cli.app import run
+from ldctpipe.dicom.discovery import discover
+from ldctpipe.dicom.reading import read_volume
+from ldctpipe.dicom.writing import Derivation, write_derived_series
 from ldctpipe.errors import ExitCode, InputError
 from ldctpipe.metrics.evaluation import evaluate_cohort
 from ldctpipe.metrics.protocols import find_protocol
@@ -203,3 +208,38 @@ def test_an_unknown_protocol_is_a_usage_error(cohort, monkeypatch, capsys):
     code = run(["evaluate", "denoised", "cases", "out", "--low-dose", "cases", "--protocol", "soft"])
     assert code == ExitCode.USAGE
     assert "mayo-soft@1" in capsys.readouterr().err
+
+
+def test_folders_may_be_links_as_workflow_engines_stage_them(cohort, tmp_path):
+    staged = tmp_path / "task"
+    for kind in ("denoised", "cases"):
+        (staged / kind).mkdir(parents=True)
+        for patient in (cohort / kind).iterdir():
+            (staged / kind / patient.name).symlink_to(patient)
+    evaluate(staged)
+    assert strict((staged / "metrics" / "summary.json").read_text())["n_patients"] == 2
+
+
+def test_real_dicom_with_padding_is_measured_inside_the_scan_circle_only(real_data, tmp_path):
+    """A derived series that is 7 HU brighter everywhere but in the padding has a bias and an RMSE of 7 HU."""
+    (series,) = discover(sorted((real_data / "body").iterdir())[0]).series[:1]
+    volume = read_volume(series)
+    assert volume.padding is not None and volume.padding.any()
+    brighter = np.where(volume.padding, volume.hu, volume.hu + 7).astype(np.float32)
+    derivation = Derivation(
+        "7 HU brighter", "TEST", "test", "test", "test", "0", None, "brighter by 7", datetime(2026, 1, 1)
+    )
+    for folder in ("denoised", "reference"):
+        (tmp_path / folder).mkdir()
+    write_derived_series(series, brighter, tmp_path / "denoised", derivation)
+    for image in series.slices:
+        shutil.copy(image.path, tmp_path / "reference")
+
+    protocol = find_protocol("full-range")
+    reference = tmp_path / "reference"
+    evaluate_cohort(tmp_path / "denoised", reference, reference, tmp_path / "out", protocol, threads=1)
+
+    found = strict((tmp_path / "out" / "summary.json").read_text())["methods"]["denoised"]
+    assert found["bias_hu"]["mean"] == pytest.approx(7, abs=1e-3)
+    clipped = (volume.hu[~volume.padding] < -1000).mean()
+    assert found["rmse_hu"]["mean"] == pytest.approx(7, rel=clipped + 0.01)

@@ -25,8 +25,9 @@ def command(
 ) -> None:
     """Make a cohort of simulated CT patients at full and reduced dose, with known truth.
 
-    Writes DICOM in the folder layout of the AAPM-Mayo challenge (OUT/full_3mm and OUT/quarter_3mm), the noise-free slices as
-    NIfTI and a table of lesions (OUT/truth), and how it was made (OUT/phantom.json). The same seed gives the same files.
+    Writes DICOM in the folder layout of the AAPM-Mayo challenge (OUT/full_3mm and OUT/quarter_3mm), the noise-free
+    slices as NIfTI and a table of lesions (OUT/truth), and how it was made (OUT/phantom.json). The same seed gives
+    the same files.
 
     Example: ldctpipe phantom cohort --patients 4 --slices 20 --seed 7
     """

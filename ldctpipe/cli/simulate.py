@@ -28,10 +28,10 @@ def command(
 ) -> None:
     """Simulate what a scan would look like at a lower dose.
 
-    Inserts quantum and electronic noise in the projection domain: streaks, noise texture of the reconstruction kernel and
-    correlation between slices follow the patient and the header. The level comes from the noise that the series has
-    already; anatomy, geometry and padding stay as they are. Writes derived DICOM in the folder tree of the input (NIfTI
-    for NIfTI), and OUT/simulation.json, which says how each series was made.
+    Inserts quantum and electronic noise in the projection domain: streaks, noise texture of the reconstruction kernel
+    and correlation between slices follow the patient and the header. The level comes from the noise that the series
+    has already; anatomy, geometry and padding stay as they are. Writes derived DICOM in the folder tree of the input
+    (NIfTI for NIfTI), and OUT/simulation.json, which says how each series was made.
 
     Example: ldctpipe simulate full_dose low_dose --dose 0.25 --seed 1
     """

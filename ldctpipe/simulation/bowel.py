@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,7 @@ from ldctpipe.simulation.tissue import Enhancement, Tissue
 from ldctpipe.simulation.torso import Build
 from ldctpipe.simulation.vessels import winding_path
 
-Image = npt.NDArray[np.float32]
+Image = npt.NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """How many quanta a series was made with, found from its own noise.
 
-Noise of known quanta is simulated through the same patient and kernel, and compared with the noise that is there: both are high-passed
-and measured in the same windows of soft tissue. The most frequent ratio counts, not the mean, because vessels and edges
-add to some windows and nothing takes away from any (global noise level, Christianson 2015, AJR 205:W93).
+Noise of known quanta is simulated through the same patient and kernel, and compared with the noise that is there:
+both are high-passed and measured in the same windows of soft tissue. The most frequent ratio counts, not the mean,
+because vessels and edges add to some windows and nothing takes away from any (global noise level, Christianson 2015,
+AJR 205:W93).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +21,7 @@ import torch
 from ldctpipe.simulation.noise import DEFAULT_QUANTA, NoiseModel, dose_noise
 from ldctpipe.simulation.randomness import slice_deviates
 
-Image = npt.NDArray[np.float32]
+Image = npt.NDArray[np.floating[Any]]
 
 SOFT_TISSUE_HU = (0.0, 120.0)
 PLAUSIBLE_SD_HU = (2.0, 120.0)
@@ -33,6 +35,16 @@ _REALISATIONS = 4
 _SLICES_USED = 7
 _FEWEST_WINDOWS = 25
 _LEAST_UNCERTAINTY = 0.05
+
+
+class SliceSource(Protocol):
+    """Square slices in HU, float32, by index: an array, or something that makes them when asked."""
+
+    def __len__(self) -> int:
+        """Return the number of slices."""
+
+    def __getitem__(self, index: int, /) -> Image:
+        """Return one slice."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +63,7 @@ class Calibration:
     warnings: tuple[str, ...]
 
 
-def fit_quanta(hu: Image, model: NoiseModel, current: npt.NDArray[np.float64], key: str) -> Calibration:
+def fit_quanta(hu: SliceSource, model: NoiseModel, current: npt.NDArray[np.float64], key: str) -> Calibration:
     """Return the calibration of a series `hu` (slices, size, size; padding set to air) under the kernel of `model`.
 
     `current` is the relative tube current of each slice; `key` seeds the simulated noise. One slice is enough.
@@ -119,7 +131,7 @@ def _trial_noise(hu: Image, model: NoiseModel, current: float, key: str) -> list
 
 @dataclass(frozen=True)
 class _Windows:
-    """Windows of soft tissue in one slice: the tissue's pixels and the centres of windows that are nearly full of it."""
+    """Windows of soft tissue in one slice: the tissue's pixels, and the centres of windows that hold little else."""
 
     tissue: npt.NDArray[np.bool_]
     share: Image

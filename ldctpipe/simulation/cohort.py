@@ -32,7 +32,7 @@ from ldctpipe.simulation.phantom import FoundInsert, PhantomPatient, make_patien
 from ldctpipe.simulation.randomness import generator, slice_deviates
 from ldctpipe.volumes.nifti import write_nifti
 
-Image = npt.NDArray[np.float32]
+Image = npt.NDArray[np.floating[Any]]
 
 THICKNESS_MM = 3.0
 INCREMENT_MM = 2.0
@@ -67,6 +67,7 @@ def make_phantom_cohort(
             None, f"slices of {size} pixels can't be made", f"give a multiple of 8 from {_SMALLEST_SIZE} on"
         )
     workers = threads or len(os.sched_getaffinity(0))
+    torch.set_num_threads(workers)
     progress = Progress("phantoms", patients * slices, "slices")
     with new_folder(out, overwrite=overwrite) as folder:
         records = []
@@ -134,7 +135,7 @@ def _central(patient: PhantomPatient) -> npt.NDArray[np.bool_]:
 def scan(
     patient: PhantomPatient, truth: Image, model: NoiseModel, current_ma: Sequence[int], dose: float, seed: int
 ) -> tuple[Image, Image]:
-    """Return the slices at full dose and at `dose`, float32 HU: noise of the full dose, and what the low dose adds to it."""
+    """Return the slices at full dose and at `dose`, float32 HU; the second is the first with the noise to add."""
     full, low = np.empty_like(truth), np.empty_like(truth)
     deviates = slice_deviates(seed, patient.name, patient.positions_mm, patient.thickness_mm)
     current = current_factors(list(current_ma), len(truth))

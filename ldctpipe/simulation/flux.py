@@ -60,7 +60,7 @@ def bow_tie_transmission(radius_mm: npt.NDArray[np.float64], name: str) -> npt.N
 
 
 def current_factors(values: Sequence[float | None] | None, slices: int) -> npt.NDArray[np.float64]:
-    """Return the tube current of each slice relative to the mean; 1 throughout where any value is missing or not positive."""
+    """Return the tube current of each slice relative to the mean; 1 throughout where the header is incomplete."""
     if values is None or len(values) != slices or any(value is None or value <= 0 for value in values):
         return np.ones(slices)
     current = np.asarray(values, dtype=np.float64)

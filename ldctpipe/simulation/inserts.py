@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ldctpipe.simulation.shapes import Canvas, Ellipsoid
 
-Image = npt.NDArray[np.float32]
+Image = npt.NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Insert:
 
 
 def paint_inserts(canvas: Canvas, inserts: Sequence[Insert], organ: Image) -> None:
-    """Add the contrast of each insert where the slice cuts it and the share `organ` of a pixel holds it, and mark it."""
+    """Add and mark the inserts that the slice cuts; `organ` is the share of each pixel that may hold them."""
     for number, insert in enumerate(inserts):
         if abs(canvas.z - insert.centre[2]) < insert.radius_mm:
             canvas.hu += organ * canvas.coverage(insert.distance(canvas), 0.8) * np.float32(insert.contrast_hu)

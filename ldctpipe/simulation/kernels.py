@@ -1,9 +1,9 @@
 """What the reconstruction kernels of the vendors do to noise: their apodisation A(f), in cycles per mm.
 
 Every kernel is a Hann window A(f) = (1 + cos(π f / cutoff)) / 2 on the ramp filter, in physical units: the same
-kernel has the same A whatever the pixel size. Two cutoffs are known (Siemens B30 and D45, from the FDA's LCD_CT model of a
-Force scanner: 0.85 and 2.05 of the Nyquist frequency 0.912/mm); the others are placed between and around these by
-the order of sharpness in which the vendors list them, and are estimates.
+kernel has the same A whatever the pixel size. Two cutoffs are known (Siemens B30 and D45, from the FDA's LCD_CT model
+of a Force scanner: 0.85 and 2.05 of the Nyquist frequency 0.912/mm); the others are placed between and around these
+by the order of sharpness in which the vendors list them, and are estimates.
 """
 
 from __future__ import annotations

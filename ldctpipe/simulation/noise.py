@@ -1,8 +1,9 @@
 """Noise of a lower dose, inserted by filtered back-projection of noise alone.
 
-The reconstruction is linear, so x_low = x_full + FBP{√Δv · ε}: anatomy, resolution and artefacts of the input stay as they
-are, and only the noise that a lower dose adds goes through projection and kernel (Kim and Kim 2014, Med Phys 41:011901).
-The input has the noise of its own dose already; Δv is the difference (Yu 2012, JCAT 36:477, eq. for N_e = electronic noise).
+The reconstruction is linear, so x_low = x_full + FBP{√Δv · ε}: anatomy, resolution and artefacts of the input stay as
+they are, and only the noise that a lower dose adds goes through projection and kernel (Kim and Kim 2014, Med Phys
+41:011901). The input has the noise of its own dose already; Δv is the difference (Yu 2012, JCAT 36:477, eq. for N_e =
+electronic noise).
 """
 
 from __future__ import annotations
@@ -30,9 +31,9 @@ DEFAULT_ELECTRONIC_RATIO = 7e-5
 class NoiseModel:
     """Everything that the noise of a series depends on, besides the patient.
 
-    `quanta` counts effective quanta in air per slice and per ray of 0.7 mm in each of 720 views over half a turn, so it does
-    not depend on the sampling used here. `electronic_ratio` is the electronic variance in quanta² over that count; it does
-    not depend on the dose.
+    `quanta` counts effective quanta in air per slice and per ray of 0.7 mm in each of 720 views over half a turn, so
+    it does not depend on the sampling used here. `electronic_ratio` is the electronic variance in quanta² over that
+    count; it does not depend on the dose.
     """
 
     pixel_mm: float
@@ -60,7 +61,7 @@ class NoiseModel:
         return self.electronic_ratio * self.ray_quanta
 
     def transmitted(self, hu: torch.Tensor) -> torch.Tensor:
-        """Return quanta per quantum in air for each ray through `hu` (slices, size, size): (slices, views, channels)."""
+        """Return quanta per quantum in air, (slices, views, channels), for rays through `hu` (slices, size, size)."""
         geometry = parallel_beam(self.size, self.views, self.device)
         integrals = line_integrals(hu, geometry, self.pixel_mm)
         return relative_flux(integrals, self.pixel_mm, self.bow_tie, self.angular_modulation)
@@ -93,8 +94,9 @@ def ray_noise(
 ) -> torch.Tensor:
     """Return the noise that takes line integrals from `present_dose` to `dose`; both are shares of `quanta`.
 
-    `present_dose` None means that the integrals have no noise yet. Rays with enough quanta get Gaussian noise of the exact variance
-    to add. Starved ones go through counts and logarithm, because the delta method breaks down there: Gaussian noise would explode.
+    `present_dose` None means that the integrals have no noise yet. Rays with enough quanta get Gaussian noise of the
+    exact variance to add. Starved ones go through counts and logarithm, because the delta method breaks down there:
+    Gaussian noise would explode.
     """
     wanted = ray_variance(quanta, electronic_variance, dose)
     share = torch.ones_like(wanted)
@@ -140,8 +142,8 @@ def dose_noise(
 ) -> AddedNoise:
     """Return the noise images that take slices to `dose`; add them to HU of `present_dose` (None: noise-free HU).
 
-    `transmitted` is what `NoiseModel.transmitted` gave for the slices `indices` of the series; `current` has the relative tube
-    current of every slice of the series.
+    `transmitted` is what `NoiseModel.transmitted` gave for the slices `indices` of the series; `current` has the
+    relative tube current of every slice of the series.
     """
     images, starved_fraction = [], []
     limit = starvation_limit(model.electronic_variance)

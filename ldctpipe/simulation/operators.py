@@ -185,7 +185,7 @@ def _deapodisation(size: int, cells: int) -> np.ndarray:
 
 
 def _sparse(matrix: scipy.sparse.csr_matrix, device: torch.device) -> torch.Tensor:
-    parts = (torch.from_numpy(part) for part in (matrix.indptr, matrix.indices, matrix.data))
+    rows, columns, values = (torch.from_numpy(part) for part in (matrix.indptr, matrix.indices, matrix.data))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
-        return torch.sparse_csr_tensor(*parts, size=matrix.shape, device=device, check_invariants=False)
+        return torch.sparse_csr_tensor(rows, columns, values, size=matrix.shape, device=device, check_invariants=False)

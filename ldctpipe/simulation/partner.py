@@ -13,7 +13,7 @@ import torch
 
 from ldctpipe import __version__
 from ldctpipe.dicom.derivation import Derivation
-from ldctpipe.dicom.discovery import Discovery, discover
+from ldctpipe.dicom.discovery import discover
 from ldctpipe.dicom.reading import read_volume
 from ldctpipe.dicom.series import Series
 from ldctpipe.dicom.writing import write_derived_series
@@ -41,8 +41,9 @@ def simulate_partner(
 ) -> list[Path]:
     """Write the reduced-dose partner of `source` into the folder `out` and return what was written.
 
-    `source` is a NIfTI file, or a DICOM file, series or cohort whose folders `out` mirrors. `simulation.json` in `out` says how
-    each series was made. Raises `UsageError` for a dose outside (0, 1], `InputError` for input that can't be used.
+    `source` is a NIfTI file, or a DICOM file, series or cohort whose folders `out` mirrors. `simulation.json` in
+    `out` says how each series was made. Raises `UsageError` for a dose outside (0, 1], `InputError` for input that
+    can't be used.
     """
     if not 0.0 < dose <= 1.0:
         raise UsageError(None, f"a dose of {dose:g} is not above 0 and at most 1", "give a share such as 0.25")
@@ -91,7 +92,8 @@ def _simulate_dicom(
         warn(f"{count} files skipped: {reason}")
     progress = Progress("simulate", sum(len(series.slices) for series in found.series), "slices")
     run_time, places, records = datetime.now(timezone.utc), [], {}
-    for series, place in zip(found.series, _mirrored(source, found), strict=True):
+    for series in found.series:
+        place = _relative_folder(source, series)
         reduction = reduce(read_volume(series, threads), progress.advance)
         _tell(series.key, reduction)
         (folder / place).mkdir(parents=True, exist_ok=True)
@@ -103,12 +105,8 @@ def _simulate_dicom(
     return places, records
 
 
-def _mirrored(source: Path, found: Discovery) -> list[Path]:
-    """Return the folder of each series relative to the input; the input itself where a series lies in one file or an archive."""
-    return [_relative_folder(source, series) for series in found.series]
-
-
 def _relative_folder(source: Path, series: Series) -> Path:
+    """Return the folder of `series` relative to the input; the input itself for a single file or an archive."""
     common = Path(os.path.commonpath([image.path.parent.absolute() for image in series.slices]))
     root = source.absolute()
     return common.relative_to(root) if common.is_relative_to(root) else Path()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,7 @@ from ldctpipe.simulation.tissue import Enhancement, Tissue
 from ldctpipe.simulation.torso import ENDLESS_MM, Build, paint_layers, paint_table
 from ldctpipe.simulation.vessels import tree
 
-Image = npt.NDArray[np.float32]
+Image = npt.NDArray[np.floating[Any]]
 
 _SIDES = (-1, 1)
 _WING_STEP_MM = 6.0
@@ -151,7 +152,9 @@ class Pelvis:
 
 def _wings(random: np.random.Generator, hip_x: float, hip_y: float, sacrum_y: float, d: float) -> Tube:
     """Return both iliac wings: curved plates from the sacrum outwards and forwards, stacked along z."""
-    points, radii, links = [], [], []
+    points: list[npt.NDArray[np.float64]] = []
+    radii: list[float] = []
+    links: list[tuple[int, int]] = []
     thickness = random.uniform(4.0, 5.5)
     for side in _SIDES:
         for z in np.arange(-4.0, 104.0, _WING_STEP_MM):
@@ -186,7 +189,8 @@ def _iliac(random: np.random.Generator, hip_x: float, d: float, spread: float, r
     heights = np.array([-90, -40, 10, 60, 120], dtype=np.float32)
     across = np.array([1.0, 0.92, 0.72, 0.5, 0.16]) * hip_x * (spread if spread == 1.0 else 1.0)
     down = np.array([-0.66, -0.58, -0.35, -0.05, 0.2]) * d + 13 * (spread - 1.0) * 5
-    points, links = [], []
+    points: list[tuple[float, float, float]] = []
+    links: list[tuple[int, int]] = []
     for side in _SIDES:
         first = len(points)
         inset = 6.0 if spread > 1.0 else 0.0

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,7 @@ from ldctpipe.simulation.thorax import Thorax
 from ldctpipe.simulation.tissue import Tissue
 from ldctpipe.simulation.torso import Build
 
-Image = npt.NDArray[np.float32]
+Image = npt.NDArray[np.floating[Any]]
 
 _PIXELS_OF_FULL_SIZE = 512
 _SUBSLICES = 2

@@ -2,7 +2,8 @@
 
 Numbers belong to thin planes along z. A slice averages the planes that it covers, so neighbours that overlap share
 planes, as they share detector rows on a scanner: with slice thickness T and increment D < T their noise correlates by
-1 − D/T. Seeds come from SHA-256 of what the numbers are for, so that no result depends on the order or the size of batches.
+1 − D/T. Seeds come from SHA-256 of what the numbers are for, so that no result depends on the order or the size of
+batches.
 """
 
 from __future__ import annotations

@@ -13,7 +13,8 @@ import torch
 from ldctpipe import __version__
 from ldctpipe.errors import InputError, UsageError
 from ldctpipe.simulation.calibration import Calibration, fit_quanta
-from ldctpipe.simulation.flux import AIR_HU, current_factors
+from ldctpipe.simulation.field_of_view import SquareSlices, touches_edge, unmeasured
+from ldctpipe.simulation.flux import current_factors
 from ldctpipe.simulation.kernels import Kernel, match_kernel
 from ldctpipe.simulation.noise import DEFAULT_ELECTRONIC_RATIO, DEFAULT_QUANTA, NoiseModel, dose_noise
 from ldctpipe.simulation.randomness import slice_deviates
@@ -48,11 +49,13 @@ def reduce_dose(
 ) -> Reduction:
     """Return `volume` as it would look at `dose`, a share of its own dose in (0, 1].
 
-    int16 HU stay int16 (rounded), float32 stay float32. Padding, pixels outside the scanner's field of view and NaN stay as they
-    are; `dose` 1 gives the input back. `quanta` and `cutoff_per_mm` replace what is fitted and looked up. Memory needed
-    beside the volume does not grow with its length. `done` is called with the number of slices finished since the last call.
+    int16 HU stay int16 (rounded), float32 stay float32. Padding, pixels outside the scanner's field of view and NaN
+    stay as they are; `dose` 1 gives the input back. `quanta` and `cutoff_per_mm` replace what is fitted and looked
+    up. Memory needed beside the volume does not grow with its length. `done` is called with the number of slices
+    finished since the last call.
 
-    Raises `UsageError` for a dose outside (0, 1] or quanta that are not positive, `InputError` for pixels that are not square.
+    Raises `UsageError` for a dose outside (0, 1] or quanta that are not positive, `InputError` for pixels that are
+    not square.
     """
     _check(dose, quanta)
     kernel = _kernel(volume.acquisition, cutoff_per_mm)
@@ -100,7 +103,7 @@ def _model(
     part = (volume.acquisition.body_part or "").upper()
     return NoiseModel(
         pixel_mm=float(column_mm),
-        size=_square_size(volume),
+        size=SquareSlices(volume).size,
         electronic_ratio=electronic_ratio,
         cutoff_per_mm=kernel.cutoff_per_mm,
         bow_tie="small" if any(name in part for name in _HEAD_PARTS) else "large",
@@ -110,56 +113,12 @@ def _model(
     )
 
 
-def _square_size(volume: Volume) -> int:
-    largest = max(volume.hu.shape[1:])
-    return largest + largest % 2
-
-
 def _calibration(
     volume: Volume, model: NoiseModel, current: npt.NDArray[np.float64], quanta: float | None
 ) -> Calibration:
     if quanta is not None:
         return Calibration(quanta, None, None, 0, True, ())
-    return fit_quanta(_LazySquares(volume), model.with_quanta(DEFAULT_QUANTA), current, volume.key)
-
-
-@dataclass(frozen=True)
-class _LazySquares:
-    """Slices of a volume as square float32 images with air where nothing was measured, made when asked for."""
-
-    volume: Volume
-
-    def __len__(self) -> int:
-        return len(self.volume.hu)
-
-    def __getitem__(self, index: int) -> npt.NDArray[np.float32]:
-        hu = np.asarray(self.volume.hu[index], dtype=np.float32)
-        square = np.full((_square_size(self.volume),) * 2, AIR_HU, dtype=np.float32)
-        rows, columns = _middle(self.volume)
-        square[rows, columns] = np.where(unmeasured(self.volume, index), AIR_HU, hu)
-        return square
-
-
-def _middle(volume: Volume) -> tuple[slice, slice]:
-    size = _square_size(volume)
-    first = [(size - count) // 2 for count in volume.hu.shape[1:]]
-    rows, columns = (slice(start, start + count) for start, count in zip(first, volume.hu.shape[1:], strict=True))
-    return rows, columns
-
-
-def unmeasured(volume: Volume, index: int) -> npt.NDArray[np.bool_]:
-    """Return True where slice `index` holds no measurement: padding, NaN, and one flat value all around the round field of view."""
-    hu = volume.hu[index]
-    nowhere = ~np.isfinite(hu) if hu.dtype != np.int16 else np.zeros(hu.shape, dtype=bool)
-    if volume.padding is not None:
-        nowhere = nowhere | volume.padding[index]
-    rows, columns = hu.shape
-    down, across = np.ogrid[-1 : 1 : rows * 1j, -1 : 1 : columns * 1j]
-    outside = down**2 + across**2 > 1.0
-    values = hu[outside & ~nowhere]
-    if values.size and values.min() == values.max() and values[0] <= AIR_HU:
-        nowhere = nowhere | outside
-    return nowhere
+    return fit_quanta(SquareSlices(volume), model.with_quanta(DEFAULT_QUANTA), current, volume.key)
 
 
 def _insert_noise(
@@ -170,9 +129,10 @@ def _insert_noise(
     current: npt.NDArray[np.float64],
     done: Callable[[int], None],
 ) -> tuple[HuArray, npt.NDArray[np.float64]]:
-    result = np.array(volume.hu)
-    squares, (rows, columns) = _LazySquares(volume), _middle(volume)
-    deviates = slice_deviates(seed, volume.key, volume.positions_mm, volume.acquisition.slice_thickness_mm)
+    result: HuArray = volume.hu.copy()
+    squares = SquareSlices(volume)
+    rows, columns = squares.middle
+    deviates = slice_deviates(seed, volume.key, volume.positions_mm.tolist(), volume.acquisition.slice_thickness_mm)
     starved = np.zeros(len(result))
     for first in range(0, len(result), _SLICES_A_BATCH):
         batch = range(first, min(first + _SLICES_A_BATCH, len(result)))
@@ -192,9 +152,8 @@ def _added(hu: HuArray, noise: npt.NDArray[np.float32], nowhere: npt.NDArray[np.
         return hu
     lowest, highest = min(int(measured.min()), _LOWEST_STORED_HU), int(measured.max())
     highest = _HIGHEST_OF_12_BIT_HU if highest <= _HIGHEST_OF_12_BIT_HU else 32767
-    noisy = np.clip(hu + noise, lowest, highest)
-    noisy = np.rint(noisy) if hu.dtype == np.int16 else noisy
-    return np.where(nowhere, hu, noisy).astype(hu.dtype)
+    noisy = np.where(nowhere, hu, np.clip(hu + noise, lowest, highest))
+    return np.rint(noisy).astype(np.int16) if hu.dtype == np.int16 else noisy.astype(np.float32)
 
 
 def _warnings(volume: Volume, kernel: Kernel, model: NoiseModel) -> list[str]:
@@ -207,17 +166,10 @@ def _warnings(volume: Volume, kernel: Kernel, model: NoiseModel) -> list[str]:
         warnings.append(
             f"kernel {kernel.name} means iterative or learned reconstruction, whose noise is not that of FBP"
         )
-    middle = _LazySquares(volume)[len(volume.hu) // 2]
-    if _touches_edge(middle):
+    middle = SquareSlices(volume)[len(volume.hu) // 2]
+    if touches_edge(middle):
         warnings.append("the patient reaches beyond the field of view; what lies outside attenuates nothing here")
     return warnings
-
-
-def _touches_edge(hu: npt.NDArray[np.float32]) -> bool:
-    line = np.linspace(-1, 1, len(hu))
-    radius = np.hypot(line[:, None], line[None])
-    rim = (radius > 0.97) & (radius < 1.0)
-    return bool((hu[rim] > -200).mean() > 0.03)
 
 
 def _record(

@@ -1,18 +1,19 @@
 """Solids in millimetres and how a slice cuts them: signed distances, and painting with soft edges.
 
-x grows to the patient's left (columns), y to the back (rows), z to the head. A distance is negative inside a solid; it is
-exact for tubes and first-order near the surface of the others, which is where it matters.
+x grows to the patient's left (columns), y to the back (rows), z to the head. A distance is negative inside a solid;
+it is exact for tubes and first-order near the surface of the others, which is where it matters.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-Image = npt.NDArray[np.float32]
+Image = npt.NDArray[np.floating[Any]]
 FAR_MM = 99.0
 
 
@@ -46,7 +47,8 @@ class Canvas:
         self.blend(self.coverage(distance, softness_mm), value)
 
     def blend(self, share: Image, value: float | Image) -> None:
-        """Move the HU towards `value` by `share` (0: keep, 1: replace)."""
+        """Move the HU towards `value` by `share` (0: keep, 1: replace); what was marked there is covered by as much."""
+        self.marks = [replace(m, share=m.share * (1.0 - float(share[m.row, m.column]))) for m in self.marks]
         self.hu += share * (value - self.hu)
 
     def coverage(self, distance: Image, softness_mm: float = 0.0) -> Image:
@@ -78,7 +80,7 @@ _WARP_MARGIN_MM = 14.0
 
 @dataclass(frozen=True)
 class Ellipsoid:
-    """A superellipsoid: exponent 2 is an ellipsoid, 4 nearly a box. `turn_deg` rotates it in the plane, clockwise on screen."""
+    """A superellipsoid: exponent 2 is an ellipsoid, 4 nearly a box. `turn_deg` turns it clockwise on the screen."""
 
     centre: tuple[float, float, float]
     half_axes: tuple[float, float, float]
@@ -119,14 +121,16 @@ def _power(base: Image, exponent: float) -> Image:
 
 @dataclass(frozen=True)
 class Tube:
-    """A chain of cones with round ends: points of shape (n, 3) in mm, one radius a point. `tree` links pairs instead."""
+    """Cones with round ends between linked points: `points` (n, 3) in mm, a radius each, `links` (m, 2) of indices."""
 
     points: npt.NDArray[np.float32]
     radii: npt.NDArray[np.float32]
     links: npt.NDArray[np.int32]
 
     @classmethod
-    def chain(cls, points: Sequence[Sequence[float]] | npt.NDArray[np.float32], radii: float | Sequence[float]) -> Tube:
+    def chain(
+        cls, points: Sequence[Sequence[float]] | npt.NDArray[np.floating[Any]], radii: float | Sequence[float]
+    ) -> Tube:
         """Return the tube through `points` in their order."""
         path = np.asarray(points, dtype=np.float32)
         thickness = np.broadcast_to(np.asarray(radii, dtype=np.float32), len(path)).copy()
@@ -134,7 +138,7 @@ class Tube:
         return cls(path, thickness, np.stack([first, first + 1], axis=1))
 
     def distance(self, canvas: Canvas, squeeze_z: float = 1.0) -> Image:
-        """Return the signed distance of every pixel in mm; `squeeze_z` < 1 makes the tube taller along z than it is wide."""
+        """Return the signed distance of every pixel in mm; `squeeze_z` < 1 stretches the cross-section along z."""
         result = canvas.nothing()
         start, end = self.points[self.links[:, 0]], self.points[self.links[:, 1]]
         r0, r1 = self.radii[self.links[:, 0]], self.radii[self.links[:, 1]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,7 @@ import scipy.fft
 
 from ldctpipe.simulation.randomness import generator
 
-Image = npt.NDArray[np.float32]
+Image = npt.NDArray[np.floating[Any]]
 _KNOTS_KEPT = 96
 
 

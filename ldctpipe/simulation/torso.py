@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +12,7 @@ import numpy.typing as npt
 from ldctpipe.simulation.shapes import Canvas, Ellipsoid, Tube, inside_both, union, without
 from ldctpipe.simulation.tissue import Tissue
 
-Image = npt.NDArray[np.float32]
+Image = npt.NDArray[np.floating[Any]]
 ENDLESS_MM = 1e5
 
 
@@ -31,7 +32,7 @@ class Build:
 
     @classmethod
     def draw(cls, random: np.random.Generator, vertebra: float, widening: float = 1.0) -> Build:
-        """Return a slim to heavy adult; heavier ones have more fat. `vertebra` is the height of a vertebra with its disc."""
+        """Return a slim to heavy adult; `vertebra` is the height of a vertebra with its disc."""
         stoutness = random.uniform(0.0, 1.0)
         half_width = widening * (146 + 34 * stoutness + random.normal(0, 4))
         half_depth = 100 + 30 * stoutness + random.normal(0, 4)

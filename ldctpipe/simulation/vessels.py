@@ -22,8 +22,8 @@ def tree(
 ) -> Tube:
     """Return a tree from `root` to all `targets` (n, 3): the targets are split in halves again and again.
 
-    The radius follows Murray's law from `leaf_radius_mm` at the ends; `stem` is the share of the way to the middle of its targets
-    that a branch runs before it splits.
+    The radius follows Murray's law from `leaf_radius_mm` at the ends; `stem` is the share of the way to the middle of
+    its targets that a branch runs before it splits.
     """
     points, radii, links = [np.asarray(root, dtype=np.float32)], [_radius(len(targets), leaf_radius_mm)], []
     open_branches = [(0, np.arange(len(targets)))]

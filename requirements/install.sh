@@ -116,14 +116,17 @@ install_jars() {
     mv -- "$folder.new" "$folder"
 }
 
-install_nextflow() {
-    local found
-    found=$(bin/nextflow --find 2>/dev/null || true)
-    [[ -z $found || $found == "$tools/nextflow" ]] || return 0
-    cmp --silent requirements/nextflow.sha256 "$tools/nextflow/pins" && return
-    command -v mvn >/dev/null ||
+# Before anything long: whether there is a Nextflow, or a Maven that can fetch one.
+find_nextflow() {
+    nextflow=$(bin/nextflow --find 2>/dev/null || true)
+    [[ -n $nextflow ]] || command -v mvn >/dev/null ||
         stop "neither Nextflow nor Maven is here; install Nextflow 24.10 or newer (nextflow.io), or Maven (Debian: apt-get install maven) to fetch it with."
-    install_jars nextflow
+}
+
+install_nextflow() {
+    if [[ -z $nextflow ]] || { [[ $nextflow == "$tools/nextflow" ]] && command -v mvn >/dev/null; }; then
+        install_jars nextflow
+    fi
 }
 
 # The strict parser only serves `make lint`, which says so where it is missing.
@@ -133,11 +136,12 @@ install_lint() {
 }
 
 one_at_a_time
+find_nextflow
 make_venv
 install_set bootstrap requirements/bootstrap.txt
 install_set runtime requirements/runtime.txt
 [[ $wanted != dev ]] || install_set dev requirements/dev.txt
-install_package
 install_java
+install_package
 install_nextflow
 [[ $wanted != dev ]] || install_lint

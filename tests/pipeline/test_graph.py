@@ -1,0 +1,65 @@
+"""The graph of processes, run with stubs: what is called for whom, what is published, what a resumed run redoes."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+from nextflow_run import Run
+
+pytestmark = pytest.mark.pipeline
+
+
+def test_training_graph_publishes_all_and_resumes_without_work(nextflow: Callable[..., Run]) -> None:
+    first = nextflow("-profile", "test,cpu", "-stub", "--seed", "7")
+    assert first.code == 0, first.said
+    tasks = Counter(row["process"] for row in first.trace())
+    # The stub's sheet has three patients in folders of one name, the first of them with a full dose only.
+    assert tasks == {
+        "PHANTOM": 1, "SAMPLESHEET": 1, "SIMULATE": 1, "INGEST": 3, "PREPARE": 1,
+        "TRAIN": 1, "DENOISE": 1, "EVALUATE": 1, "REPORT": 1,
+    }  # fmt: skip
+    for name in (
+        "report.html", "run.json", "metrics/summary.json", "metrics/slices.csv", "metrics/slices.parquet",
+        "model/model.safetensors", "model/card.json", "denoised/L003/manifest.json", "cohort",
+        "pipeline_info/trace.txt", "pipeline_info/timeline.html", "pipeline_info/execution.html",
+        "pipeline_info/graph.mmd", "pipeline_info/versions.tsv", "pipeline_info/samplesheet.csv",
+    ):  # fmt: skip
+        assert (first.results / name).exists(), name
+    assert "report.html" in first.stdout.splitlines()[-1]
+
+    again = nextflow("-profile", "test,cpu", "-stub", "--seed", "7", "-resume")
+    assert {row["status"] for row in again.trace()} == {"CACHED"}
+    assert [row["hash"] for row in again.trace()] == [row["hash"] for row in first.trace()]
+
+    record = json.loads((again.results / "run.json").read_text())
+    assert record["success"] is True
+    assert record["seed"] == record["parameters"]["seed"] == 7
+    assert record["parameters"]["test_patients"] == "L003"
+    assert {"nextflow", "TRAIN", "REPORT"} <= set(record["versions"])
+    assert "-stub" in record["command_line"]
+
+    # What a resumed run with another iteration count must not touch is everything before the training.
+    longer = nextflow("-profile", "test,cpu", "-stub", "--seed", "7", "--iterations", "9", "-resume")
+    redone = {row["process"] for row in longer.trace() if row["status"] == "COMPLETED"}
+    assert redone == {"TRAIN", "DENOISE", "EVALUATE", "REPORT"}
+
+
+def test_denoising_graph_has_one_task_a_patient(nextflow: Callable[..., Run]) -> None:
+    trained = nextflow("-profile", "test,cpu", "-stub").results
+    cohort, bundle = str(trained / "cohort"), str(trained / "model")
+    run = nextflow(
+        "-profile", "cpu", "-stub", "--workflow", "denoise", "--input", cohort, "--model", bundle
+    )  # fmt: skip
+    assert run.code == 0, run.said
+    assert Counter(row["process"] for row in run.trace()) == {"SAMPLESHEET": 1, "DENOISE": 3}
+    assert sorted(path.name for path in (run.results / "denoised").iterdir()) == ["L001", "L002", "L003"]
+
+
+def test_no_held_out_patient_is_said_before_the_training(nextflow: Callable[..., Run]) -> None:
+    run = nextflow("-profile", "cpu", "--phantom_patients", "1", "--phantom_slices", "3")
+    assert run.code != 0
+    assert "no patient of the samplesheet is held out; name at least one with --test_patients." in run.said
+    assert "TRAIN (" not in run.said

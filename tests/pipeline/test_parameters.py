@@ -1,0 +1,68 @@
+"""What a wrong parameter gets: one sentence and code 2, before any task starts."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from nextflow_run import REPOSITORY, Run
+
+pytestmark = pytest.mark.pipeline
+SCHEMA = json.loads((REPOSITORY / "nextflow_schema.json").read_text())
+PROPERTIES: dict[str, dict[str, Any]] = {
+    name: described for group in SCHEMA["$defs"].values() for name, described in group["properties"].items()
+}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ((), "--input is missing; give a cohort folder"),
+        (("--inputt", "x"), "--inputt is not a parameter; did you mean --input?"),
+        (("--phantom-patients", "3"), "--phantom-patients is not a parameter; did you mean --phantom_patients?"),
+        (("--input", "/no/such/folder"), "--input /no/such/folder does not exist"),
+        (("--workflow", "trian"), "--workflow trian is not one of train, denoise"),
+        (("--workflow", "denoise"), "--input is missing; give the folder of scans"),
+        (("--workflow", "denoise", "--input", "."), "--model is missing; give the denoiser bundle"),
+        (("--phantom_patients", "two"), "--phantom_patients two is not a whole number"),
+        (("--phantom_patients", "3", "--dose", "2"), "--dose 2 is above 1"),
+        (("--phantom_patients", "3", "--recipe", "nix"), "--recipe nix does not exist; there are wgan-gp-effnetv2"),
+        (("--phantom_patients", "3", "--set", "a='$(id)'"), "--set a='$(id)' holds a character that is not allowed"),
+    ],
+)
+def test_wrong_parameter_gets_one_sentence(
+    nextflow: Callable[..., Run], arguments: tuple[str, ...], sentence: str
+) -> None:
+    run = nextflow(*arguments)
+    assert run.code == 2
+    assert f"ldctpipe: {sentence}" in run.stderr
+    assert run.stderr.strip().count("\n") == 0, "one sentence and nothing else"
+    assert "process >" not in run.said
+
+
+def test_help_names_every_parameter_with_its_meaning(nextflow: Callable[..., Run]) -> None:
+    said = nextflow("--help").stdout
+    for name, described in PROPERTIES.items():
+        assert f"--{name} " in said
+        assert described["description"] in said
+
+
+def test_schema_and_configuration_agree() -> None:
+    command = [str(REPOSITORY / "bin" / "nextflow"), "config", "-flat", str(REPOSITORY)]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    lines = (line.partition(" = ") for line in said.splitlines() if line.startswith("params."))
+    defaults = {name.removeprefix("params."): value.strip("'") for name, _, value in lines}
+    assert set(defaults) == set(PROPERTIES)
+    for name, described in PROPERTIES.items():
+        wanted = described.get("default")
+        if name != "max_cpus":  # as many as the machine has
+            assert defaults[name] == (str(wanted).lower() if isinstance(wanted, bool) else str(wanted or "null"))
+
+
+@pytest.mark.parametrize("profiles", ["test,cpu,docker", "demo,gpu,apptainer", "singularity", "test,slurm,podman,gpu"])
+def test_profiles_resolve(profiles: str) -> None:
+    command = [str(REPOSITORY / "bin" / "nextflow"), "config", "-profile", profiles, str(REPOSITORY)]
+    assert "withLabel:gpu" in subprocess.run(command, capture_output=True, text=True, check=True).stdout

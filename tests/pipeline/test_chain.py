@@ -103,14 +103,15 @@ def test_full_dose_only_gets_its_partner_and_a_broken_file_ends_the_run_with_one
 
 def test_interrupted_training_is_retried_from_its_checkpoint(finished: Run, tmp_path: Path) -> None:
     cohort = finished.results / "cohort"
-    arguments = ("-profile", "test,cpu", "--input", str(cohort), "--iterations", "40")
-    with (
-        (tmp_path / "log").open("w") as log,
-        subprocess.Popen(command_of(*arguments), cwd=tmp_path, stdout=log) as head,
-    ):
-        _wait_for_checkpoint(tmp_path, head)
-        _training_process(head).send_signal(signal.SIGTERM)
-        assert head.wait(timeout=600) == 0, (tmp_path / "log").read_text()
+    arguments = ("-profile", "test,cpu", "--input", str(cohort), "--iterations", "20")
+    log = tmp_path / "log"
+    with log.open("w") as stream, subprocess.Popen(command_of(*arguments), cwd=tmp_path, stdout=stream) as head:
+        try:
+            _wait_for_checkpoint(tmp_path, head)
+            _training_process(head).send_signal(signal.SIGTERM)
+            assert head.wait(timeout=600) == 0, log.read_text()
+        finally:
+            head.terminate()
     attempts = [row for row in Run(tmp_path, 0, "", "").trace() if row["process"] == "TRAIN"]
     assert [(row["status"], row["exit"]) for row in attempts] == [("FAILED", "75"), ("COMPLETED", "0")]
     with (tmp_path / "results" / "model" / "training.csv").open(newline="") as stream:
@@ -128,4 +129,4 @@ def _wait_for_checkpoint(folder: Path, head: subprocess.Popen[bytes]) -> None:
 
 def _training_process(head: subprocess.Popen[bytes]) -> psutil.Process:
     children = psutil.Process(head.pid).children(recursive=True)
-    return next(child for child in children if "python" in child.name() and "train" in child.cmdline())
+    return next(child for child in children if "python" in child.cmdline()[0] and "train" in child.cmdline())

@@ -14,6 +14,7 @@ from pydicom.pixels import get_decoder
 from pydicom.uid import (
     HTJ2K,
     JPEG2000,
+    UID,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
@@ -53,7 +54,7 @@ def examine() -> dict[str, str]:
     }
 
 
-def _readable() -> tuple[str, ...]:
+def _readable() -> tuple[UID, ...]:
     return tuple(uid for uid in _COMPRESSED if get_decoder(uid).is_available)
 
 

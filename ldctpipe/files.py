@@ -48,11 +48,11 @@ def refuse_occupied(target: Path, *, overwrite: bool = False) -> None:
 
 def _replace_folder(temporary: Path, target: Path) -> None:
     if not target.exists():
-        os.rename(temporary, target)
+        temporary.rename(target)
         return
     retired = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".retired", dir=target.parent))
-    os.rename(target, retired / "old")
-    os.rename(temporary, target)
+    target.rename(retired / "old")
+    temporary.rename(target)
     shutil.rmtree(retired, ignore_errors=True)
 
 
@@ -68,7 +68,7 @@ def new_file(target: Path) -> Iterator[Path]:
         temporary.chmod(0o644)
         with temporary.open("rb") as written:
             os.fsync(written.fileno())  # a rename that outlives its data would leave an empty file after a power cut
-        os.replace(temporary, target)
+        temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -38,7 +38,9 @@ def warn(message: str) -> None:
 class Progress:
     """Counts finished units of a step of known length and shows them now and then."""
 
-    def __init__(self, title: str, total: int, unit: str = "items", *, done: int = 0, stream: TextIO | None = None) -> None:
+    def __init__(
+        self, title: str, total: int, unit: str = "items", *, done: int = 0, stream: TextIO | None = None
+    ) -> None:
         self.title, self.total, self.unit = title, total, unit
         self.done, self._first = done, done
         self._stream = stream or sys.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -15,4 +16,51 @@ def real_data() -> Path:
     folder = REPOSITORY.parent / "shared" / "data" / "raw"
     if not folder.is_dir():
         pytest.skip("real CT (../shared/data/raw) is not beside this checkout")
+    return folder
+
+
+def noisy_body(slices: int, side: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return a low-dose and a full-dose stack of a water ellipse with inserts in air, as int16 HU."""
+    rng = np.random.default_rng(seed)
+    row, column = np.mgrid[:side, :side] / side - 0.5
+    clean = np.where((row / 0.4) ** 2 + (column / 0.45) ** 2 < 1, 40.0, -1000.0)
+    for _ in range(6):
+        centre = rng.uniform(-0.25, 0.25, 2)
+        inside = (row - centre[0]) ** 2 + (column - centre[1]) ** 2 < rng.uniform(0.03, 0.1) ** 2
+        clean[inside] = rng.choice([-90.0, 120.0, 300.0, -800.0])
+    full = clean + rng.normal(0, 10, (slices, side, side))
+    low = full + rng.normal(0, 25, (slices, side, side))
+    return np.rint(low).astype(np.int16), np.rint(full).astype(np.int16)
+
+
+@pytest.fixture(scope="session")
+def tiny_cases(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Cases of three paired patients, 4 slices of 128×128 each, and `sheet.csv` beside them (P3 is for testing)."""
+    from ldctpipe.volumes.case import write_case
+    from ldctpipe.volumes.volume import Volume
+
+    root = tmp_path_factory.mktemp("tiny")
+    affine = np.diag([-0.7, -0.7, 3.0, 1.0])
+    positions_mm = np.arange(4) * 3.0
+    for seed, patient in enumerate(("P1", "P2", "P3")):
+        stacks = noisy_body(slices=4, side=128, seed=seed)
+        for role, hu in zip(("low_dose", "full_dose"), stacks, strict=True):
+            key = f"{patient}{role}"
+            folder = root / "cases" / patient / role / key
+            folder.mkdir(parents=True)
+            write_case(folder, Volume(hu, affine, positions_mm, key=key, frame_of_reference=f"1.2.{seed}"))
+    rows = [
+        f"{p},cases/{p}/low_dose,cases/{p}/full_dose,{s}" for p, s in (("P1", "train"), ("P2", "train"), ("P3", "test"))
+    ]
+    (root / "sheet.csv").write_text("patient,low_dose,full_dose,split\n" + "\n".join(rows) + "\n")
+    return root
+
+
+@pytest.fixture(scope="session")
+def tiny_store(tiny_cases: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The training store of the tiny cases: 8 slice pairs."""
+    from ldctpipe.data.preparation import prepare_store
+
+    folder = tmp_path_factory.mktemp("store") / "store"
+    prepare_store(tiny_cases / "sheet.csv", folder)
     return folder

@@ -41,7 +41,8 @@ app = typer.Typer(
 )
 # In the order of a run.
 for _command in (
-    inspect, phantom, simulate, samplesheet, ingest, prepare, train, denoise, evaluate, report, recipes, protocols, doctor,
+    inspect, phantom, simulate, samplesheet, ingest, prepare, train, denoise, evaluate, report, recipes, protocols,
+    doctor,
 ):  # fmt: skip
     app.command(name=_command.__name__.rpartition(".")[2])(_command.command)
 
@@ -73,13 +74,19 @@ def run(arguments: list[str]) -> int:
         result = app(arguments, standalone_mode=False)
         return int(result) if isinstance(result, int) else ExitCode.DONE
     except typer.TyperException as error:
-        return _fail(f"{error.format_message()} (ldctpipe {' '.join(arguments[:1])} --help lists what it takes)", ExitCode.USAGE)
+        return _fail(
+            f"{error.format_message()} (ldctpipe {' '.join(arguments[:1])} --help lists what it takes)", ExitCode.USAGE
+        )
     except (InputError, StoppedEarly) as error:
         return _fail(str(error), error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
-        return _fail("interrupted: nothing half-written is left; run the same command again to go on.", ExitCode.RESUMABLE)
+        return _fail(
+            "interrupted: nothing half-written is left; run the same command again to go on.", ExitCode.RESUMABLE
+        )
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader of our stdout left; that is its right
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+        )  # the reader of our stdout left; that is its right
         return ExitCode.DONE
     except OSError as error:
         return _fail(_sentence(error), ExitCode.IO)

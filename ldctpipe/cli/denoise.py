@@ -27,14 +27,12 @@ def command(
 ) -> int:
     """Denoise every CT series found and write a derived DICOM series for each, with a manifest.
 
-    Series that can't be denoised are refused with the reason and do not stop the others. One patient's series go into OUT,
-    several patients' into a folder each. Running the same job again does only what is missing.
+    Series that can't be denoised are refused with the reason and do not stop the others. One patient's series go into
+    OUT, several patients' into a folder each. Running the same job again does only what is missing.
     """
     from ldctpipe.inference.denoise import DenoiseRequest, denoise
 
-    result = denoise(
-        DenoiseRequest(input, out, model, blend, device.value, threads, overwrite, keep_private)
-    )
+    result = denoise(DenoiseRequest(input, out, model, blend, device.value, threads, overwrite, keep_private))
     done = [outcome for outcome in result.outcomes if outcome.state != "refused"]
     for outcome in result.refused:
         print(f"refused: series {outcome.key} ({outcome.slices} slices): {outcome.reason}")

@@ -23,8 +23,8 @@ def command(
 ) -> None:
     """Write the training store: int16 HU slice pairs in one array, and where in them patches of the body lie.
 
-    Patients whose split is test are left out. Low and full dose are paired by geometry and compared; a pair that does not match
-    is an error that names both.
+    Patients whose split is test are left out. Low and full dose are paired by geometry and compared; a pair that does
+    not match is an error that names both.
     """
     from ldctpipe.data.preparation import prepare_store
 

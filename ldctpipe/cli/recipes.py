@@ -21,7 +21,11 @@ def command(
         return
     recipes = [load_recipe(each) for each in shipped_names()]
     if as_json:
-        print(json.dumps([recipe.model_dump(include={"name", "title", "source", "remark"}) for recipe in recipes], indent=2))
+        print(
+            json.dumps(
+                [recipe.model_dump(include={"name", "title", "source", "remark"}) for recipe in recipes], indent=2
+            )
+        )
         return
     for recipe in recipes:
         print(f"{recipe.name:28} {recipe.title}\n{'':28} {recipe.remark}\n{'':28} {recipe.source}")

@@ -1,4 +1,4 @@
-"""Augmentation as batched tensor operations, the same for both of a pair (seed paper, "Data augmentation", figure 6)."""
+"""Augmentation as batched tensor operations, the same for both of a pair (flagship paper, "Data augmentation")."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def apply_transforms(windows: Tensor, transforms: Transforms, patch_size: int, r
 
 
 def rotate_windows(windows: Tensor, patch_size: int, rotation_deg: float) -> Tensor:
-    """Return the central patches of square windows (batch, channels, side, side), rotated counter-clockwise as shown."""
+    """Return the central patches of windows (batch, channels, side, side), rotated counter-clockwise as shown."""
     angle = math.radians(rotation_deg)
     half = (patch_size - 1) / 2
     steps = torch.arange(patch_size, device=windows.device, dtype=windows.dtype) - half

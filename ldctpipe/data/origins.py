@@ -13,7 +13,7 @@ _LEAST_BODY_SHARE = 0.1
 
 
 def body_origins(hu: HuArray, patch_size: int) -> npt.NDArray[np.int16]:
-    """Return the (row, column) of upper left corners, every `STRIDE` pixels, whose window holds a tenth of body or more.
+    """Return the (row, column) of upper left corners, every `STRIDE` pixels, whose window is a tenth body or more.
 
     `hu` is one slice, (rows, columns). A slice without body gives an empty array of shape (0, 2).
     """
@@ -23,7 +23,7 @@ def body_origins(hu: HuArray, patch_size: int) -> npt.NDArray[np.int16]:
 
 
 def _window_means(mask: npt.NDArray[np.bool_], size: int) -> npt.NDArray[np.float64]:
-    """Return the mean of every size × size window that lies inside, by its upper left corner, from one summed-area table."""
+    """Return the mean of every size × size window that lies inside, by its upper left corner."""
     table = np.zeros((mask.shape[0] + 1, mask.shape[1] + 1))
     table[1:, 1:] = mask.cumsum(axis=0).cumsum(axis=1)
     sums = table[size:, size:] - table[:-size, size:] - table[size:, :-size] + table[:-size, :-size]

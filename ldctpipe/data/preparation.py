@@ -46,16 +46,15 @@ def prepare_store(
     """Write the training store of all patients of `sheet` that are not for testing; return its description.
 
     With `cases`, scans are read from `cases/PATIENT/{low_dose,full_dose}` and the sheet gives names and splits alone.
-    Where the sheet names no validation patient, the last twentieth of each longer training scan validates; with short scans
-    only, the last of four or more patients does.
+    Where the sheet names no validation patient, the last twentieth of each longer training scan validates; with short
+    scans only, the last of four or more patients does.
     """
     rows = [row for row in read_sheet(sheet) if row.split != "test"]
     if not rows:
         raise InputError(sheet, "has no patient to train on", "give at least one row another split than test")
     with new_folder(out, overwrite=overwrite) as folder:
         patients = [_load(row, cases) for row in track(rows, "reading and pairing", "patients")]
-        description = _write(folder, _with_validation(patients), patch_size)
-    return description
+        return _write(folder, _with_validation(patients), patch_size)
 
 
 def _load(row: Row, cases: Path | None) -> _Patient:
@@ -66,7 +65,11 @@ def _load(row: Row, cases: Path | None) -> _Patient:
         raise InputError(
             row.patient, f"has no {missing} scan", "add it to the samplesheet, or make one with `ldctpipe simulate`"
         )
-    return _Patient(row.patient, row.split or "train", pair_volumes(load_volumes(low), load_volumes(full)))
+    try:
+        pairs = pair_volumes(load_volumes(low), load_volumes(full))
+    except InputError as error:
+        raise InputError(f"patient {row.patient}, {error.path}", error.fault, error.remedy) from None
+    return _Patient(row.patient, row.split or "train", pairs)
 
 
 def _with_validation(patients: list[_Patient]) -> list[_Patient]:

@@ -20,8 +20,8 @@ class PatchSampler:
     """Endless batches of (low dose, full dose), each (batch, 1, patch_size, patch_size) in [0, 1] on the device.
 
     A batch holds `patches_per_image` patches of each of `images_per_batch` slices, from the body-only origins of the
-    store. All randomness is drawn on the CPU from two generators, one for positions and one for augmentation, so that every device
-    sees the same batches.
+    store. All randomness is drawn on the CPU from two generators, one for positions and one for augmentation, so that
+    every device sees the same batches.
     """
 
     def __init__(

@@ -1,6 +1,7 @@
-"""The training store: all slice pairs of a cohort as int16 HU in one memory-mapped array, and the table that describes them.
+"""The training store: all slice pairs of a cohort as int16 HU in one memory-mapped array, and their table.
 
-`pairs.npy` has shape (slices, 2, rows, columns), low dose first; `slices.parquet` has a row a slice; `origins.npy` holds
+`pairs.npy` has shape (slices, 2, rows, columns), low dose first; `slices.parquet` has a row a slice; `origins.npy`
+holds
 the (row, column) of every patch-sized window that touches the body, slice after slice; `store.json` says what it is.
 """
 
@@ -24,7 +25,10 @@ LOW_DOSE, FULL_DOSE = 0, 1  # along the second axis of the pairs
 
 @dataclass(frozen=True)
 class TrainingStore:
-    """An opened store. `slices` has the columns patient, series, position_mm, split, rows, columns, first_origin, origins."""
+    """An opened store.
+
+    `slices` has the columns patient, series, position_mm, split, rows, columns, first_origin and origins (a count).
+    """
 
     folder: Path
     pairs: npt.NDArray[np.int16]

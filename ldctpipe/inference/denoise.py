@@ -60,8 +60,8 @@ def denoise(request: DenoiseRequest) -> DenoiseResult:
     """Denoise every CT series of the input and return what became of each.
 
     One patient's series go into `out` itself, several patients' into a folder each; a folder appears when all that is
-    in it is done. What an earlier run of the same job finished is left as it is. Raises `InputError` when there is nothing to
-    denoise, or when `out` holds something else.
+    in it is done. What an earlier run of the same job finished is left as it is. Raises `InputError` when there is
+    nothing to denoise, or when `out` holds something else.
     """
     bundle = read_bundle(request.model)
     device = pick_device(request.device, request.threads)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -25,10 +27,10 @@ class Denoiser:
         self.bundle = bundle
         self.device = device
         self._normalization = bundle.recipe.data.normalization.as_map()
-        self._network = _load(bundle).to(device, memory_format=torch.channels_last)
+        self._network = _load(bundle).to(device).to(memory_format=torch.channels_last)
 
     def denoise(self, volume: Volume, blend: float = 1.0, on_slices: Callable[[int], None] = lambda _: None) -> HuArray:
-        """Return (slices, rows, columns) HU in the dtype of the volume: (1 − blend) · source + blend · network's output.
+        """Return HU in shape and dtype of the volume's: (1 − blend) · source + blend · network's output.
 
         What the network changes is added to the source, so that values beyond the recipe's HU range (metal, air below
         −1000 HU) are corrected and not cut off. Padding stays as it is. `on_slices` hears of each finished batch.
@@ -39,15 +41,15 @@ class Denoiser:
         out = np.empty_like(volume.hu)
         step = _SLICES_AT_ONCE[self.device.type]
         for first in range(0, len(out), step):
-            hu = np.ascontiguousarray(volume.hu[first : first + step])
-            out[first : first + step] = _as_dtype(hu + blend * self.correction(hu), out.dtype)
+            hu: Any = np.ascontiguousarray(volume.hu[first : first + step])  # int16 until it is on the device
+            out[first : first + step] = _as_dtype(hu + np.float32(blend) * self.correction(hu), out.dtype)
             on_slices(len(hu))
         if volume.padding is not None:
             out[volume.padding] = volume.hu[volume.padding]
         return out
 
     @torch.inference_mode()
-    def correction(self, hu: HuArray) -> npt.NDArray[np.float32]:
+    def correction(self, hu: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
         """Return what the network adds to slices (slices, rows, columns) of HU, in HU."""
         values = self._normalization.normalize(torch.from_numpy(hu).to(self.device).float())
         output = self._network(values.unsqueeze(1)).squeeze(1).float()
@@ -62,13 +64,18 @@ def pick_device(name: str, threads: int | None = None) -> torch.device:
     if name == "auto":
         name = next(kind for kind, usable in available.items() if usable)
     if not available[name]:
-        raise UsageError(None, f"--device {name}: no such device can be used here", "take --device auto or --device cpu")
+        raise UsageError(
+            None, f"--device {name}: no such device can be used here", "take --device auto or --device cpu"
+        )
     return torch.device(name)
 
 
 def _load(bundle: Bundle) -> nn.Module:
     network = build_generator(bundle.recipe)
-    state: dict[str, Tensor] = load_file(bundle.weights)
+    try:
+        state: dict[str, Tensor] = load_file(bundle.weights)
+    except SafetensorError as error:
+        raise InputError(bundle.weights, f"is not a safetensors file ({error})", "train the bundle again") from None
     try:
         network.load_state_dict(state)
     except RuntimeError:
@@ -76,7 +83,7 @@ def _load(bundle: Bundle) -> nn.Module:
     return network.eval()
 
 
-def _as_dtype(hu: npt.NDArray[np.float32], dtype: np.dtype) -> HuArray:
+def _as_dtype(hu: npt.NDArray[np.float32], dtype: np.dtype[Any]) -> HuArray:
     if dtype != np.int16:
         return hu.astype(np.float32)
     limits = np.iinfo(np.int16)

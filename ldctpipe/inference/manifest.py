@@ -1,4 +1,4 @@
-"""What a denoising job is and what came of it: `manifest.json` in every output folder. Names no patient and no source file."""
+"""What a denoising job is and what came of it: `manifest.json`. It names no patient and no source file."""
 
 from __future__ import annotations
 

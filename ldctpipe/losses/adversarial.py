@@ -1,4 +1,4 @@
-"""Wasserstein losses and the gradient penalty (Gulrajani 2017, arXiv 1704.00028, equation 3; seed paper, equation 1)."""
+"""Wasserstein losses and the gradient penalty (Gulrajani 2017, arXiv 1704.00028, equation 3)."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""Perceptual loss in the features of a frozen, ImageNet-pretrained timm network (seed paper, equation 2)."""
+"""Perceptual loss in the features of a frozen, ImageNet-pretrained timm network (flagship paper, equation 2)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import timm
 import torch
@@ -20,7 +21,9 @@ class PerceptualLoss(nn.Module):
         super().__init__()
         self.network = timm.create_model(backbone, features_only=True, pretrained=False, out_indices=tuple(stages))
         self.network.requires_grad_(False)
-        statistics = self.network.pretrained_cfg
+        statistics: dict[str, Any] = self.network.pretrained_cfg  # type: ignore[assignment]
+        self.mean: Tensor
+        self.std: Tensor
         self.register_buffer("mean", torch.tensor(statistics["mean"]).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(statistics["std"]).view(1, 3, 1, 1), persistent=False)
         self.eval()

@@ -13,7 +13,9 @@ class ChannelAttention(nn.Module):
         super().__init__()
         hidden = max(channels // reduction, 4)
         self.squeeze = nn.Sequential(
-            nn.Conv2d(channels, hidden, kernel_size=1), nn.ReLU(inplace=True), nn.Conv2d(hidden, channels, kernel_size=1)
+            nn.Conv2d(channels, hidden, kernel_size=1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(hidden, channels, kernel_size=1),
         )
 
     def forward(self, x: Tensor) -> Tensor:

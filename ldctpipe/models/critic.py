@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 class ConvCritic(nn.Module):
-    """Scores patches: (batch, 1, patch_size, patch_size) to (batch,), unbounded (SPEC of the paper, figure 3).
+    """Scores patches: (batch, 1, patch_size, patch_size) to (batch,), unbounded (flagship paper, figure 3).
 
     Convolutions 3×3; odd layers keep the size and even layers halve it; LeakyReLU after each.
     """

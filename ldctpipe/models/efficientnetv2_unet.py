@@ -25,7 +25,8 @@ class EfficientNetV2UNet(nn.Module):
     `skips` says which encoder features reach the decoder: "all" (strides 2 to 32) or "deep" (strides 8 to 32 alone,
     the literal reading of the paper, in which no path carries fine detail). `output` says what the last layer is:
     "direct", the image as published, or "residual", a correction that is added to the input; its last layer counts in
-    units of `residual_scale`, so that a step of the optimizer is small against the noise and not against the whole HU range.
+    units of `residual_scale`, so that a step of the optimizer is small against the noise and not against the whole HU
+    range.
     """
 
     def __init__(
@@ -41,7 +42,7 @@ class EfficientNetV2UNet(nn.Module):
     ) -> None:
         super().__init__()
         self.encoder = timm.create_model(backbone, features_only=True, pretrained=False)
-        channels = self.encoder.feature_info.channels()
+        channels = self.encoder.feature_info.channels()  # type: ignore[union-attr,operator]
         self.attention = nn.ModuleDict(
             {str(stage): DualFeatureAttention(channels[stage], attention_reduction) for stage in _ATTENDED}
         )
@@ -52,6 +53,8 @@ class EfficientNetV2UNet(nn.Module):
         if self.residual:
             nn.init.zeros_(self.head.weight)  # training starts from the identity instead of from noise
             nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
+        self.mean: Tensor
+        self.std: Tensor
         self.register_buffer("mean", _statistic(self.encoder, "mean"), persistent=False)
         self.register_buffer("std", _statistic(self.encoder, "std"), persistent=False)
 

@@ -58,7 +58,9 @@ def read_bundle(folder: Path) -> Bundle:
     require_exists(folder)
     card = read_json(folder / CARD, "a denoiser bundle's card")
     if not isinstance(card, dict) or card.get("format") != FORMAT:
-        raise InputError(folder / CARD, f"is not a card of format {FORMAT}", "give a folder that `ldctpipe train` wrote")
+        raise InputError(
+            folder / CARD, f"is not a card of format {FORMAT}", "give a folder that `ldctpipe train` wrote"
+        )
     recipe = recipe_from_file(folder / RECIPE)
     _compare(folder / RECIPE, sha256_of_file(folder / RECIPE), card.get("recipe_sha256"))
     require_exists(folder / WEIGHTS)

@@ -38,7 +38,9 @@ def recipe_from_file(path: Path) -> Recipe:
     try:
         return Recipe.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
-        raise InputError(path, "is missing, so this is no denoiser bundle", "give a folder that `ldctpipe train` wrote") from None
+        raise InputError(
+            path, "is missing, so this is no denoiser bundle", "give a folder that `ldctpipe train` wrote"
+        ) from None
     except (yaml.YAMLError, UnicodeDecodeError, ValidationError) as error:
         raise InputError(path, f"is not a complete recipe ({_first_fault(error)})", "train the bundle again") from None
 
@@ -82,7 +84,9 @@ def _apply(content: dict[str, Any], override: str) -> None:
     for section in sections:
         place = place.get(section) if isinstance(place, dict) else None
     if not isinstance(place, dict) or last not in place:
-        raise UsageError(None, f"--set {key.strip()}: the recipe has no such key", "`ldctpipe recipes NAME` prints all keys")
+        raise UsageError(
+            None, f"--set {key.strip()}: the recipe has no such key", "`ldctpipe recipes NAME` prints all keys"
+        )
     try:
         place[last] = yaml.safe_load(text)
     except yaml.YAMLError:

@@ -127,7 +127,7 @@ class Training(_Section):
 
 
 class Recipe(_Section):
-    """One published method, or a named variant of it: complete, so that nothing else decides a run but its data and seed."""
+    """One published method or a named variant of it, complete: nothing but the data decides a run beside it."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$", max_length=40)]
     title: str

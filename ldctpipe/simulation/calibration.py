@@ -20,6 +20,7 @@ import torch
 
 from ldctpipe.simulation.noise import DEFAULT_QUANTA, NoiseModel, dose_noise
 from ldctpipe.simulation.randomness import slice_deviates
+from ldctpipe.simulation.workers import each_slice
 
 Image = npt.NDArray[np.floating[Any]]
 
@@ -63,31 +64,50 @@ class Calibration:
     warnings: tuple[str, ...]
 
 
-def fit_quanta(hu: SliceSource, model: NoiseModel, current: npt.NDArray[np.float64], key: str) -> Calibration:
+def fit_quanta(
+    hu: SliceSource, model: NoiseModel, current: npt.NDArray[np.float64], key: str, threads: int | None = None
+) -> Calibration:
     """Return the calibration of a series `hu` (slices, size, size; padding set to air) under the kernel of `model`.
 
     `current` is the relative tube current of each slice; `key` seeds the simulated noise. One slice is enough.
     """
-    chosen = _chosen_slices(len(hu))
-    measured, again, sd = [], [], []
-    for index in chosen:
-        windows = _Windows.of(hu[index], model.pixel_mm)
-        if not windows.places[0].size:
-            continue
-        trials = _trial_noise(hu[index], model, float(current[index]), f"{key} {index}")
-        power = np.mean([windows.power(trial) for trial in trials[:-1]], axis=0)
-        measured.append(np.log(windows.power(hu[index]) / power))
-        again.append(np.log(windows.power(trials[-1]) / power))
-        sd.append(float(np.sqrt(np.mean([trial[windows.tissue].var() for trial in trials]))))
-    count = sum(map(len, measured))
+
+    def measure(index: int) -> _Measurement | None:
+        return _measured(hu[index], model, float(current[index]), f"{key} {index}")
+
+    made = [one for one in each_slice(measure, _chosen_slices(len(hu)), threads) if one]
+    count = sum(len(one.series) for one in made)
     if count < _FEWEST_WINDOWS:
         return _default("found no soft tissue to measure noise in")
-    difference = _mode(np.concatenate(measured)) - _mode(np.concatenate(again))
-    spread = float(np.subtract(*np.percentile(np.concatenate(measured), [60, 15])))
+    ratios = np.concatenate([one.series for one in made])
+    difference = _mode(ratios) - _mode(np.concatenate([one.trial for one in made]))
+    spread = float(np.subtract(*np.percentile(ratios, [60, 15])))
     uncertainty = max(_LEAST_UNCERTAINTY, 2.0 * spread / math.sqrt(count / 4))
-    return _checked(
-        float(np.mean(sd)) * math.exp(difference / 2), model.quanta * math.exp(-difference), uncertainty, count
-    )
+    sd_hu = float(np.mean([one.trial_sd_hu for one in made])) * math.exp(difference / 2)
+    return _checked(sd_hu, model.quanta * math.exp(-difference), uncertainty, count)
+
+
+@dataclass(frozen=True)
+class _Measurement:
+    """Noise power of one slice in its windows, as logarithms of ratios to what is predicted.
+
+    `series` is that of the slice itself, `trial` that of one more simulated noise image, which should be 0 but for the
+    scatter of small windows.
+    """
+
+    series: npt.NDArray[np.float64]
+    trial: npt.NDArray[np.float64]
+    trial_sd_hu: float
+
+
+def _measured(hu: Image, model: NoiseModel, current: float, key: str) -> _Measurement | None:
+    windows = _Windows.of(hu, model.pixel_mm)
+    if not windows.places[0].size:
+        return None
+    *trials, another = _trial_noise(hu, model, current, key)
+    predicted = np.mean([windows.power(trial) for trial in trials], axis=0)
+    sd_hu = float(np.sqrt(np.mean([trial[windows.tissue].var() for trial in trials])))
+    return _Measurement(np.log(windows.power(hu) / predicted), np.log(windows.power(another) / predicted), sd_hu)
 
 
 def _checked(sd_hu: float, quanta: float, uncertainty: float, windows: int) -> Calibration:

@@ -10,7 +10,6 @@ OUT/phantom.json                                                  how each patie
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -30,6 +29,7 @@ from ldctpipe.simulation.kernels import match_kernel
 from ldctpipe.simulation.noise import NoiseModel, dose_noise
 from ldctpipe.simulation.phantom import FoundInsert, PhantomPatient, make_patient, noise_free_slices, tube_currents_ma
 from ldctpipe.simulation.randomness import generator, slice_deviates
+from ldctpipe.simulation.workers import each_slice, worker_count
 from ldctpipe.volumes.nifti import write_nifti
 
 Image = npt.NDArray[np.floating[Any]]
@@ -39,7 +39,6 @@ INCREMENT_MM = 2.0
 KERNEL = "B30f"
 # Noise in the liver that agrees with RMSE 14.24 HU between the quarter and full dose of Mayo patient L506.
 _FULL_DOSE_SD_HU = (11.7, 13.1)
-_SLICES_A_BATCH = 8
 _SMALLEST_SIZE = 64
 
 
@@ -66,14 +65,12 @@ def make_phantom_cohort(
         raise UsageError(
             None, f"slices of {size} pixels can't be made", f"give a multiple of 8 from {_SMALLEST_SIZE} on"
         )
-    workers = threads or len(os.sched_getaffinity(0))
-    torch.set_num_threads(workers)
     progress = Progress("phantoms", patients * slices, "slices")
     with new_folder(out, overwrite=overwrite) as folder:
         records = []
         for number in range(patients):
             patient = make_patient(f"L{number + 1:03d}", number, seed, slices, size, THICKNESS_MM, INCREMENT_MM)
-            records.append(_write_patient(folder, patient, seed, dose, workers, progress))
+            records.append(_write_patient(folder, patient, seed, dose, threads, progress))
         _write_inserts(folder / "truth" / "inserts.csv", records)
         settings = {"seed": seed, "dose": dose, "size": size, "slices": slices, "kernel": KERNEL}
         made = [{key: value for key, value in record.items() if key != "inserts"} for record in records]
@@ -87,20 +84,20 @@ def _low_name(dose: float) -> str:
 
 
 def _write_patient(
-    folder: Path, patient: PhantomPatient, seed: int, dose: float, workers: int, progress: Progress
+    folder: Path, patient: PhantomPatient, seed: int, dose: float, threads: int | None, progress: Progress
 ) -> dict[str, Any]:
     cutoff_per_mm = match_kernel(KERNEL).cutoff_per_mm
-    truth, found = noise_free_slices(patient, cutoff_per_mm, workers, progress.advance)
+    truth, found = noise_free_slices(patient, cutoff_per_mm, threads, progress.advance)
     current_ma = tube_currents_ma(patient)
     model = exposed_model(patient, truth, cutoff_per_mm, seed)
-    full, low = scan(patient, truth, model, current_ma, dose, seed)
+    full, low = scan(patient, truth, model, current_ma, dose, seed, threads)
     truth_path = folder / "truth" / f"{patient.name}.nii"
     truth_path.parent.mkdir(exist_ok=True)
     write_nifti(truth_path, np.rint(truth).astype(np.int16), affine(patient))
     for name, letters, hu, share in (("full_3mm", "FD", full, 1.0), (_low_name(dose), "QD", low, dose)):
         series_folder = folder / name / patient.name / name
         series_folder.mkdir(parents=True)
-        _write_series(series_folder, patient, seed, letters, hu, current_ma, share, workers)
+        _write_series(series_folder, patient, seed, letters, hu, current_ma, share, threads)
     return {
         "patient": patient.name,
         "region": patient.region,
@@ -133,20 +130,28 @@ def _central(patient: PhantomPatient) -> npt.NDArray[np.bool_]:
 
 
 def scan(
-    patient: PhantomPatient, truth: Image, model: NoiseModel, current_ma: Sequence[int], dose: float, seed: int
+    patient: PhantomPatient,
+    truth: Image,
+    model: NoiseModel,
+    current_ma: Sequence[int],
+    dose: float,
+    seed: int,
+    threads: int | None = None,
 ) -> tuple[Image, Image]:
     """Return the slices at full dose and at `dose`, float32 HU; the second is the first with the noise to add."""
-    full, low = np.empty_like(truth), np.empty_like(truth)
     deviates = slice_deviates(seed, patient.name, patient.positions_mm, patient.thickness_mm)
     current = current_factors(list(current_ma), len(truth))
-    for first in range(0, len(truth), _SLICES_A_BATCH):
-        batch = range(first, min(first + _SLICES_A_BATCH, len(truth)))
-        transmitted = model.transmitted(torch.from_numpy(truth[batch.start : batch.stop]))
-        own = dose_noise(transmitted, model, 1.0, deviates, batch, current, present_dose=None, purpose="full dose")
-        added = dose_noise(transmitted, model, dose, deviates, batch, current, purpose="low dose")
-        full[batch.start : batch.stop] = truth[batch.start : batch.stop] + own.hu.numpy()
-        low[batch.start : batch.stop] = full[batch.start : batch.stop] + added.hu.numpy()
-    return full, low
+
+    def make(index: int) -> tuple[Image, Image]:
+        transmitted = model.transmitted(torch.from_numpy(truth[index][None]))
+        place = deviates, [index], current
+        own = dose_noise(transmitted, model, 1.0, *place, present_dose=None, purpose="full dose")
+        added = dose_noise(transmitted, model, dose, *place, purpose="low dose")
+        full = truth[index] + own.hu[0].numpy()
+        return full, full + added.hu[0].numpy()
+
+    made = list(each_slice(make, range(len(truth)), threads))
+    return np.stack([full for full, _ in made]), np.stack([low for _, low in made])
 
 
 def affine(patient: PhantomPatient) -> npt.NDArray[np.float64]:
@@ -165,7 +170,7 @@ def _write_series(
     hu: Image,
     current_ma: Sequence[int],
     share: float,
-    workers: int,
+    threads: int | None,
 ) -> None:
     study = f"ldctpipe phantom {__version__} seed {seed} {patient.name} {len(hu)}×{patient.size}"
     series = PhantomSeries(
@@ -186,7 +191,7 @@ def _write_series(
         name = f"{patient.name}_{letters}_3_1.CT.0001.{number:04d}.2024.01.01.12.00.00.000000.{index:09d}.IMA"
         write_ct_image(folder / name, series, hu[index], index, patient.positions_mm[index], current_ma[index])
 
-    with ThreadPoolExecutor(workers) as pool:
+    with ThreadPoolExecutor(worker_count(threads)) as pool:
         list(pool.map(write, range(len(hu))))
 
 

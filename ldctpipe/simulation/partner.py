@@ -49,11 +49,9 @@ def simulate_partner(
         raise UsageError(None, f"a dose of {dose:g} is not above 0 and at most 1", "give a share such as 0.25")
     require_exists(source)
     place = _torch_device(device)
-    if threads:
-        torch.set_num_threads(threads)
 
     def reduce(volume: Volume, done: Callable[[int], None]) -> Reduction:
-        return reduce_dose(volume, dose, seed, quanta=quanta, device=place, done=done)
+        return reduce_dose(volume, dose, seed, quanta=quanta, device=place, threads=threads, done=done)
 
     with new_folder(out, overwrite=overwrite) as folder:
         if is_nifti(source):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -20,6 +19,7 @@ from ldctpipe.simulation.shapes import Canvas, Mark
 from ldctpipe.simulation.thorax import Thorax
 from ldctpipe.simulation.tissue import Tissue
 from ldctpipe.simulation.torso import Build
+from ldctpipe.simulation.workers import each_slice
 
 Image = npt.NDArray[np.floating[Any]]
 
@@ -94,7 +94,7 @@ class FoundInsert:
 
 
 def noise_free_slices(
-    patient: PhantomPatient, cutoff_per_mm: float, threads: int, done: Callable[[], None] = lambda: None
+    patient: PhantomPatient, cutoff_per_mm: float, threads: int | None, done: Callable[[], None] = lambda: None
 ) -> tuple[Image, list[FoundInsert]]:
     """Return the patient as a scanner without noise sees it, and the lesions that can be found in it.
 
@@ -104,12 +104,14 @@ def noise_free_slices(
 
     def make(z: float) -> tuple[Image, list[Mark]]:
         hu, marks = _thick_slice(patient, z)
-        done()
         return blur(hu, patient.pixel_mm, cutoff_per_mm), marks
 
-    with ThreadPoolExecutor(threads) as pool:
-        made = list(pool.map(make, patient.positions_mm))
-    return np.stack([hu for hu, _ in made]), _found(patient, [marks for _, marks in made])
+    slices, marks_of_slices = [], []
+    for hu, marks in each_slice(make, patient.positions_mm, threads):
+        slices.append(hu)
+        marks_of_slices.append(marks)
+        done()
+    return np.stack(slices), _found(patient, marks_of_slices)
 
 
 def _thick_slice(patient: PhantomPatient, z: float) -> tuple[Image, list[Mark]]:

@@ -18,11 +18,11 @@ from ldctpipe.simulation.flux import current_factors
 from ldctpipe.simulation.kernels import Kernel, match_kernel
 from ldctpipe.simulation.noise import DEFAULT_ELECTRONIC_RATIO, DEFAULT_QUANTA, NoiseModel, dose_noise
 from ldctpipe.simulation.randomness import slice_deviates
+from ldctpipe.simulation.workers import each_slice
 from ldctpipe.volumes.volume import Acquisition, HuArray, Volume
 
 _LOWEST_STORED_HU = -1024
 _HIGHEST_OF_12_BIT_HU = 3071
-_SLICES_A_BATCH = 4
 _SAME_SPACING = 0.01
 _HEAD_PARTS = ("HEAD", "BRAIN", "SKULL")
 
@@ -45,6 +45,7 @@ def reduce_dose(
     cutoff_per_mm: float | None = None,
     views: int = 360,
     device: str = "cpu",
+    threads: int | None = None,
     done: Callable[[int], None] = lambda slices: None,
 ) -> Reduction:
     """Return `volume` as it would look at `dose`, a share of its own dose in (0, 1].
@@ -64,9 +65,9 @@ def reduce_dose(
         return Reduction(volume.hu.copy(), {"dose": 1.0, "seed": seed, "ldctpipe": __version__, "warnings": []})
     current, modulated = _tube_current(volume)
     model = _model(volume, kernel, modulated, electronic_ratio, views, device)
-    calibration = _calibration(volume, model, current, quanta)
+    calibration = _calibration(volume, model, current, quanta, threads)
     model = model.with_quanta(calibration.quanta)
-    hu, starved = _insert_noise(volume, model, dose, seed, current, done)
+    hu, starved = _insert_noise(volume, model, dose, seed, current, threads, done)
     record = _record(dose, seed, kernel, model, calibration, modulated, starved)
     return Reduction(hu, {**record, "warnings": [*_warnings(volume, kernel, model), *calibration.warnings]})
 
@@ -114,11 +115,11 @@ def _model(
 
 
 def _calibration(
-    volume: Volume, model: NoiseModel, current: npt.NDArray[np.float64], quanta: float | None
+    volume: Volume, model: NoiseModel, current: npt.NDArray[np.float64], quanta: float | None, threads: int | None
 ) -> Calibration:
     if quanta is not None:
         return Calibration(quanta, None, None, 0, True, ())
-    return fit_quanta(SquareSlices(volume), model.with_quanta(DEFAULT_QUANTA), current, volume.key)
+    return fit_quanta(SquareSlices(volume), model.with_quanta(DEFAULT_QUANTA), current, volume.key, threads)
 
 
 def _insert_noise(
@@ -127,6 +128,7 @@ def _insert_noise(
     dose: float,
     seed: int,
     current: npt.NDArray[np.float64],
+    threads: int | None,
     done: Callable[[int], None],
 ) -> tuple[HuArray, npt.NDArray[np.float64]]:
     result: HuArray = volume.hu.copy()
@@ -134,14 +136,16 @@ def _insert_noise(
     rows, columns = squares.middle
     deviates = slice_deviates(seed, volume.key, volume.positions_mm.tolist(), volume.acquisition.slice_thickness_mm)
     starved = np.zeros(len(result))
-    for first in range(0, len(result), _SLICES_A_BATCH):
-        batch = range(first, min(first + _SLICES_A_BATCH, len(result)))
-        hu = torch.from_numpy(np.stack([squares[index] for index in batch])).to(model.device)
-        noise = dose_noise(model.transmitted(hu), model, dose, deviates, batch, current)
-        starved[first : batch.stop] = noise.starved_fraction
-        for index, added in zip(batch, noise.hu.cpu().numpy(), strict=True):
-            result[index] = _added(result[index], added[rows, columns], unmeasured(volume, index))
-        done(len(batch))
+
+    def noise_of(index: int) -> tuple[npt.NDArray[np.float32], float]:
+        hu = torch.from_numpy(squares[index][None]).to(model.device)
+        noise = dose_noise(model.transmitted(hu), model, dose, deviates, [index], current)
+        return noise.hu[0].cpu().numpy()[rows, columns], float(noise.starved_fraction[0])
+
+    for index, (noise, share) in enumerate(each_slice(noise_of, range(len(result)), threads)):
+        result[index] = _added(result[index], noise, unmeasured(volume, index))
+        starved[index] = share
+        done(1)
     return result, starved
 
 

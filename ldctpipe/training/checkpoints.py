@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import nn
 
 from ldctpipe.errors import InputError
 from ldctpipe.files import new_file
@@ -33,7 +33,7 @@ class CheckpointFolder:
         return path
 
     def newest(self) -> dict[str, Any] | None:
-        """Return the newest state that can be read, or None where there is none; a damaged one is named and passed over."""
+        """Return the newest state that can be read, or None; a damaged one is named and passed over."""
         for path in reversed(self._paths()):
             try:
                 return torch.load(path, map_location="cpu", weights_only=True)
@@ -54,7 +54,9 @@ class CheckpointFolder:
     def require_empty(self) -> None:
         """Raise `InputError` where checkpoints of an earlier training lie that would be lost."""
         if self._paths():
-            raise InputError(self.folder, "holds checkpoints of a training", "add --resume to go on, or name another folder")
+            raise InputError(
+                self.folder, "holds checkpoints of a training", "add --resume to go on, or name another folder"
+            )
 
     def _paths(self) -> list[Path]:
         return sorted(self.folder.glob("iteration-*.pt"))
@@ -65,8 +67,6 @@ def save_weights(path: Path, network: nn.Module) -> None:
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     with new_file(path) as temporary:
         save_file(tensors, temporary)
-
-
 
 
 def _torch_save(state: dict[str, Any], stream: Any) -> None:

@@ -38,7 +38,7 @@ class ImageNetWeights:
         try:
             return read_weights(self._file)  # type: ignore[arg-type]
         except Exception as error:  # noqa: BLE001 - torch and safetensors raise many kinds for a file that is not weights
-            fault = f"holds no weights ({type(error).__name__}: {str(error).splitlines()[0][:120]})"
+            fault = f"holds no weights that can be read ({type(error).__name__})"
             raise InputError(self._file, fault, "give a .safetensors or .pth file of timm's naming") from None
 
     def load_into(self, encoder: nn.Module, backbone: str) -> None:
@@ -49,7 +49,9 @@ class ImageNetWeights:
             fault = f"lacks {error.args[0]} of {backbone}"
             raise InputError(self._file or backbone, fault, "give this network's weights in timm's naming") from None
         except ValueError as error:
-            raise InputError(self._file or backbone, f"does not fit {backbone}: {error}", "give this network's weights") from None
+            raise InputError(
+                self._file or backbone, f"does not fit {backbone}: {error}", "give this network's weights"
+            ) from None
 
 
 def _fetch(backbone: str) -> dict[str, Tensor]:

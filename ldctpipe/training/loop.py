@@ -55,7 +55,9 @@ class TrainingLoop:
             while self.progress.iteration < plan.iterations:
                 losses = self._iterate()
                 self.progress.seconds = time.monotonic() - started
-                bar.advance(note=f"best validation loss {self.progress.best_loss:.5f} at {self.progress.best_iteration}")
+                bar.advance(
+                    note=f"best validation loss {self.progress.best_loss:.5f} at {self.progress.best_iteration}"
+                )
                 exhausted = self._validate_and_log(losses)
                 last = exhausted or self.progress.iteration == plan.iterations
                 if last or interruption.name or self.progress.iteration % plan.checkpoint_every == 0:

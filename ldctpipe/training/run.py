@@ -79,16 +79,17 @@ def train_bundle(request: TrainingRequest) -> dict[str, Any]:
 
 
 def _require_patch_size(store: TrainingStore, recipe: Recipe) -> None:
-    if store.description["patch_size"] != recipe.data.patch_size:
+    prepared = store.description["patch_size"]
+    if prepared != recipe.data.patch_size:
         raise InputError(
             store.folder,
-            f"was prepared for patches of {store.description['patch_size']}, recipe {recipe.name} takes {recipe.data.patch_size}",
+            f"was prepared for patches of {prepared}, recipe {recipe.name} takes {recipe.data.patch_size}",
             "run `ldctpipe prepare --patch-size` again",
         )
 
 
 def _without_what_is_missing(recipe: Recipe, weights: ImageNetWeights) -> tuple[Recipe, list[str]]:
-    """Return the recipe as it can be run, and a sentence for the log, the card and the report on each thing left out."""
+    """Return the recipe as it can be run, and a sentence on each thing left out."""
     notes = [recipe.remark] if recipe.name.endswith("-mini") else []
     if weights.asked_for:
         return recipe, notes
@@ -171,9 +172,7 @@ def _algorithm(recipe: Recipe, weights: ImageNetWeights, fabric: Fabric) -> Wgan
     )
     critic, critic_optimizer = fabric.setup(critic, _optimizer(critic, recipe, rates.critic_learning_rate))
     mixing = torch.Generator().manual_seed(seed_for(recipe.seed, "gradient penalty"))
-    return WganGp(
-        fabric, recipe, generator, critic, generator_optimizer, critic_optimizer, perceptual, mixing
-    )
+    return WganGp(fabric, recipe, generator, critic, generator_optimizer, critic_optimizer, perceptual, mixing)
 
 
 def _optimizer(network: nn.Module, recipe: Recipe, rate: float) -> torch.optim.Optimizer:

@@ -47,6 +47,6 @@ class ScalarLog:
 
 
 def _tensorboard_writer(folder: Path, first_iteration: int):  # type: ignore[no-untyped-def]
-    from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - a second of import that short runs can do without
+    from torch.utils.tensorboard import SummaryWriter  # a second of import that short runs can do without
 
     return SummaryWriter(str(folder), purge_step=first_iteration or None)

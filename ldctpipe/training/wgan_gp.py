@@ -1,6 +1,6 @@
 """One training step of WGAN-GP: several critic updates on fresh batches, then one generator update.
 
-Gulrajani 2017 (arXiv 1704.00028), algorithm 1, with the three-term generator loss of the seed paper, equation 4.
+Gulrajani 2017 (arXiv 1704.00028), algorithm 1, with the three-term generator loss of the flagship paper, equation 4.
 """
 
 from __future__ import annotations

@@ -75,4 +75,5 @@ def _read_padding(folder: Path) -> np.ndarray:
 
 
 def _acquisition(fields: dict[str, Any]) -> Acquisition:
-    return Acquisition(**{name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()})
+    values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}
+    return Acquisition(**values)

@@ -34,7 +34,7 @@ def read_nifti(path: Path) -> Volume:
     hu = _as_hu(path, data)
     affine = np.asarray(image.affine, dtype=np.float64)  # type: ignore[attr-defined]
     step_mm = float(np.linalg.norm(affine[:3, 2]))
-    positions_mm = np.arange(len(hu)) * step_mm
+    positions_mm = np.arange(len(hu), dtype=np.float64) * step_mm
     digest = sha256_of_file(path)
     return Volume(hu, affine, positions_mm, key=digest[:12], provenance={"source": "nifti", "sha256": digest})
 

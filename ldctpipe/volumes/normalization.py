@@ -8,11 +8,11 @@ from typing import Any
 
 @dataclass(frozen=True)
 class HuNormalization:
-    """Maps [lower_hu, upper_hu] to [0, 1] and back (seed 000, "Preprocessing": [−1000, 2000] HU).
+    """Maps [lower_hu, upper_hu] to [0, 1] and back (flagship paper, "Preprocessing").
 
     Works on anything with arithmetic and `.clip(low, high)`: numpy arrays and torch tensors on any device. Arrays
-    must be of a floating type wide enough for the result; `normalize` is the exact inverse of `denormalize` up to rounding
-    for values inside the range, and clips what lies outside.
+    must be of a floating type wide enough for the result; `normalize` is the exact inverse of `denormalize` up to
+    rounding for values inside the range, and clips what lies outside.
     """
 
     lower_hu: float = -1000.0

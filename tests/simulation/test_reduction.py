@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from ldctpipe.errors import InputError, UsageError
-from ldctpipe.simulation import reduction
 from ldctpipe.simulation.noise import NoiseModel, dose_noise
 from ldctpipe.simulation.randomness import slice_deviates
 from ldctpipe.simulation.reduction import reduce_dose
@@ -73,14 +72,15 @@ def test_quarter_dose_has_four_times_the_variance(scan: Volume) -> None:
     assert abs(reduced.hu[middle].mean() - scan.hu[middle].mean()) < 1.0
 
 
-def test_same_seed_same_bytes_whatever_the_batch(scan: Volume, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_same_seed_same_bytes_whatever_the_threads(scan: Volume) -> None:
     reference = reduce_dose(scan, 0.25, seed=7, quanta=QUANTA, views=VIEWS).hu
     again = reduce_dose(scan, 0.25, seed=7, quanta=QUANTA, views=VIEWS).hu
-    monkeypatch.setattr(reduction, "_SLICES_A_BATCH", 1)
-    one_by_one = reduce_dose(scan, 0.25, seed=7, quanta=QUANTA, views=VIEWS).hu
+    one_by_one = reduce_dose(scan, 0.25, seed=7, quanta=QUANTA, views=VIEWS, threads=1).hu
+    five_at_once = reduce_dose(scan, 0.25, seed=7, quanta=QUANTA, views=VIEWS, threads=5).hu
 
     assert np.array_equal(again, reference)
     assert np.array_equal(one_by_one, reference)
+    assert np.array_equal(five_at_once, reference)
     assert not np.array_equal(reduce_dose(scan, 0.25, seed=8, quanta=QUANTA, views=VIEWS).hu, reference)
 
 

@@ -1,0 +1,38 @@
+"""Slices in parallel, with results that do not depend on how many there are at a time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TypeVar
+
+import torch
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_MOST_WORKERS = 16  # each holds some 60 MB at 512 × 512
+
+
+def worker_count(threads: int | None) -> int:
+    """Return how many slices to work on at a time: `threads`, or what this process may use."""
+    return min(threads or len(os.sched_getaffinity(0)), _MOST_WORKERS)
+
+
+def each_slice(work: Callable[[Item], Result], items: Iterable[Item], threads: int | None) -> Iterator[Result]:
+    """Yield `work` of each item in their order, made by several threads."""
+    with _one_thread_an_operation(), ThreadPoolExecutor(worker_count(threads)) as pool:
+        yield from pool.map(work, items)
+
+
+@contextmanager
+def _one_thread_an_operation() -> Iterator[None]:
+    """Keep torch from splitting one operation over threads: where it splits changes the last bit."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

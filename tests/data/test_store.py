@@ -1,0 +1,110 @@
+"""The training store and the batches drawn from it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from ldctpipe.data.preparation import prepare_store
+from ldctpipe.data.sampling import PatchSampler
+from ldctpipe.data.store import open_store
+from ldctpipe.errors import InputError
+from ldctpipe.volumes.case import read_case
+from ldctpipe.volumes.normalization import HuNormalization
+
+
+def sampler_of(store, **changes) -> PatchSampler:
+    options = {
+        "images_per_batch": 4,
+        "patches_per_image": 2,
+        "patch_size": 64,
+        "normalization": HuNormalization(),
+        "augmentation_choices": ("none",),
+        "rotation_deg": 45.0,
+        "intensity_factors": (0.5, 2.0),
+        "position_seed": 1,
+        "augmentation_seed": 2,
+    }
+    return PatchSampler(store, torch.device("cpu"), **(options | changes))
+
+
+def test_the_store_holds_the_cases_to_the_hu(tiny_cases, tiny_store):
+    store = open_store(tiny_store)
+
+    for patient in ("P1", "P2"):
+        rows = store.slices.index[store.slices["patient"] == patient]
+        for place, role in enumerate(("low_dose", "full_dose")):
+            case = read_case(tiny_cases / "cases" / patient / role / f"{patient}{role}")
+            assert np.array_equal(store.pairs[rows, place], case.hu)
+
+
+def test_test_patients_stay_out(tiny_store):
+    assert set(open_store(tiny_store).slices["patient"]) == {"P1", "P2"}
+
+
+def test_a_batch_is_what_lies_at_its_positions(tiny_store):
+    store = open_store(tiny_store)
+    slices, corners = sampler_of(store).draw_positions()
+
+    low, full = sampler_of(store).batch()
+
+    assert low.shape == full.shape == (8, 1, 64, 64)
+    for index, (where, (row, column)) in enumerate(zip(slices, corners, strict=True)):
+        patch = store.pairs[where, :, row : row + 64, column : column + 64].astype(float)
+        expected = np.clip((patch + 1000) / 3000, 0, 1)
+        assert np.allclose(low[index, 0], expected[0], atol=1e-6)
+        assert np.allclose(full[index, 0], expected[1], atol=1e-6)
+
+
+def test_no_patch_is_pure_air(tiny_store):
+    sampler = sampler_of(open_store(tiny_store))
+
+    for _ in range(20):
+        _, full = sampler.batch()
+        assert (full > HuNormalization().normalize(torch.tensor(-500.0))).flatten(1).any(dim=1).all()
+
+
+def test_same_seeds_same_batches_and_a_state_goes_on(tiny_store):
+    store = open_store(tiny_store)
+    choices = ("rotation", "flip", "intensity", "none")
+    first, second = (sampler_of(store, augmentation_choices=choices) for _ in range(2))
+    for _ in range(3):
+        assert all(torch.equal(a, b) for a, b in zip(first.batch(), second.batch(), strict=True))
+
+    other = sampler_of(store, augmentation_choices=choices, position_seed=9, augmentation_seed=9)
+    other.load_state_dict(first.state_dict())
+
+    assert all(torch.equal(a, b) for a, b in zip(first.batch(), other.batch(), strict=True))
+
+
+def test_the_low_and_the_full_dose_get_the_same_transform(tiny_store, tmp_path):
+    store = open_store(tiny_store)
+    twins = store.pairs.copy()
+    twins[:, 1] = twins[:, 0]
+    np.save(tmp_path / "twins.npy", twins)
+    same = replace(store, pairs=np.load(tmp_path / "twins.npy", mmap_mode="r"))
+
+    low, full = sampler_of(same, augmentation_choices=("rotation", "flip", "intensity")).batch()
+
+    assert torch.equal(low, full)
+
+
+def test_an_occupied_folder_is_left_alone(tiny_cases, tmp_path):
+    (tmp_path / "precious").write_text("data")
+
+    with pytest.raises(InputError, match="already holds files"):
+        prepare_store(tiny_cases / "sheet.csv", tmp_path)
+
+    assert (tmp_path / "precious").read_text() == "data"
+
+
+def test_a_store_cut_short_is_refused(tiny_cases, tmp_path):
+    prepare_store(tiny_cases / "sheet.csv", tmp_path / "store")
+    whole = (tmp_path / "store" / "pairs.npy").read_bytes()
+    (tmp_path / "store" / "pairs.npy").write_bytes(whole[: len(whole) // 2])
+
+    with pytest.raises(InputError, match="not a whole training store"):
+        open_store(tmp_path / "store")

@@ -1,0 +1,209 @@
+"""Denoising: what stays, what changes, what is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import nibabel
+import numpy as np
+import pydicom
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from ldctpipe.errors import InputError, UsageError
+from ldctpipe.files import sha256_of_file
+from ldctpipe.inference.denoise import DenoiseRequest, denoise
+from ldctpipe.inference.denoiser import Denoiser, pick_device
+from ldctpipe.recipes.bundle import read_bundle, write_bundle
+from ldctpipe.recipes.library import load_recipe
+from ldctpipe.recipes.networks import build_generator
+from ldctpipe.volumes.volume import Volume
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    """A bundle of random weights whose network visibly changes an image."""
+    folder = tmp_path_factory.mktemp("bundle") / "model"
+    folder.mkdir()
+    recipe = load_recipe("wgan-gp-effnetv2-mini", ["generator.decoder_channels=[8,8,8,8,8]"])
+    torch.manual_seed(0)
+    network = build_generator(recipe)
+    torch.nn.init.normal_(network.head.weight, std=3.0)
+    save_file(network.state_dict(), folder / "model.safetensors")
+    write_bundle(folder, recipe, {"notes": ["made for a test"]})
+    return folder
+
+
+def volume_of(hu, padding=None) -> Volume:
+    return Volume(hu, np.diag([-1.0, -1.0, 3.0, 1.0]), np.arange(len(hu)) * 3.0, padding)
+
+
+def denoiser_of(bundle) -> Denoiser:
+    return Denoiser(read_bundle(bundle), torch.device("cpu"))
+
+
+def test_nothing_of_the_model_is_the_source(bundle):
+    hu = np.random.default_rng(0).integers(-3024, 3072, (2, 64, 64), dtype=np.int16)
+
+    assert np.array_equal(denoiser_of(bundle).denoise(volume_of(hu), blend=0), hu)
+
+
+def test_blend_is_linear_in_the_correction(bundle):
+    hu = np.random.default_rng(0).normal(40, 20, (1, 64, 64)).astype(np.float32)
+    denoiser = denoiser_of(bundle)
+
+    whole, half = denoiser.denoise(volume_of(hu)), denoiser.denoise(volume_of(hu), blend=0.5)
+
+    assert np.abs(whole - hu).max() > 1
+    assert np.allclose(half, (whole + hu) / 2, atol=1e-3)
+
+
+def test_metal_and_air_beyond_the_range_are_not_cut_off(bundle):
+    hu = np.full((1, 64, 64), 40, dtype=np.int16)
+    hu[0, 20:30, 20:30], hu[0, 40:50, 40:50] = 12000, -1024
+
+    out = denoiser_of(bundle).denoise(volume_of(hu))
+
+    assert abs(int(out[0, 25, 25]) - 12000) < 1000
+    assert abs(int(out[0, 45, 45]) + 1024) < 1000
+
+
+def test_padding_stays_to_the_bit(bundle):
+    hu = np.full((1, 64, 64), 40, dtype=np.int16)
+    padding = np.zeros(hu.shape, dtype=bool)
+    hu[0, :8], padding[0, :8] = -3024, True
+
+    out = denoiser_of(bundle).denoise(volume_of(hu, padding))
+
+    assert (out[padding] == -3024).all()
+    assert (out[~padding] != 40).any()
+
+
+def test_batches_do_not_change_a_slice(bundle, monkeypatch):
+    hu = np.random.default_rng(1).integers(-100, 200, (3, 64, 64), dtype=np.int16)
+    one = denoiser_of(bundle).denoise(volume_of(hu))
+    monkeypatch.setitem(__import__("ldctpipe.inference.denoiser", fromlist=["x"])._SLICES_AT_ONCE, "cpu", 3)
+
+    assert np.abs(denoiser_of(bundle).denoise(volume_of(hu)).astype(int) - one).max() <= 1  # of rounding
+
+
+def test_a_real_series_keeps_pixels_at_blend_0_and_geometry_always(bundle, real_data, tmp_path):
+    source = real_data / "phantom_philips_5mm"
+    for blend, name in ((0.0, "identity"), (1.0, "denoised")):
+        denoise(DenoiseRequest(source, tmp_path / name, bundle, blend=blend, device="cpu"))
+    by_position = {ds.ImagePositionPatient[2]: ds for ds in map(pydicom.dcmread, source.iterdir())}
+
+    for name in ("identity", "denoised"):
+        files = sorted((tmp_path / name).glob("*.dcm"))
+        assert len(files) == len(by_position)
+        for file in files:
+            derived = pydicom.dcmread(file)
+            original = by_position[derived.ImagePositionPatient[2]]
+            assert derived.ImageOrientationPatient == original.ImageOrientationPatient
+            assert derived.PixelSpacing == original.PixelSpacing
+            assert derived.SOPInstanceUID != original.SOPInstanceUID
+            assert derived.ImageType[0] == "DERIVED"
+            assert np.array_equal(derived.pixel_array, original.pixel_array) == (name == "identity")
+
+
+def test_the_same_job_again_writes_nothing_and_another_is_refused(bundle, real_data, tmp_path):
+    source, out = real_data / "body" / "A002304", tmp_path / "out"
+    denoise(DenoiseRequest(source, out, bundle, device="cpu"))
+    before = {file.name: (sha256_of_file(file), file.stat().st_mtime_ns) for file in out.iterdir()}
+
+    again = denoise(DenoiseRequest(source, out, bundle, device="cpu"))
+
+    assert {outcome.state for outcome in again.outcomes} == {"done before"}
+    assert before == {file.name: (sha256_of_file(file), file.stat().st_mtime_ns) for file in out.iterdir()}
+    with pytest.raises(InputError, match="already holds"):
+        denoise(DenoiseRequest(source, out, bundle, blend=0.5, device="cpu"))
+
+
+def test_the_same_job_elsewhere_gives_the_same_bytes(bundle, real_data, tmp_path, monkeypatch):
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+    for name in ("a", "b"):
+        denoise(DenoiseRequest(real_data / "body" / "A002304", tmp_path / name, bundle, device="cpu"))
+
+    strip = [{f.name: f.read_bytes() for f in (tmp_path / n).glob("*.dcm")} for n in ("a", "b")]
+    assert strip[0] == strip[1]
+    assert strip[0]
+
+
+def test_the_manifest_counts_and_names_no_patient(bundle, real_data, tmp_path):
+    denoise(DenoiseRequest(real_data / "body" / "A002304", tmp_path / "out", bundle, device="cpu"))
+    text = (tmp_path / "out" / "manifest.json").read_text()
+    manifest = json.loads(text)
+
+    assert manifest["model"]["name"] == "wgan-gp-effnetv2-mini"
+    assert [series["state"] for series in manifest["series"]] == ["denoised"] * 2
+    for series in manifest["series"]:
+        for name, digest in series["files"].items():
+            assert sha256_of_file(tmp_path / "out" / name) == digest
+    for file in (real_data / "body" / "A002304").iterdir():
+        header = pydicom.dcmread(file, stop_before_pixels=True)
+        assert str(header.PatientID) not in text
+        assert str(header.StudyInstanceUID) not in text
+
+
+def test_a_denoised_series_is_not_denoised_again(bundle, real_data, tmp_path):
+    denoise(DenoiseRequest(real_data / "body" / "A002304", tmp_path / "once", bundle, device="cpu"))
+
+    twice = denoise(DenoiseRequest(tmp_path / "once", tmp_path / "twice", bundle, device="cpu"))
+
+    assert [outcome.reason for outcome in twice.refused] == ["already denoised by ldctpipe"] * 2
+    assert not (tmp_path / "twice").exists()
+
+
+def test_nifti_comes_out_as_nifti_with_its_affine(bundle, tmp_path):
+    affine = np.array([[-0.7, 0.1, 0, 5], [0.1, -0.7, 0, 6], [0, 0, 2.5, 7], [0, 0, 0, 1]])
+    hu = np.random.default_rng(0).integers(-100, 100, (64, 70, 3), dtype=np.int16)
+    nibabel.save(nibabel.Nifti1Image(hu, affine), tmp_path / "scan.nii.gz")
+
+    denoise(DenoiseRequest(tmp_path / "scan.nii.gz", tmp_path / "out", bundle, device="cpu"))
+
+    image = nibabel.load(tmp_path / "out" / "scan.nii.gz")
+    assert np.allclose(image.affine, affine)
+    assert image.shape == hu.shape
+    assert image.get_data_dtype() == np.int16
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "recipe.yaml"])
+def test_an_altered_bundle_is_refused(bundle, tmp_path, name):
+    shutil.copytree(bundle, tmp_path / "model")
+    if name == "model.safetensors":
+        weights = load_file(tmp_path / "model" / name)
+        weights["head.bias"] += 1
+        save_file(weights, tmp_path / "model" / name)
+    else:
+        text = (tmp_path / "model" / name).read_text()
+        (tmp_path / "model" / name).write_text(text.replace("upper_hu: 2000", "upper_hu: 2100"))
+
+    with pytest.raises(InputError, match="altered after training"):
+        read_bundle(tmp_path / "model")
+
+
+def test_a_bundle_without_card_is_refused(bundle, tmp_path):
+    shutil.copytree(bundle, tmp_path / "model")
+    (tmp_path / "model" / "card.json").unlink()
+
+    with pytest.raises(InputError, match=r"card\.json: is missing"):
+        read_bundle(tmp_path / "model")
+
+
+def test_a_pickle_in_place_of_weights_is_not_opened(bundle, tmp_path):
+    shutil.copytree(bundle, tmp_path / "model")
+    torch.save({"head.bias": torch.zeros(1)}, tmp_path / "model" / "model.safetensors")
+    card = json.loads((tmp_path / "model" / "card.json").read_text())
+    card["weights"]["sha256"] = sha256_of_file(tmp_path / "model" / "model.safetensors")
+    (tmp_path / "model" / "card.json").write_text(json.dumps(card))
+
+    with pytest.raises(InputError, match="is not a safetensors file"):
+        denoiser_of(tmp_path / "model")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA, so asking for it is no fault")
+def test_a_device_that_is_not_there():
+    with pytest.raises(UsageError, match="--device cuda"):
+        pick_device("cuda")

@@ -1,0 +1,93 @@
+"""The flagship's generator against timm, the publication's figures and the cost that it may have."""
+
+from __future__ import annotations
+
+import pytest
+import timm
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from ldctpipe.models.efficientnetv2_unet import EfficientNetV2UNet, pad_to_multiple
+from ldctpipe.recipes.library import load_recipe
+from ldctpipe.recipes.networks import build_generator
+
+BACKBONE = "tf_efficientnetv2_m.in21k_ft_in1k"
+SMALL = "tf_efficientnetv2_b0.in1k"
+
+
+@pytest.fixture(scope="module")
+def flagship() -> EfficientNetV2UNet:
+    return build_generator(load_recipe("wgan-gp-effnetv2")).eval()
+
+
+def parameters(module: torch.nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+def test_encoder_is_timms_network_without_its_head(flagship):
+    classifier = timm.create_model(BACKBONE, pretrained=False)
+    head = sum(parameters(getattr(classifier, name)) for name in ("conv_head", "bn2", "classifier"))
+
+    assert parameters(classifier) == pytest.approx(54.1e6, rel=0.001)  # the publication's count
+    assert parameters(flagship.encoder) == parameters(classifier) - head
+
+
+def test_blocks_of_the_encoder_are_the_true_efficientnetv2_m(flagship):
+    blocks = [len(flagship.encoder.blocks[i]) for i in range(7)]
+
+    assert blocks == [3, 5, 5, 7, 14, 18, 5]
+
+
+def test_attention_lies_on_stages_3_5_7(flagship):
+    channels = {stage: module.channel.squeeze[0].in_channels for stage, module in flagship.attention.items()}
+
+    assert channels == {"2": 80, "3": 176, "4": 512}
+
+
+@pytest.mark.parametrize(("side", "deepest"), [(64, 2), (128, 4), (512, 16)])
+def test_features_have_the_published_sizes(flagship, side, deepest):
+    with torch.inference_mode():
+        features = flagship.encode(torch.rand(1, 1, side, side))
+
+    assert features[-1].shape == (1, 512, deepest, deepest)
+
+
+def test_one_slice_costs_at_most_80_gflop(flagship):
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        flagship(torch.rand(1, 1, 512, 512))
+
+    assert 40e9 < counter.get_total_flops() <= 80e9
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 64, 64), (2, 1, 65, 95), (1, 1, 40, 33), (1, 1, 5, 7)])
+def test_any_size_comes_back_in_its_size(shape):
+    network = EfficientNetV2UNet(SMALL, decoder_channels=(8, 8, 8, 8, 8)).eval()
+
+    with torch.inference_mode():
+        assert network(torch.rand(shape)).shape == shape
+
+
+def test_residual_variant_starts_as_the_identity():
+    network = EfficientNetV2UNet(SMALL, decoder_channels=(8, 8, 8, 8, 8), output="residual").eval()
+    image = torch.rand(1, 1, 70, 64)
+
+    with torch.inference_mode():
+        assert torch.equal(network(image), image)
+
+
+def test_deep_skips_leave_no_path_for_the_shallow_stages():
+    network = EfficientNetV2UNet(SMALL, decoder_channels=(8, 8, 8, 8, 8), skips="deep").eval()
+    features = [feature.detach().requires_grad_() for feature in network.encode(torch.rand(1, 1, 64, 64))]
+
+    network.head(network.decode(network.attend(features))).sum().backward()
+
+    assert [feature.grad is not None for feature in features] == [False, False, True, True, True]
+
+
+def test_padding_reflects_at_the_lower_right():
+    image = torch.arange(12.0).view(1, 1, 3, 4)
+
+    padded = pad_to_multiple(image, 5)
+
+    assert padded[0, 0, :, 4].tolist() == [2.0, 6.0, 10.0, 6.0, 2.0]
+    assert torch.equal(padded[..., :3, :4], image)

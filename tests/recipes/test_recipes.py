@@ -1,0 +1,70 @@
+"""Recipes: the published numbers, and what a wrong override gets."""
+
+from __future__ import annotations
+
+import pytest
+
+from ldctpipe.errors import UsageError
+from ldctpipe.recipes.library import load_recipe, recipe_from_file, recipe_to_yaml, shipped_names
+
+
+def test_flagship_has_the_published_numbers():
+    recipe = load_recipe("wgan-gp-effnetv2")
+
+    assert (recipe.losses.adversarial, recipe.losses.pixel, recipe.losses.perceptual) == (1.0, 1.0, 0.1)
+    assert (recipe.algorithm.gradient_penalty, recipe.algorithm.critic_updates) == (10.0, 4)
+    assert (recipe.optimizer.name, recipe.optimizer.betas) == ("adamw", (0.5, 0.999))
+    assert (recipe.optimizer.generator_learning_rate, recipe.optimizer.critic_learning_rate) == (2e-4, 1e-4)
+    assert (recipe.data.images_per_batch, recipe.data.patches_per_image, recipe.data.patch_size) == (32, 4, 64)
+    assert recipe.data.batch_size == 128
+    assert (recipe.data.normalization.lower_hu, recipe.data.normalization.upper_hu) == (-1000, 2000)
+    assert set(recipe.data.augmentation.choices) == {"rotation", "flip", "intensity", "none"}
+    assert (recipe.data.augmentation.rotation_deg, recipe.data.augmentation.intensity_factors) == (45, (0.5, 2.0))
+    assert (recipe.training.iterations, recipe.training.early_stopping_iterations) == (200_000, 5_000)
+    assert recipe.schedule.name == "cosine_warm_restarts"
+
+
+@pytest.mark.parametrize("name", shipped_names())
+def test_a_resolved_recipe_reads_back_as_itself(name, tmp_path):
+    recipe = load_recipe(name)
+    (tmp_path / "recipe.yaml").write_text(recipe_to_yaml(recipe))
+
+    assert recipe.name == name
+    assert recipe_from_file(tmp_path / "recipe.yaml") == recipe
+
+
+def test_an_override_changes_one_value():
+    changed = load_recipe("wgan-gp-effnetv2", ["losses.adversarial=0.5"])
+
+    assert changed.losses.adversarial == 0.5
+    restored = changed.losses.model_copy(update={"adversarial": 1.0})
+    assert changed.model_copy(update={"losses": restored}) == load_recipe("wgan-gp-effnetv2")
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("losses.adversarialx=1", "no such key"),
+        ("losses.pixel=much", "losses.pixel"),
+        ("training.iterations=-1", "training.iterations"),
+        ("data.patch_size=50", "data.patch_size"),
+        ("generator.skips=none", "generator.skips"),
+        ("losses.pixel", "has no '='"),
+        ("name.x=1", "no such key"),
+    ],
+)
+def test_a_wrong_override_is_named(override, says):
+    with pytest.raises(UsageError, match=says):
+        load_recipe("wgan-gp-effnetv2", [override])
+
+
+def test_an_unknown_recipe_lists_the_known():
+    with pytest.raises(UsageError, match="wgan-gp-effnetv2-mini"):
+        load_recipe("wgan-gp-effnet")
+
+
+def test_a_file_with_an_unknown_key_is_refused(tmp_path):
+    (tmp_path / "mine.yaml").write_text("base: wgan-gp-effnetv2\nname: mine\nlosses: {ssim: 1.0}\n")
+
+    with pytest.raises(UsageError, match=r"losses\.ssim"):
+        load_recipe(str(tmp_path / "mine.yaml"))

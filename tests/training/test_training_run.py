@@ -1,0 +1,226 @@
+"""Training: what a bundle says, that resuming is exact, and that nothing is lost."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import timm
+import torch
+from safetensors.torch import load_file, save_file
+
+from ldctpipe.errors import ExitCode, InputError, StoppedEarly, UsageError
+from ldctpipe.recipes.bundle import read_bundle
+from ldctpipe.training.interruption import Interruption
+from ldctpipe.training.loop import TrainingLoop
+from ldctpipe.training.run import train_bundle
+
+BACKBONE = "tf_efficientnetv2_b0.in1k"
+
+
+def rows_of(bundle):
+    with (bundle / "training.csv").open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_the_bundle_tells_how_it_was_made(request_for, tiny_store):
+    request = request_for("model")
+
+    card = train_bundle(request)
+
+    bundle = read_bundle(request.out)
+    assert bundle.card == card | bundle.card
+    assert bundle.card["training"]["iterations"] == 6
+    assert bundle.card["data"]["patients"] == ["P1", "P2"]
+    assert any("perceptual loss was left out" in note for note in bundle.card["notes"])
+    assert any("results are not the method's" in note for note in bundle.card["notes"])
+    assert bundle.recipe.losses.perceptual == 0.0
+    assert len(rows_of(request.out)) == 6
+
+
+def test_a_resumed_run_ends_with_the_same_bytes(request_for, monkeypatch):
+    whole, broken = request_for("whole"), request_for("broken")
+    train_bundle(whole)
+    stop_after(monkeypatch, iteration=3)
+    with pytest.raises(StoppedEarly, match="SIGTERM: saved at iteration 3"):
+        train_bundle(broken)
+    monkeypatch.undo()
+
+    train_bundle(replace(broken, resume=True))
+
+    assert (whole.out / "model.safetensors").read_bytes() == (broken.out / "model.safetensors").read_bytes()
+    strip = [{k: v for k, v in row.items() if k != "seconds"} for row in rows_of(whole.out)]
+    assert strip == [{k: v for k, v in row.items() if k != "seconds"} for row in rows_of(broken.out)]
+
+
+def stop_after(monkeypatch, iteration: int) -> None:
+    original = TrainingLoop._stop_if_asked
+    monkeypatch.setattr(
+        TrainingLoop,
+        "_stop_if_asked",
+        lambda loop, interruption: (
+            original(loop, interruption) if loop.progress.iteration != iteration else stopped(loop)
+        ),
+    )
+
+    def stopped(loop: TrainingLoop) -> None:
+        loop.save()
+        interruption = Interruption()
+        interruption.receive(signal.SIGTERM, None)
+        original(loop, interruption)
+
+
+def test_sigkill_at_a_random_moment_loses_nothing_that_was_saved(request_for, tiny_store, tmp_path):
+    whole = request_for("whole", iterations=8)
+    train_bundle(whole)
+    recipe_file = tmp_path / "small.yaml"
+    from ldctpipe.recipes.library import recipe_to_yaml
+
+    recipe_file.write_text(recipe_to_yaml(request_for("x", iterations=8).recipe))
+    out = tmp_path / "killed"
+    command = [
+        sys.executable,
+        "-m",
+        "ldctpipe.cli.app",
+        "train",
+        str(tiny_store),
+        str(out),
+        "--recipe",
+        str(recipe_file),
+    ]
+    command += ["--no-pretrained", "--device", "cpu", "--resume", "--quiet"]
+    rng = np.random.default_rng(5)
+    for _ in range(3):
+        process = subprocess.Popen(command)
+        wait_for_checkpoint(process, tmp_path / "killed.checkpoints")
+        time.sleep(rng.uniform(0, 0.5))
+        process.kill()
+        process.wait()
+
+    subprocess.run(command, check=True)
+
+    assert (whole.out / "model.safetensors").read_bytes() == (out / "model.safetensors").read_bytes()
+
+
+def wait_for_checkpoint(process: subprocess.Popen, folder) -> None:
+    while process.poll() is None and not list(folder.glob("iteration-*.pt")):
+        time.sleep(0.05)
+
+
+def test_sigterm_saves_and_exits_with_75(request_for, tiny_store, tmp_path):
+    out = tmp_path / "model"
+    command = [sys.executable, "-m", "ldctpipe.cli.app", "train", str(tiny_store), str(out)]
+    command += [
+        "--recipe",
+        "wgan-gp-effnetv2-mini",
+        "--no-pretrained",
+        "--device",
+        "cpu",
+        "--set",
+        "training.log_every=1",
+    ]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    log = tmp_path / "model.checkpoints" / "training.csv"
+    while process.poll() is None and not (log.exists() and len(log.read_text().splitlines()) > 1):
+        time.sleep(0.1)
+
+    process.send_signal(signal.SIGTERM)
+
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == ExitCode.RESUMABLE
+    assert "saved at iteration" in errors.splitlines()[-1]
+    assert list((tmp_path / "model.checkpoints").glob("iteration-*.pt"))
+    assert not out.exists()
+
+
+def test_it_stops_when_validation_no_longer_improves(request_for, monkeypatch):
+    from ldctpipe.training.validation import Validation, ValidationResult
+
+    losses = iter([0.5, 0.4, 0.45, 0.41, 0.3])
+    monkeypatch.setattr(Validation, "run", lambda *_: ValidationResult(next(losses), 30.0))
+    request = request_for("model", "training.early_stopping_iterations=4", iterations=50)
+
+    card = train_bundle(request)
+
+    assert card["training"]["iterations"] == 8  # best at 4, then 4 iterations without a better one
+    assert card["training"]["best_iteration"] == 4
+    assert "did not improve for 4 iterations" in card["training"]["stopped_because"]
+
+
+def test_checkpoints_of_another_recipe_are_refused(request_for):
+    request = request_for("model")
+    train_bundle(request)
+
+    with pytest.raises(InputError, match="another recipe, seed, store or starting weights"):
+        train_bundle(replace(request_for("model", "losses.pixel=2"), out=request.out.with_name("b"), resume=True))
+    with pytest.raises(InputError, match="--resume"):
+        train_bundle(replace(request, out=request.out.with_name("c")))
+
+
+def test_backbone_weights_from_a_file_reach_encoder_and_perceptual_loss(request_for, tmp_path):
+    torch.manual_seed(3)
+    weights = timm.create_model(BACKBONE, pretrained=False).state_dict()
+    save_file(weights, tmp_path / "b0.safetensors")
+    request = request_for(
+        "model", "optimizer.generator_learning_rate=1e-12", "optimizer.weight_decay=0.0", "training.batch_norm=frozen",
+        iterations=2, pretrained=True, backbone_weights=tmp_path / "b0.safetensors",
+    )  # fmt: skip
+
+    card = train_bundle(request)
+
+    trained = load_file(request.out / "model.safetensors")
+    for name in ("conv_stem.weight", "blocks.3.0.conv_dw.weight", "bn1.running_mean"):
+        assert torch.allclose(trained[f"encoder.{name}"], weights[name], atol=1e-6)
+    assert card["pretrained"]
+    assert float(rows_of(request.out)[-1]["loss_perceptual"]) > 0
+
+
+@pytest.mark.parametrize("content", [b"not weights", b""])
+def test_a_file_that_holds_no_weights_is_named(request_for, tmp_path, content):
+    (tmp_path / "w.pth").write_bytes(content)
+
+    with pytest.raises(InputError, match=r"w\.pth: holds no weights"):
+        train_bundle(request_for("model", pretrained=True, backbone_weights=tmp_path / "w.pth"))
+
+
+def test_weights_of_another_network_are_named(request_for, tmp_path):
+    save_file({"conv_stem.weight": torch.zeros(3, 3)}, tmp_path / "w.safetensors")
+
+    with pytest.raises(InputError, match=r"w\.safetensors: does not fit|w\.safetensors: lacks"):
+        train_bundle(request_for("model", pretrained=True, backbone_weights=tmp_path / "w.safetensors"))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA, so asking for it is no fault")
+def test_cuda_that_is_not_there(request_for):
+    with pytest.raises(UsageError, match="no CUDA device"):
+        train_bundle(request_for("model", device="cuda"))
+
+
+def test_a_full_disk_keeps_the_last_good_checkpoint(request_for, tmp_path):
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small file system needs root")
+    small = tmp_path / "small"
+    small.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=160m", "tmpfs", str(small)], check=False, capture_output=True
+    )
+    if mounted.returncode != 0:
+        pytest.skip("this machine lets nobody mount a file system")
+    try:
+        request = request_for("model", iterations=40, checkpoints=small / "c")
+        with pytest.raises(OSError, match="No space left"):
+            train_bundle(request)
+        kept = sorted((small / "c").glob("iteration-*.pt"))
+        assert kept
+        assert torch.load(kept[-1], weights_only=True)["progress"]["iteration"] > 0
+        assert not list((small / "c").glob(".*partial"))
+        assert not request.out.exists()
+    finally:
+        subprocess.run(["umount", str(small)], check=True)

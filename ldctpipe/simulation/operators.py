@@ -11,6 +11,7 @@ position s = column · cos θ − row · sin θ, measured from the centre of the
 from __future__ import annotations
 
 import math
+import threading
 import warnings
 from dataclasses import dataclass
 from functools import lru_cache
@@ -24,7 +25,8 @@ import torch
 _KERNEL_CELLS = 4  # three cells leave an error of 0.8 HU, four one of 0.06 HU
 _OVERSAMPLING = 2
 _BETA = math.pi * math.sqrt((_KERNEL_CELLS / _OVERSAMPLING) ** 2 * (_OVERSAMPLING - 0.5) ** 2 - 0.8)
-_PARAMETERS_KEPT = 4
+_GEOMETRIES_KEPT = 4
+_BUILDING = threading.Lock()  # threads that need a geometry at the same time wait for one instead of building several
 
 
 @dataclass(frozen=True)
@@ -105,13 +107,13 @@ class _SpectrumLink:
     def sample(self, image: torch.Tensor) -> torch.Tensor:
         """Return the spectrum of `image` at all points, shape (views, frequencies)."""
         spectrum = torch.view_as_real(torch.fft.fft2(self._pad(image * self.deapodisation)))
-        return torch.view_as_complex(self.to_points @ spectrum.reshape(-1, 2)).reshape(self.shape)
+        return torch.view_as_complex((self.to_points @ spectrum.reshape(-1, 2)).contiguous()).reshape(self.shape)
 
     def spread(self, points: torch.Tensor) -> torch.Tensor:
         """Return the real part of the image whose spectrum `points` are, the adjoint of `sample`."""
         grid = self.to_grid @ torch.view_as_real(points.reshape(-1).resolve_conj())
         cells = _OVERSAMPLING * self.size
-        image = torch.fft.ifft2(torch.view_as_complex(grid).reshape(cells, cells), norm="forward").real
+        image = torch.fft.ifft2(torch.view_as_complex(grid.contiguous()).reshape(cells, cells), norm="forward").real
         first = self.size // 2
         return image[first : first + self.size, first : first + self.size] * self.deapodisation
 
@@ -121,9 +123,14 @@ class _SpectrumLink:
         return torch.nn.functional.pad(image, (before, after, before, after))
 
 
-@lru_cache(maxsize=_PARAMETERS_KEPT)
 def parallel_beam(size: int, views: int = 360, device: str = "cpu") -> ParallelBeam:
     """Return the geometry for images of `size` × `size` pixels (even) with `views` views over half a turn."""
+    with _BUILDING:
+        return _parallel_beam(size, views, device)
+
+
+@lru_cache(maxsize=_GEOMETRIES_KEPT)
+def _parallel_beam(size: int, views: int, device: str) -> ParallelBeam:
     channels = math.ceil(math.sqrt(2.0) * size) | 1
     length = scipy.fft.next_fast_len(2 * channels, real=True)
     length += length % 2

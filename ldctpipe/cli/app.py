@@ -64,7 +64,8 @@ def _program(
 
 def main() -> None:
     """Run the command line of this process and exit with a code of `ExitCode`."""
-    signal.signal(signal.SIGTERM, _stop)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _stop)
     sys.exit(run(sys.argv[1:]))
 
 
@@ -79,10 +80,6 @@ def run(arguments: list[str]) -> int:
         )
     except (InputError, StoppedEarly) as error:
         return _fail(str(error), error.exit_code)
-    except (KeyboardInterrupt, typer.Abort):
-        return _fail(
-            "interrupted: nothing half-written is left; run the same command again to go on.", ExitCode.RESUMABLE
-        )
     except BrokenPipeError:
         os.dup2(
             os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
@@ -111,8 +108,9 @@ def _sentence(error: OSError) -> str:
     return f"{where}: {error.strerror or error}; {remedy}."
 
 
-def _stop(_signal: int, _frame: FrameType | None) -> None:
-    raise StoppedEarly("stopped by SIGTERM: nothing half-written is left; run the same command again to go on.")
+def _stop(number: int, _frame: FrameType | None) -> None:
+    name = signal.Signals(number).name
+    raise StoppedEarly(f"stopped by {name}: nothing half-written is left; run the same command again to go on.")
 
 
 if __name__ == "__main__":

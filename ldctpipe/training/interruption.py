@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from ldctpipe.errors import StoppedEarly
+
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
 
@@ -18,7 +20,7 @@ class Interruption:
     def receive(self, number: int, _frame: FrameType | None) -> None:
         """Note a signal; a second Ctrl-C does not wait for the loop."""
         if self.name and number == signal.SIGINT:
-            raise KeyboardInterrupt
+            raise StoppedEarly("interrupted twice: what the last checkpoint holds is kept; --resume goes on there.")
         self.name = signal.Signals(number).name
 
 

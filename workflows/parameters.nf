@@ -102,8 +102,14 @@ def checkTogether(settings) {
 }
 
 def checkRecipe(name) {
-    def recipes = file("${projectDir}/ldctpipe/recipes/*.yaml").collect { recipe -> recipe.baseName }.sort()
-    if (recipes && !(name in recipes)) {
-        refuse("--recipe ${name} does not exist; there are ${recipes.join(', ')}.")
+    def names = shippedRecipes().keySet()
+    if (names && !(name in names)) {
+        refuse("--recipe ${name} does not exist; there are ${names.join(', ')}.")
     }
+}
+
+// Name and text of each recipe of the package.
+def shippedRecipes() {
+    def found = file("${projectDir}/ldctpipe/recipes/*.yaml").collectEntries { recipe -> [recipe.baseName, recipe.text] }
+    return found.sort()
 }

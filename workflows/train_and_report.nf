@@ -9,6 +9,7 @@ include { REPORT } from '../modules/report.nf'
 include { SAMPLESHEET } from '../modules/samplesheet.nf'
 include { SIMULATE } from '../modules/simulate.nf'
 include { TRAIN } from '../modules/train.nf'
+include { shippedRecipes } from './parameters.nf'
 include { patientRows ; recordVersions } from './record.nf'
 
 workflow TRAIN_AND_REPORT {
@@ -50,9 +51,10 @@ workflow TRAIN_AND_REPORT {
 
     def training = settings.subMap('recipe', 'set', 'iterations', 'no_pretrained', 'checkpoint_every', 'seed', 'device')
     def weights = settings.backbone_weights ? file(settings.backbone_weights) : []
-    // in the work folder, which containers and cluster nodes see too; one folder for each training
+    // in the work folder, which containers and cluster nodes see too; one folder for each training, and so another one
+    // (and another training) when a shipped recipe was edited
     def checkpoints = PREPARE.out.store.map { store ->
-        "${workflow.workDir}/checkpoints/${[store, weights, training].toString().md5()}"
+        "${workflow.workDir}/checkpoints/${[store, weights, training, shippedRecipes()].toString().md5()}"
     }
     TRAIN(PREPARE.out.store, weights, training, checkpoints)
 

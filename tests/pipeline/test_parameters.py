@@ -59,7 +59,9 @@ def test_schema_and_configuration_agree() -> None:
     for name, described in PROPERTIES.items():
         wanted = described.get("default")
         if name != "max_cpus":  # as many as the machine has
-            assert defaults[name] == (str(wanted).lower() if isinstance(wanted, bool) else str(wanted or "null"))
+            assert defaults[name] == (
+                "null" if wanted is None else str(wanted).lower() if isinstance(wanted, bool) else str(wanted)
+            )
 
 
 @pytest.mark.parametrize("profiles", ["test,cpu,docker", "demo,gpu,apptainer", "singularity", "test,slurm,podman,gpu"])

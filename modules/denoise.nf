@@ -15,7 +15,7 @@ process DENOISE {
     script:
     def mixing = denoising.blend == null ? '' : "--blend ${denoising.blend}"
     """
-    ldctpipe denoise dicom 'denoised/${patient}' --model '${model}' --device ${denoising.device} ${mixing}
+    ldctpipe denoise dicom 'denoised/${patient}' --model '${model}' --device ${denoising.device} --threads ${task.cpus} ${mixing}
     """
 
     stub:

@@ -31,18 +31,20 @@ class Row:
     split: str = ""
 
 
-def read_sheet(path: Path) -> list[Row]:
-    """Return the rows of the samplesheet at `path`, in its order; relative paths start at the sheet's folder.
+def read_sheet(path: Path, *, check_paths: bool = True) -> list[Row]:
+    """Return the rows of the samplesheet at `path`, in its order; relative paths start at the sheet's real folder.
 
-    Raises `InputError` for the first fault: no such file, no rows, a missing column, a patient twice (or in train and
-    test), a path that isn't there, one folder for two patients, an unknown split, a name that can't be a folder's.
+    A sheet that is a link (as workflow managers stage it) counts as where it points. Without `check_paths` scans may
+    be missing, as in a container that gets only names and splits from the sheet. Raises `InputError` for the first
+    fault: no such file, no rows, a missing column, a patient twice (or in train and test), a path that isn't there, one
+    folder for two patients, an unknown split, a name that can't be a folder's.
     """
     try:
         text = require_exists(path).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise InputError(path, "is not text in UTF-8", "save it as CSV in UTF-8") from None
     try:
-        rows = _rows(path, csv.DictReader(io.StringIO(text), skipinitialspace=True))
+        rows = _rows(path, csv.DictReader(io.StringIO(text), skipinitialspace=True), check_paths)
     except csv.Error as error:
         raise InputError(path, f"is not a CSV file ({error})", "save it as CSV") from None
     if not rows:
@@ -77,14 +79,14 @@ def rows_of_cohort(root: Path, test_patients: Sequence[str] = (), mayo: MayoSeri
     return _with_splits(root, rows, test_patients)
 
 
-def _rows(path: Path, reader: csv.DictReader[str]) -> list[Row]:
+def _rows(path: Path, reader: csv.DictReader[str], check_paths: bool) -> list[Row]:
     missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
     if missing:
         raise InputError(path, f"has no column {' or '.join(missing)}", f"its first line must be {','.join(COLUMNS)}")
-    return [_row(path, reader.line_num, fields) for fields in reader if any(fields.values())]
+    return [_row(path, reader.line_num, fields, check_paths) for fields in reader if any(fields.values())]
 
 
-def _row(path: Path, line: int, fields: dict[str, str]) -> Row:
+def _row(path: Path, line: int, fields: dict[str, str], check_paths: bool) -> Row:
     cells = {name: (fields.get(name) or "").strip() for name in COLUMNS}
     where = f"row in line {line} (patient {cells['patient']!r})"
     if not _PATIENT_NAME.fullmatch(cells["patient"]):
@@ -94,17 +96,17 @@ def _row(path: Path, line: int, fields: dict[str, str]) -> Row:
         raise InputError(
             path, f"{where} has the unknown split {cells['split']!r}", f"use {', '.join(SPLITS)} or nothing"
         )
-    low_dose, full_dose = (_scan(path, where, name, cells[name]) for name in ("low_dose", "full_dose"))
+    low_dose, full_dose = (_scan(path, where, name, cells[name], check_paths) for name in ("low_dose", "full_dose"))
     if low_dose is None and full_dose is None:
         raise InputError(path, f"{where} has neither a low_dose nor a full_dose path", "give at least one")
     return Row(cells["patient"], low_dose, full_dose, cells["split"])
 
 
-def _scan(sheet: Path, where: str, column: str, cell: str) -> Path | None:
+def _scan(sheet: Path, where: str, column: str, cell: str, check_path: bool) -> Path | None:
     if not cell:
         return None
-    scan = sheet.parent / Path(cell).expanduser()
-    if not scan.exists():
+    scan = sheet.resolve().parent / Path(cell).expanduser()
+    if check_path and not scan.exists():
         raise InputError(sheet, f"{where} names a {column} path that isn't there: {cell}", "correct the path")
     return scan
 

@@ -30,6 +30,24 @@ def load_volumes(path: Path, threads: int | None = None) -> list[Volume]:
     return [read_volume(series, threads) for series in discover(path, threads).series]
 
 
+def scan_shapes(path: Path, threads: int | None = None) -> list[tuple[int, int, int]]:
+    """Return (slices, rows, columns) of each volume that `load_volumes` would return, from headers where there are any.
+
+    Raises `InputError` where nothing in `path` can be read.
+    """
+    is_folder = require_exists(path).is_dir()
+    if is_folder and (cases := case_folders(path)):
+        return [_shape(read_case(folder)) for folder in cases]  # memory-mapped
+    if is_nifti(path) or (is_folder and any(is_nifti(file) for file in path.iterdir())):
+        return [_shape(volume) for volume in load_volumes(path)]
+    return [(len(series.slices), series.rows, series.columns) for series in discover(path, threads).series]
+
+
+def _shape(volume: Volume) -> tuple[int, int, int]:
+    slices, rows, columns = volume.hu.shape
+    return slices, rows, columns
+
+
 def case_folders(path: Path) -> list[Path]:
     """Return the ingested cases that `path` is or holds, sorted by path."""
     return [path] if is_case(path) else sorted(file.parent for file in files_below(path) if file.name == "case.json")

@@ -40,6 +40,23 @@ def test_relative_paths_start_at_the_sheet_and_come_back_absolute(tmp_path: Path
     assert read_sheet(tmp_path / "elsewhere" / "copy.csv") == rows
 
 
+def test_relative_paths_of_a_linked_sheet_start_at_the_folder_it_really_lies_in(tmp_path: Path) -> None:
+    real = sheet(tmp_path, "L001,a,b,train")
+    staged = tmp_path / "work" / "sheet.csv"
+    staged.parent.mkdir()
+    staged.symlink_to(real)
+
+    assert read_sheet(staged) == [Row("L001", tmp_path / "a", tmp_path / "b", "train")]
+
+
+def test_names_and_splits_can_be_read_where_the_scans_are_not(tmp_path: Path) -> None:
+    path = sheet(tmp_path, "L001,nowhere,/not/here,train")
+
+    (row,) = read_sheet(path, check_paths=False)
+
+    assert (row.patient, row.split) == ("L001", "train")
+
+
 @pytest.mark.parametrize(
     ("lines", "fault"),
     [

@@ -11,7 +11,7 @@ from small_dicom import PATIENT_ID, body, write_ct, write_series
 
 from ldctpipe.data.ingestion import ingest
 from ldctpipe.data.inspection import inspect
-from ldctpipe.data.scans import load_volume, load_volumes
+from ldctpipe.data.scans import load_volume, load_volumes, scan_shapes
 from ldctpipe.errors import InputError
 from ldctpipe.volumes.nifti import write_nifti
 
@@ -22,8 +22,9 @@ def test_dicom_case_and_nifti_of_a_series_agree(tmp_path: Path) -> None:
     ingest(source, tmp_path / "cases")
     write_nifti(tmp_path / "scan.nii.gz", raw.hu, raw.affine)
 
-    for path in (tmp_path / "cases", tmp_path / "cases" / raw.key, tmp_path / "scan.nii.gz"):
+    for path in (source, tmp_path / "cases", tmp_path / "cases" / raw.key, tmp_path / "scan.nii.gz"):
         volume = load_volume(path)
+        assert scan_shapes(path) == [raw.hu.shape]
         np.testing.assert_array_equal(volume.hu, raw.hu)
         np.testing.assert_allclose(volume.affine, raw.affine, atol=1e-4)
 

@@ -19,13 +19,14 @@ TIERS = (
     {"recipes"},
     {"metrics", "losses", "models", "data", "simulation"},
     {"dicom", "volumes"},
-    {"errors", "files", "progress", "__init__"},
+    {"errors", "files", "progress", "devices", "provenance", "__init__"},
 )
 WITHIN_TIER = {
     ("metrics", "data"),
     ("dicom", "volumes"),
     ("files", "errors"),
     ("progress", "errors"),
+    ("devices", "errors"),
     ("files", "progress"),
 }
 NO_TORCH = {"cli", "dicom", "volumes", "errors", "files", "progress"}

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ldctpipe.cli.options import Device, DeviceName, Model, Overwrite, Quiet, Threads
-from ldctpipe.errors import ExitCode
+from ldctpipe.errors import InputError
 
 
 def command(
@@ -24,7 +24,7 @@ def command(
     threads: Threads = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
-) -> int:
+) -> None:
     """Denoise every CT series found and write a derived DICOM series for each, with a manifest.
 
     Series that can't be denoised are refused with the reason and do not stop the others. One patient's series go into
@@ -40,4 +40,6 @@ def command(
         print(f"left out: {count} files: {reason}")
     slices = sum(outcome.slices for outcome in done)
     print(f"{out}: {len(done)} series with {slices} slices denoised, {len(result.refused)} series refused")
-    return ExitCode.INPUT if result.refused and not keep_going else ExitCode.DONE
+    if result.refused and not keep_going:
+        fault = f"{len(result.refused)} of {len(result.outcomes)} series could not be denoised"
+        raise InputError(input, fault, "see the reasons above, or add --keep-going to end with 0")

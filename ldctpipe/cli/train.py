@@ -57,6 +57,7 @@ def command(
     lengths = {"iterations": iterations, "checkpoint_every": checkpoint_every}
     training = {name: value for name, value in lengths.items() if value is not None}
     chosen = load_recipe(recipe, overrides or (), training=training, **({} if seed is None else {"seed": seed}))
+    changes = [*(overrides or ()), *(f"training.{name}={value}" for name, value in training.items())]
     request = TrainingRequest(
         store=store,
         out=bundle,
@@ -68,6 +69,7 @@ def command(
         threads=threads,
         resume=resume,
         overwrite=overwrite,
+        overrides=tuple(change for change in changes if not change.startswith("training.checkpoint_every")),
     )
     card = train_bundle(request)
     done = card["training"]

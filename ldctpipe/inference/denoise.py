@@ -7,23 +7,19 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
+import torch
+
 from ldctpipe import __version__
+from ldctpipe.devices import pick_device
 from ldctpipe.dicom.derivation import Derivation
 from ldctpipe.dicom.discovery import Discovery, discover
 from ldctpipe.dicom.reading import read_volume
 from ldctpipe.dicom.series import Series
-from ldctpipe.dicom.writing import write_derived_series
+from ldctpipe.dicom.writing import derived_names, write_derived_series
 from ldctpipe.errors import InputError
 from ldctpipe.files import new_folder
-from ldctpipe.inference.denoiser import Denoiser, pick_device
-from ldctpipe.inference.manifest import (
-    Job,
-    SeriesOutcome,
-    is_done,
-    refuse_other_job,
-    run_time,
-    write_manifest,
-)
+from ldctpipe.inference.denoiser import Denoiser
+from ldctpipe.inference.manifest import MANIFEST, Job, SeriesOutcome, Standing, run_time, standing, write_manifest
 from ldctpipe.progress import Progress, say, warn
 from ldctpipe.recipes.bundle import read_bundle
 from ldctpipe.volumes.nifti import is_nifti, read_nifti, write_nifti
@@ -56,6 +52,15 @@ class DenoiseResult:
         return [outcome for outcome in self.outcomes if outcome.state == "refused"]
 
 
+@dataclass(frozen=True)
+class _Patient:
+    """The series that go into one output folder, and what lies there already."""
+
+    series: tuple[Series, ...]
+    target: Path
+    standing: Standing
+
+
 def denoise(request: DenoiseRequest) -> DenoiseResult:
     """Denoise every CT series of the input and return what became of each.
 
@@ -65,62 +70,65 @@ def denoise(request: DenoiseRequest) -> DenoiseResult:
     """
     bundle = read_bundle(request.model)
     device = pick_device(request.device, request.threads)
-    job = Job(bundle, request.blend, run_time())
+    job = Job(bundle, request.blend, request.keep_private, run_time())
     if is_nifti(request.input):
-        return _denoise_nifti(request, Denoiser(bundle, device))
+        return _denoise_nifti(request, job, device)
     discovery = discover(request.input, request.threads)
-    patients = _by_patient(discovery)
-    folders = {key: request.out if len(patients) == 1 else request.out / key for key in patients}
-    pending = _pending(request, job, patients, folders)
+    patients = _patients(request, job, discovery)
+    pending = [patient for patient in patients if request.overwrite or patient.standing is not Standing.DONE]
     outcomes = [
-        SeriesOutcome(each.key, "done before", len(each.slices))
-        for key, series in patients.items()
-        for each in series
-        if key not in pending
+        SeriesOutcome(series.key, "done before", len(series.slices))
+        for patient in patients
+        if patient not in pending
+        for series in patient.series
     ]
     if outcomes:
         say(f"{request.out}: {len(outcomes)} series are there already from the same job")
     if pending:
         denoiser = Denoiser(bundle, device)
-        progress = Progress("denoising", sum(len(s.slices) for key in pending for s in patients[key]), "slices")
-        for key in pending:
-            outcomes += _denoise_patient(request, job, denoiser, patients[key], folders[key], discovery, progress)
+        slices = sum(len(series.slices) for patient in pending for series in patient.series)
+        progress = Progress("denoising", slices, "slices")
+        for patient in pending:
+            outcomes += _denoise_patient(request, job, denoiser, patient, discovery.skipped_by_reason(), progress)
         progress.finish()
     return DenoiseResult(tuple(outcomes), discovery.skipped_by_reason())
 
 
-def _by_patient(discovery: Discovery) -> dict[str, list[Series]]:
+def _patients(request: DenoiseRequest, job: Job, discovery: Discovery) -> list[_Patient]:
+    """Return the patients with their folders; raises `InputError` where a folder holds something else."""
     ordered = sorted(discovery.series, key=lambda series: (series.patient_key, series.key))
-    return {key: list(group) for key, group in groupby(ordered, key=lambda series: series.patient_key)}
-
-
-def _pending(
-    request: DenoiseRequest, job: Job, patients: dict[str, list[Series]], folders: dict[str, Path]
-) -> list[str]:
-    pending = [key for key, series in patients.items() if not is_done(folders[key], job, {s.key for s in series})]
-    if request.overwrite:
-        return list(patients)
-    for key in pending:
-        refuse_other_job(folders[key])
-    return pending
+    groups = {key: tuple(group) for key, group in groupby(ordered, key=lambda series: series.patient_key)}
+    patients = []
+    for key, series in groups.items():
+        target = request.out if len(groups) == 1 else request.out / key
+        wanted = {each.key: len(each.slices) for each in series}
+        patients.append(_Patient(series, target, standing(target / MANIFEST, job, wanted)))
+    foreign = [patient.target for patient in patients if patient.standing is Standing.FOREIGN]
+    if len(groups) > 1 and request.out.exists():
+        foreign += [path for path in request.out.iterdir() if not (path / MANIFEST).is_file()]
+    if foreign and not request.overwrite:
+        fault = "the output folder already holds other files"
+        raise InputError(request.out, fault, "name another one or add --overwrite")
+    return patients
 
 
 def _denoise_patient(
     request: DenoiseRequest,
     job: Job,
     denoiser: Denoiser,
-    series: list[Series],
-    target: Path,
-    discovery: Discovery,
+    patient: _Patient,
+    skipped: dict[str, int],
     progress: Progress,
 ) -> list[SeriesOutcome]:
     outcomes: list[SeriesOutcome] = []
+    replace = request.overwrite or patient.standing is Standing.UNFINISHED
     try:
-        with new_folder(target, overwrite=request.overwrite) as folder:
-            outcomes += [_denoise_series(request, job, denoiser, each, folder, progress) for each in series]
+        with new_folder(patient.target, overwrite=replace, inputs=(request.input, request.model)) as folder:
+            for series in patient.series:
+                outcomes.append(_denoise_series(request, job, denoiser, series, folder, progress))
             if all(outcome.state == "refused" for outcome in outcomes):
                 raise _NothingDenoised
-            write_manifest(folder, job, outcomes, discovery.skipped_by_reason())
+            write_manifest(folder / MANIFEST, job, outcomes, skipped)
     except _NothingDenoised:
         pass
     return outcomes
@@ -133,25 +141,24 @@ class _NothingDenoised(Exception):
 def _denoise_series(
     request: DenoiseRequest, job: Job, denoiser: Denoiser, series: Series, folder: Path, progress: Progress
 ) -> SeriesOutcome:
-    started = time.monotonic()
+    started, first = time.monotonic(), progress.done
     try:
         if series.denoising_refusal:
             raise InputError(f"series {series.key}", series.denoising_refusal, "give its source series")
-        volume = read_volume(series, request.threads)
+        hu = denoiser.denoise(read_volume(series, request.threads), request.blend, progress.advance)
+        paths = write_derived_series(
+            series, hu, folder, _derivation(job), keep_private=request.keep_private, threads=request.threads
+        )
     except InputError as error:
         warn(f"not denoised: {error}")
-        progress.advance(len(series.slices))
+        for name in derived_names(series):
+            (folder / name).unlink(missing_ok=True)
+        progress.advance(first + len(series.slices) - progress.done)
         return SeriesOutcome(series.key, "refused", len(series.slices), reason=error.fault)
     for warning in series.warnings:
         warn(f"series {series.key}: {warning}")
-    hu = denoiser.denoise(volume, request.blend, progress.advance)
-    derivation = _derivation(job)
-    paths = write_derived_series(
-        series, hu, folder, derivation, keep_private=request.keep_private, threads=request.threads
-    )
     names = tuple(path.name for path in paths)
-    seconds = time.monotonic() - started
-    return SeriesOutcome(series.key, "denoised", len(names), None, seconds, names, series.warnings)
+    return SeriesOutcome(series.key, "denoised", len(names), None, time.monotonic() - started, names, series.warnings)
 
 
 def _derivation(job: Job) -> Derivation:
@@ -170,14 +177,21 @@ def _derivation(job: Job) -> Derivation:
     )
 
 
-def _denoise_nifti(request: DenoiseRequest, denoiser: Denoiser) -> DenoiseResult:
+def _denoise_nifti(request: DenoiseRequest, job: Job, device: torch.device) -> DenoiseResult:
     target = request.out if is_nifti(request.out) else request.out / request.input.name
-    if target.exists() and not request.overwrite:
-        raise InputError(target, "is there already", "name another output or add --overwrite")
+    manifest = target.with_name(f"{target.name}.{MANIFEST}")
     started = time.monotonic()
     volume = read_nifti(request.input)
+    found = standing(manifest, job, {volume.key: len(volume.hu)})
+    if found is Standing.DONE and target.exists() and not request.overwrite:
+        return DenoiseResult((SeriesOutcome(volume.key, "done before", len(volume.hu)),), {})
+    if target.exists() and (target.samefile(request.input) or not request.overwrite):
+        raise InputError(target, "is there already", "name another output or add --overwrite")
     progress = Progress("denoising", len(volume.hu), "slices")
-    write_nifti(target, denoiser.denoise(volume, request.blend, progress.advance), volume.affine)
+    hu = Denoiser(job.bundle, device).denoise(volume, request.blend, progress.advance)
+    write_nifti(target, hu, volume.affine)
     progress.finish()
     seconds = time.monotonic() - started
-    return DenoiseResult((SeriesOutcome(volume.key, "denoised", len(volume.hu), None, seconds),), {})
+    outcome = SeriesOutcome(volume.key, "denoised", len(hu), None, seconds, (target.name,))
+    write_manifest(manifest, job, [outcome], {})
+    return DenoiseResult((outcome,), {})

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ldctpipe.errors import InputError, UsageError
+from ldctpipe.errors import InputError
 from ldctpipe.recipes.bundle import Bundle
 from ldctpipe.recipes.networks import build_generator
 from ldctpipe.volumes.volume import HuArray, Volume
@@ -41,12 +41,21 @@ class Denoiser:
         out = np.empty_like(volume.hu)
         step = _SLICES_AT_ONCE[self.device.type]
         for first in range(0, len(out), step):
-            hu: Any = np.ascontiguousarray(volume.hu[first : first + step])  # int16 until it is on the device
-            out[first : first + step] = _as_dtype(hu + np.float32(blend) * self.correction(hu), out.dtype)
+            these = slice(first, first + step)
+            hu: Any = np.ascontiguousarray(volume.hu[these])  # int16 until it is on the device
+            change = np.float32(blend) * self.correction(self._without_padding(volume, these))
+            out[these] = _as_dtype(hu + change, out.dtype)
             on_slices(len(hu))
         if volume.padding is not None:
             out[volume.padding] = volume.hu[volume.padding]
         return out
+
+    def _without_padding(self, volume: Volume, these: slice) -> Any:
+        """Return slices as the network saw them in training: air where the scanner padded."""
+        hu = np.ascontiguousarray(volume.hu[these])
+        if volume.padding is None:
+            return hu
+        return np.where(volume.padding[these], hu.dtype.type(self._normalization.lower_hu), hu)
 
     @torch.inference_mode()
     def correction(self, hu: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
@@ -54,20 +63,6 @@ class Denoiser:
         values = self._normalization.normalize(torch.from_numpy(hu).to(self.device).float())
         output = self._network(values.unsqueeze(1)).squeeze(1).float()
         return ((output - values) * self._normalization.range_hu).cpu().numpy()
-
-
-def pick_device(name: str, threads: int | None = None) -> torch.device:
-    """Return the device for "auto", "cpu", "cuda" or "mps"; raises `UsageError` where the named one can't be used."""
-    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if threads:
-        torch.set_num_threads(threads)
-    if name == "auto":
-        name = next(kind for kind, usable in available.items() if usable)
-    if not available[name]:
-        raise UsageError(
-            None, f"--device {name}: no such device can be used here", "take --device auto or --device cpu"
-        )
-    return torch.device(name)
 
 
 def _load(bundle: Bundle) -> nn.Module:

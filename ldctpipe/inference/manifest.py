@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
 from ldctpipe import __version__
-from ldctpipe.errors import InputError
 from ldctpipe.files import read_json, sha256_of_file, write_json
 from ldctpipe.recipes.bundle import Bundle
 
@@ -23,6 +23,7 @@ class Job:
 
     bundle: Bundle
     blend: float
+    keep_private: bool
     run_time: datetime
 
     @property
@@ -42,6 +43,7 @@ class Job:
                 "notes": self.bundle.card.get("notes", []),
             },
             "settings": self.settings,
+            "keep_private": self.keep_private,
             "run_time": self.run_time.isoformat(),
         }
 
@@ -66,8 +68,17 @@ def run_time() -> datetime:
     return now.replace(microsecond=0)
 
 
-def write_manifest(folder: Path, job: Job, outcomes: list[SeriesOutcome], skipped: dict[str, int]) -> None:
-    """Write the manifest of one output folder, with the checksum of every file in it."""
+class Standing(Enum):
+    """What an output folder holds with regard to a job."""
+
+    EMPTY = "nothing"
+    DONE = "the whole output of the same job"
+    UNFINISHED = "output of the same job, but not of all that is asked for now"
+    FOREIGN = "something else"
+
+
+def write_manifest(path: Path, job: Job, outcomes: list[SeriesOutcome], skipped: dict[str, int]) -> None:
+    """Write the manifest of the files beside it, with the checksum of each."""
     series = [
         {
             "key": outcome.key,
@@ -76,24 +87,30 @@ def write_manifest(folder: Path, job: Job, outcomes: list[SeriesOutcome], skippe
             "slices": outcome.slices,
             "seconds": round(outcome.seconds, 2),
             "warnings": list(outcome.warnings),
-            "files": {name: sha256_of_file(folder / name) for name in outcome.files},
+            "files": {name: sha256_of_file(path.parent / name) for name in outcome.files},
         }
         for outcome in outcomes
     ]
-    write_json(folder / MANIFEST, {**job.describe(), "series": series, "skipped_files": skipped})
+    write_json(path, {**job.describe(), "series": series, "skipped_files": skipped})
 
 
-def is_done(folder: Path, job: Job, keys: set[str]) -> bool:
-    """Tell whether `folder` holds the finished output of the same job for the same series, by its manifest."""
-    if not (folder / MANIFEST).is_file():
-        return False
-    manifest = read_json(folder / MANIFEST, "a manifest")
-    described = job.describe()
-    same = all(manifest.get(name) == described[name] for name in ("format", "ldctpipe", "model", "settings"))
-    return same and {series["key"] for series in manifest["series"]} == keys
+def standing(path: Path, job: Job, wanted: dict[str, int]) -> Standing:
+    """Return what lies at the manifest `path` and beside it, where `wanted` has the slices of each series by key."""
+    if not path.is_file():
+        return Standing.FOREIGN if _is_occupied(path) else Standing.EMPTY
+    manifest, described = read_json(path, "a manifest"), job.describe()
+    same = isinstance(manifest, dict) and all(
+        manifest.get(name) == value for name, value in described.items() if name != "run_time"
+    )
+    if not same:
+        return Standing.FOREIGN
+    done = {
+        entry["key"]: entry["slices"]
+        for entry in manifest["series"]
+        if entry["state"] == "denoised" and all((path.parent / name).is_file() for name in entry["files"])
+    }
+    return Standing.DONE if done == wanted else Standing.UNFINISHED
 
 
-def refuse_other_job(folder: Path) -> None:
-    """Raise `InputError` for an output folder that holds something else than this job's output."""
-    if folder.exists() and (folder.is_file() or any(folder.iterdir())):
-        raise InputError(folder, "the output folder already holds other files", "name another one or add --overwrite")
+def _is_occupied(path: Path) -> bool:
+    return path.name == MANIFEST and path.parent.exists() and (path.parent.is_file() or any(path.parent.iterdir()))

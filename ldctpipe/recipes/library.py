@@ -13,6 +13,7 @@ from ldctpipe.errors import InputError, UsageError
 from ldctpipe.recipes.schema import Recipe
 
 _SHIPPED = Path(__file__).parent
+_IDENTITY = ("name", "title", "source", "remark", "caution")
 
 
 def shipped_names() -> list[str]:
@@ -80,6 +81,10 @@ def _apply(content: dict[str, Any], override: str) -> None:
     if not equals:
         raise UsageError(None, f"--set {override!r} has no '='", "write --set SECTION.KEY=VALUE")
     *sections, last = key.strip().split(".")
+    if not sections and last in _IDENTITY:
+        raise UsageError(
+            None, f"--set {last}: says what a recipe is", "copy the recipe to a .yaml file and change it there"
+        )
     place: Any = content
     for section in sections:
         place = place.get(section) if isinstance(place, dict) else None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import timm
 from torch import nn
 
+from ldctpipe.errors import UsageError
 from ldctpipe.models.critic import ConvCritic
 from ldctpipe.models.efficientnetv2_unet import EfficientNetV2UNet
 from ldctpipe.recipes.schema import Recipe
@@ -12,7 +14,10 @@ from ldctpipe.recipes.schema import Recipe
 def build_generator(recipe: Recipe) -> nn.Module:
     """Return the recipe's denoising network with random weights: (batch, 1, rows, columns) in [0, 1] to the same."""
     options = recipe.generator.model_dump(exclude={"network"})
-    return EfficientNetV2UNet(options.pop("backbone"), **options)
+    backbone = options.pop("backbone")
+    if not timm.is_model(backbone):
+        raise UsageError(None, f"generator.backbone: timm has no network {backbone!r}", "name one of timm's")
+    return EfficientNetV2UNet(backbone, **options)
 
 
 def build_critic(recipe: Recipe) -> nn.Module:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
@@ -10,11 +10,21 @@ from ldctpipe.volumes.normalization import HuNormalization
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0)]
+Momentum = Annotated[float, Field(ge=0, lt=1)]
 LearningRate = Annotated[float, Field(gt=0, lt=1)]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _holds_no_truth_value(cls, values: Any) -> Any:
+        if isinstance(values, dict):
+            for name, value in values.items():
+                if isinstance(value, bool):  # pydantic would take it for the number 1 or 0
+                    raise ValueError(f"{name} should be a number or a text, not {str(value).lower()}")
+        return values
 
 
 class Generator(_Section):
@@ -22,7 +32,7 @@ class Generator(_Section):
 
     network: Literal["efficientnetv2_unet"]
     backbone: str
-    decoder_channels: tuple[PositiveInt, ...]
+    decoder_channels: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt, PositiveInt]  # strides 16 to 1
     skips: Literal["all", "deep"]
     output: Literal["direct", "residual"]
     residual_scale: Annotated[float, Field(gt=0)]
@@ -33,7 +43,7 @@ class Generator(_Section):
 class Critic(_Section):
     """The network that scores how real a patch looks."""
 
-    channels: tuple[PositiveInt, ...]
+    channels: Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
     hidden: PositiveInt
     negative_slope: Fraction
 
@@ -53,7 +63,7 @@ class Losses(_Section):
     pixel: Weight
     perceptual: Weight
     perceptual_backbone: str
-    perceptual_stages: tuple[Annotated[int, Field(ge=0, le=4)], ...]
+    perceptual_stages: Annotated[tuple[Annotated[int, Field(ge=0, le=4)], ...], Field(min_length=1)]
 
 
 class Optimizer(_Section):
@@ -62,7 +72,7 @@ class Optimizer(_Section):
     name: Literal["adamw", "adam"]
     generator_learning_rate: LearningRate
     critic_learning_rate: LearningRate
-    betas: tuple[Fraction, Fraction]
+    betas: tuple[Momentum, Momentum]
     weight_decay: Weight
 
 
@@ -93,9 +103,9 @@ class Normalization(_Section):
 class Augmentation(_Section):
     """Each patch gets one of `choices` with equal probability, the same for both of a pair."""
 
-    choices: tuple[Literal["rotation", "flip", "intensity", "none"], ...]
+    choices: Annotated[tuple[Literal["rotation", "flip", "intensity", "none"], ...], Field(min_length=1)]
     rotation_deg: float
-    intensity_factors: tuple[Annotated[float, Field(gt=0)], ...]
+    intensity_factors: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)]
 
 
 class Data(_Section):
@@ -133,6 +143,7 @@ class Recipe(_Section):
     title: str
     source: str
     remark: str
+    caution: str  # what everything that the recipe makes has to say of itself; empty for a published method
     generator: Generator
     critic: Critic
     algorithm: Algorithm

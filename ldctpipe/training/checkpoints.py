@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 
 from ldctpipe.errors import InputError
@@ -17,39 +17,56 @@ _KEPT = 2
 
 
 class CheckpointFolder:
-    """The checkpoints of one training: `iteration-NNNNNNN.pt`, and the best weights by iteration."""
+    """The checkpoints of one training, each named by its iteration and by that of the best weights until then."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
 
-    def save(self, iteration: int, state: dict[str, Any]) -> Path:
-        """Write the state after `iteration` iterations and drop the oldest checkpoints."""
-        path = self.folder / f"iteration-{iteration:07d}.pt"
+    def save(self, iteration: int, best_iteration: int, state: dict[str, Any]) -> Path:
+        """Write the state after `iteration` iterations; drop the oldest checkpoints and the weights only they need."""
+        path = self.folder / f"iteration-{iteration:07d}-best-{best_iteration:07d}.pt"
         with new_file(path) as temporary, temporary.open("wb") as stream:
             _torch_save(state, stream)
         for old in self._paths()[:-_KEPT]:
             old.unlink()
+        needed = {self._best_path(int(kept.stem.rpartition("-")[2])) for kept in self._paths()}
+        for weights in self.folder.glob("best-*.safetensors"):
+            if weights not in needed:
+                weights.unlink()
         return path
 
     def newest(self) -> dict[str, Any] | None:
-        """Return the newest state that can be read, or None; a damaged one is named and passed over."""
+        """Return the newest state, or None where no checkpoint is; a damaged one is named, set aside and passed over.
+
+        Raises `InputError` when there are checkpoints and none can be read.
+        """
         for path in reversed(self._paths()):
             try:
                 return torch.load(path, map_location="cpu", weights_only=True)
+            except OSError:
+                raise
             except Exception as error:  # noqa: BLE001 - torch raises many kinds for a damaged file
                 warn(f"{path} can't be read ({type(error).__name__}); taking the one before it")
+                path.rename(path.with_suffix(".damaged"))  # or it would count as the newest that is kept
+        if list(self.folder.glob("*.damaged")):
+            raise InputError(self.folder, "holds only damaged checkpoints", "start afresh in another folder")
         return None
 
-    def best_path(self, iteration: int) -> Path:
-        """Return where the best weights, reached at `iteration`, are kept."""
-        return self.folder / f"best-{iteration:07d}.safetensors"
+    def best(self, iteration: int) -> Path:
+        """Return the file of the best weights, reached at `iteration`; raises `InputError` when it is gone."""
+        if not self._best_path(iteration).is_file():
+            raise InputError(self._best_path(iteration), "is missing, though a checkpoint needs it", "train afresh")
+        return self._best_path(iteration)
 
     def save_best(self, iteration: int, network: nn.Module) -> None:
-        """Write a network's weights as the best so far; older ones stay while a kept checkpoint may refer to them."""
-        save_weights(self.best_path(iteration), network)
-        for old in sorted(self.folder.glob("best-*.safetensors"))[: -_KEPT - 1]:
-            old.unlink()
+        """Write a network's weights as the best so far; the next checkpoint drops those that it replaces."""
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+        with new_file(self._best_path(iteration)) as temporary:
+            temporary.write_bytes(save(tensors))  # safetensors' own writer hides a full disk behind its own error
+
+    def _best_path(self, iteration: int) -> Path:
+        return self.folder / f"best-{iteration:07d}.safetensors"
 
     def require_empty(self) -> None:
         """Raise `InputError` where checkpoints of an earlier training lie that would be lost."""
@@ -60,13 +77,6 @@ class CheckpointFolder:
 
     def _paths(self) -> list[Path]:
         return sorted(self.folder.glob("iteration-*.pt"))
-
-
-def save_weights(path: Path, network: nn.Module) -> None:
-    """Write a network's weights to a .safetensors file atomically."""
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    with new_file(path) as temporary:
-        save_file(tensors, temporary)
 
 
 def _torch_save(state: dict[str, Any], stream: Any) -> None:

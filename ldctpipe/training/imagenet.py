@@ -15,7 +15,7 @@ class ImageNetWeights:
     """Weights of timm backbones by name, loaded when first wanted; `asked_for` is False under --no-pretrained."""
 
     def __init__(self, asked_for: bool, file: Path | None) -> None:
-        self.asked_for = asked_for or file is not None
+        self.asked_for = asked_for
         self._file = file
         self._loaded: dict[str, dict[str, Tensor]] = {}
         if file is not None:

@@ -11,7 +11,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from ldctpipe.data.sampling import PatchSampler
-from ldctpipe.errors import StoppedEarly
+from ldctpipe.errors import InputError, StoppedEarly
 from ldctpipe.progress import Progress, say
 from ldctpipe.recipes.schema import Recipe
 from ldctpipe.training.checkpoints import CheckpointFolder
@@ -52,21 +52,20 @@ class TrainingLoop:
         bar = Progress("training", plan.iterations, "iterations", done=self.progress.iteration)
         started = time.monotonic() - self.progress.seconds
         with watch_signals() as interruption:
-            while self.progress.iteration < plan.iterations:
+            while self.progress.iteration < plan.iterations and not self._exhausted():
                 losses = self._iterate()
                 self.progress.seconds = time.monotonic() - started
                 bar.advance(
                     note=f"best validation loss {self.progress.best_loss:.5f} at {self.progress.best_iteration}"
                 )
-                exhausted = self._validate_and_log(losses)
-                last = exhausted or self.progress.iteration == plan.iterations
+                self._validate_and_log(losses)
+                last = self._exhausted() or self.progress.iteration == plan.iterations
                 if last or interruption.name or self.progress.iteration % plan.checkpoint_every == 0:
                     self.save()
-                if exhausted:
-                    bar.finish()
-                    return f"validation did not improve for {plan.early_stopping_iterations} iterations"
                 self._stop_if_asked(interruption)
         bar.finish()
+        if self._exhausted():
+            return f"validation did not improve for {plan.early_stopping_iterations} iterations"
         return "all iterations done"
 
     def save(self) -> None:
@@ -77,7 +76,7 @@ class TrainingLoop:
             "algorithm": self.algorithm.state_dict(),
             "sampler": self.sampler.state_dict(),
         }
-        self.checkpoints.save(self.progress.iteration, state)
+        self.checkpoints.save(self.progress.iteration, self.progress.best_iteration, state)
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a state that `save` wrote."""
@@ -91,12 +90,18 @@ class TrainingLoop:
         self.progress.iteration += 1
         return losses
 
-    def _validate_and_log(self, losses: dict[str, Tensor]) -> bool:
-        """Validate and log where it is time to; return whether patience is exhausted."""
+    def _exhausted(self) -> bool:
+        """Tell whether validation, where it took place, has not improved for as long as the recipe waits."""
+        plan, iteration = self.recipe.training, self.progress.iteration
+        validated = iteration > 0 and iteration % plan.validate_every == 0
+        return validated and iteration - self.progress.best_iteration >= plan.early_stopping_iterations
+
+    def _validate_and_log(self, losses: dict[str, Tensor]) -> None:
+        """Validate and log where it is time to."""
         plan, iteration = self.recipe.training, self.progress.iteration
         validate = iteration % plan.validate_every == 0 or iteration == plan.iterations
         if not validate and iteration % plan.log_every and iteration > 1:
-            return False
+            return
         scalars = {name: float(value) for name, value in losses.items()}
         _require_finite(scalars, iteration)
         for name in ("generator", "critic"):
@@ -105,7 +110,6 @@ class TrainingLoop:
         if validate:
             scalars |= self._validate()
         self.log.add(iteration, {**scalars, "seconds": self.progress.seconds})
-        return validate and iteration - self.progress.best_iteration >= plan.early_stopping_iterations
 
     def _validate(self) -> dict[str, float]:
         result = self.validation.run(self.algorithm.generator, self.fabric.device)
@@ -125,4 +129,5 @@ class TrainingLoop:
 def _require_finite(scalars: dict[str, float], iteration: int) -> None:
     for name, value in scalars.items():
         if not math.isfinite(value):
-            raise FloatingPointError(f"{name} is {value} at iteration {iteration}")
+            fault = f"{name} is {value} at iteration {iteration}: the training diverged"
+            raise InputError(None, fault, "lower the learning rates (--set optimizer.…) and train again")

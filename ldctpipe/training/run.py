@@ -17,6 +17,7 @@ from ldctpipe import __version__
 from ldctpipe.data.sampling import PatchSampler
 from ldctpipe.data.seeds import seed_for
 from ldctpipe.data.store import TrainingStore, open_store
+from ldctpipe.devices import pick_device
 from ldctpipe.errors import InputError, UsageError
 from ldctpipe.files import new_folder, refuse_occupied, sha256_of_text
 from ldctpipe.losses.perceptual import PerceptualLoss
@@ -27,7 +28,7 @@ from ldctpipe.recipes.bundle import WEIGHTS, write_bundle
 from ldctpipe.recipes.library import recipe_to_yaml
 from ldctpipe.recipes.networks import build_critic, build_generator
 from ldctpipe.recipes.schema import Recipe
-from ldctpipe.training.checkpoints import CheckpointFolder, save_weights
+from ldctpipe.training.checkpoints import CheckpointFolder
 from ldctpipe.training.imagenet import ImageNetWeights
 from ldctpipe.training.loop import TrainingLoop, TrainingProgress
 from ldctpipe.training.scalars import ScalarLog
@@ -52,6 +53,7 @@ class TrainingRequest:
     threads: int | None = None
     resume: bool = False
     overwrite: bool = False
+    overrides: tuple[str, ...] = ()  # what differs from the recipe of that name, as on the command line
 
 
 def train_bundle(request: TrainingRequest) -> dict[str, Any]:
@@ -62,18 +64,22 @@ def train_bundle(request: TrainingRequest) -> dict[str, Any]:
     refuse_occupied(request.out, overwrite=request.overwrite)
     store = open_store(request.store)
     _require_patch_size(store, request.recipe)
+    if not request.pretrained and request.backbone_weights:
+        raise UsageError(None, "--no-pretrained and --backbone-weights contradict each other", "leave one of them out")
     weights = ImageNetWeights(request.pretrained, request.backbone_weights)
     recipe, notes = _without_what_is_missing(request.recipe, weights)
+    if request.overrides:
+        notes.append(f"Changed from the recipe {recipe.name}: {', '.join(request.overrides)}.")
     for note in notes:
         warn(note)
     fabric = _fabric(recipe, request.device, request.threads)
     loop = _assemble(request, store, recipe, weights, fabric)
     stopped_because = loop.run()
     loop.log.close()
-    with new_folder(request.out, overwrite=request.overwrite) as folder:
-        _write_weights(loop, folder)
+    with new_folder(request.out, overwrite=request.overwrite, inputs=(request.store,)) as folder:
+        shutil.copyfile(loop.checkpoints.best(loop.progress.best_iteration), folder / WEIGHTS)
         shutil.copyfile(request.checkpoints / LOG, folder / LOG)
-        card = _card(loop, store, recipe, weights, notes, stopped_because)
+        card = {"notes": notes, "overrides": list(request.overrides), **_card(loop, store, weights, stopped_because)}
         write_bundle(folder, recipe, card)
     return card
 
@@ -90,7 +96,7 @@ def _require_patch_size(store: TrainingStore, recipe: Recipe) -> None:
 
 def _without_what_is_missing(recipe: Recipe, weights: ImageNetWeights) -> tuple[Recipe, list[str]]:
     """Return the recipe as it can be run, and a sentence on each thing left out."""
-    notes = [recipe.remark] if recipe.name.endswith("-mini") else []
+    notes = [recipe.caution] if recipe.caution else []
     if weights.asked_for:
         return recipe, notes
     notes.append("The encoder was trained from scratch (--no-pretrained), not from ImageNet weights.")
@@ -102,14 +108,10 @@ def _without_what_is_missing(recipe: Recipe, weights: ImageNetWeights) -> tuple[
 
 
 def _fabric(recipe: Recipe, device: str, threads: int | None) -> Fabric:
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UsageError(None, "--device cuda: no CUDA device can be used here", "take --device auto or --device cpu")
-    if threads:
-        torch.set_num_threads(threads)
-    fabric = Fabric(accelerator=device, devices=1, precision="32-true")
-    if recipe.training.precision == "mixed" and fabric.device.type == "cuda":
-        precision = "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
-        fabric = Fabric(accelerator=device, devices=1, precision=precision)  # type: ignore[arg-type]
+    kind = pick_device(device, threads).type
+    mixed = recipe.training.precision == "mixed" and kind == "cuda"  # a CPU's bfloat16 may be slower than its float32
+    half = "bf16-mixed" if mixed and torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
+    fabric = Fabric(accelerator=kind, devices=1, precision=half if mixed else "32-true")  # type: ignore[arg-type]
     fabric.launch()
     return fabric
 
@@ -204,28 +206,16 @@ def _sampler(store: TrainingStore, recipe: Recipe, device: torch.device) -> Patc
     )
 
 
-def _write_weights(loop: TrainingLoop, folder: Path) -> None:
-    """Write the best weights, which validation always names, as the bundle's."""
-    best = loop.checkpoints.best_path(loop.progress.best_iteration)
-    if best.exists():
-        shutil.copyfile(best, folder / WEIGHTS)
-    else:  # an early stop before the first validation
-        save_weights(folder / WEIGHTS, loop.algorithm.generator)
-
-
 def _card(
     loop: TrainingLoop,
     store: TrainingStore,
-    recipe: Recipe,
     weights: ImageNetWeights,
-    notes: list[str],
     stopped_because: str,
 ) -> dict[str, Any]:
     progress = loop.progress
     return {
         "weights": {"parameters": sum(p.numel() for p in loop.algorithm.generator.parameters())},
         "pretrained": weights.asked_for,
-        "notes": notes,
         "training": {
             "iterations": progress.iteration,
             "stopped_because": stopped_because,
@@ -234,7 +224,7 @@ def _card(
             "seconds": round(progress.seconds, 1),
             "device": _device_name(loop.fabric.device),
             "precision": loop.fabric._precision.precision,
-            "seed": recipe.seed,
+            "seed": loop.recipe.seed,
         },
         "data": {
             "patients": store.patients("train"),
@@ -242,7 +232,7 @@ def _card(
             "slices": store.description["slices"],
             "store_sha256": store.fingerprint,
         },
-        "normalization": recipe.data.normalization.model_dump(),
+        "normalization": loop.recipe.data.normalization.model_dump(),
         "versions": {
             "ldctpipe": __version__,
             "python": platform.python_version(),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+from ldctpipe.files import new_file
+
 COLUMNS = (
     "iteration", "loss_generator", "loss_adversarial", "loss_pixel", "loss_perceptual", "loss_critic", "wasserstein",
     "gradient_penalty", "learning_rate_generator", "learning_rate_critic", "validation_loss", "validation_psnr_db",
@@ -39,7 +41,7 @@ class ScalarLog:
         if self._path.exists():
             with self._path.open(newline="", encoding="utf-8") as stream:
                 kept = [row for row in csv.DictReader(stream) if int(row["iteration"] or 0) <= first_iteration]
-        with self._path.open("w", newline="", encoding="utf-8") as stream:
+        with new_file(self._path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
             writer = csv.DictWriter(stream, COLUMNS)
             writer.writeheader()
             if first_iteration > 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 
 import nibabel
 import numpy as np
@@ -12,10 +13,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from ldctpipe.devices import pick_device
 from ldctpipe.errors import InputError, UsageError
 from ldctpipe.files import sha256_of_file
 from ldctpipe.inference.denoise import DenoiseRequest, denoise
-from ldctpipe.inference.denoiser import Denoiser, pick_device
+from ldctpipe.inference.denoiser import Denoiser
 from ldctpipe.recipes.bundle import read_bundle, write_bundle
 from ldctpipe.recipes.library import load_recipe
 from ldctpipe.recipes.networks import build_generator
@@ -121,6 +123,52 @@ def test_the_same_job_again_writes_nothing_and_another_is_refused(bundle, real_d
         denoise(DenoiseRequest(source, out, bundle, blend=0.5, device="cpu"))
 
 
+def test_a_file_that_is_gone_is_written_again(bundle, real_data, tmp_path):
+    request = DenoiseRequest(real_data / "body" / "A002304", tmp_path / "out", bundle, device="cpu")
+    denoise(request)
+    lost = next((tmp_path / "out").glob("*.dcm"))
+    lost.unlink()
+
+    again = denoise(request)
+
+    assert {outcome.state for outcome in again.outcomes} == {"denoised"}
+    assert lost.exists()
+
+
+def test_a_refused_series_stops_no_other_and_is_tried_again(bundle, real_data, tmp_path, monkeypatch):
+    module = sys.modules["ldctpipe.inference.denoise"]
+    original, keys = module.write_derived_series, []
+
+    def damaged_while_writing(series, *arguments, **options):
+        keys.append(series.key)
+        if len(keys) == 1:
+            original(series, *arguments, **options)
+            raise InputError("a file", "can't be read", "copy it again")
+        return original(series, *arguments, **options)
+
+    monkeypatch.setattr(module, "write_derived_series", damaged_while_writing)
+    request = DenoiseRequest(real_data / "body" / "A002304", tmp_path / "out", bundle, device="cpu")
+
+    first = denoise(request)
+    left = {file.name[:8] for file in (tmp_path / "out").glob("*.dcm")}
+    second = denoise(request)
+
+    assert [outcome.state for outcome in first.outcomes] == ["refused", "denoised"]
+    assert left == {keys[1][:8]}
+    assert [outcome.state for outcome in second.outcomes] == ["denoised", "denoised"]
+
+
+def test_several_patients_get_a_folder_each_and_strangers_stay(bundle, real_data, tmp_path):
+    request = DenoiseRequest(real_data / "body", tmp_path / "out", bundle, blend=0.0, device="cpu")
+    denoise(request)
+
+    assert len(list((tmp_path / "out").iterdir())) == 7
+    assert all((folder / "manifest.json").is_file() for folder in (tmp_path / "out").iterdir())
+    (tmp_path / "out" / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match="already holds other files"):
+        denoise(request)
+
+
 def test_the_same_job_elsewhere_gives_the_same_bytes(bundle, real_data, tmp_path, monkeypatch):
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
     for name in ("a", "b"):
@@ -167,6 +215,8 @@ def test_nifti_comes_out_as_nifti_with_its_affine(bundle, tmp_path):
     assert np.allclose(image.affine, affine)
     assert image.shape == hu.shape
     assert image.get_data_dtype() == np.int16
+    again = denoise(DenoiseRequest(tmp_path / "scan.nii.gz", tmp_path / "out", bundle, device="cpu"))
+    assert [outcome.state for outcome in again.outcomes] == ["done before"]
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "recipe.yaml"])

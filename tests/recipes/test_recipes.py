@@ -6,6 +6,7 @@ import pytest
 
 from ldctpipe.errors import UsageError
 from ldctpipe.recipes.library import load_recipe, recipe_from_file, recipe_to_yaml, shipped_names
+from ldctpipe.recipes.networks import build_generator
 
 
 def test_flagship_has_the_published_numbers():
@@ -51,11 +52,22 @@ def test_an_override_changes_one_value():
         ("generator.skips=none", "generator.skips"),
         ("losses.pixel", "has no '='"),
         ("name.x=1", "no such key"),
+        ("name=wgan-gp-effnetv2-mini", "says what a recipe is"),
+        ("training.iterations=true", "iterations should be a number"),
+        ("losses.adversarial=.inf", "losses.adversarial"),
+        ("data.augmentation.choices=[]", "data.augmentation.choices"),
+        ("generator.decoder_channels=[8,8]", "generator.decoder_channels"),
+        ("optimizer.betas=[0.5,1.0]", "optimizer.betas"),
     ],
 )
 def test_a_wrong_override_is_named(override, says):
     with pytest.raises(UsageError, match=says):
         load_recipe("wgan-gp-effnetv2", [override])
+
+
+def test_a_backbone_that_timm_lacks_is_named():
+    with pytest.raises(UsageError, match="no network 'nothing'"):
+        build_generator(load_recipe("wgan-gp-effnetv2", ["generator.backbone=nothing"]))
 
 
 def test_an_unknown_recipe_lists_the_known():

@@ -21,6 +21,7 @@ from ldctpipe.recipes.bundle import read_bundle
 from ldctpipe.training.interruption import Interruption
 from ldctpipe.training.loop import TrainingLoop
 from ldctpipe.training.run import train_bundle
+from ldctpipe.training.wgan_gp import WganGp
 
 BACKBONE = "tf_efficientnetv2_b0.in1k"
 
@@ -78,12 +79,12 @@ def stop_after(monkeypatch, iteration: int) -> None:
 
 
 def test_sigkill_at_a_random_moment_loses_nothing_that_was_saved(request_for, tiny_store, tmp_path):
-    whole = request_for("whole", iterations=8)
+    whole = request_for("whole", iterations=12)
     train_bundle(whole)
     recipe_file = tmp_path / "small.yaml"
     from ldctpipe.recipes.library import recipe_to_yaml
 
-    recipe_file.write_text(recipe_to_yaml(request_for("x", iterations=8).recipe))
+    recipe_file.write_text(recipe_to_yaml(request_for("x", iterations=12).recipe))
     out = tmp_path / "killed"
     command = [
         sys.executable,
@@ -97,21 +98,22 @@ def test_sigkill_at_a_random_moment_loses_nothing_that_was_saved(request_for, ti
     ]
     command += ["--no-pretrained", "--device", "cpu", "--resume", "--quiet"]
     rng = np.random.default_rng(5)
-    for _ in range(3):
+    for _ in range(2):
         process = subprocess.Popen(command)
-        wait_for_checkpoint(process, tmp_path / "killed.checkpoints")
-        time.sleep(rng.uniform(0, 0.5))
+        wait_for_new_checkpoint(process, tmp_path / "killed.checkpoints")
+        time.sleep(rng.uniform(0, 0.3))
         process.kill()
-        process.wait()
+        assert process.wait() == -signal.SIGKILL
 
     subprocess.run(command, check=True)
 
     assert (whole.out / "model.safetensors").read_bytes() == (out / "model.safetensors").read_bytes()
 
 
-def wait_for_checkpoint(process: subprocess.Popen, folder) -> None:
-    while process.poll() is None and not list(folder.glob("iteration-*.pt")):
-        time.sleep(0.05)
+def wait_for_new_checkpoint(process: subprocess.Popen, folder) -> None:
+    before = set(folder.glob("iteration-*.pt"))
+    while process.poll() is None and not set(folder.glob("iteration-*.pt")) - before:
+        time.sleep(0.02)
 
 
 def test_sigterm_saves_and_exits_with_75(request_for, tiny_store, tmp_path):
@@ -152,6 +154,80 @@ def test_it_stops_when_validation_no_longer_improves(request_for, monkeypatch):
     assert card["training"]["iterations"] == 8  # best at 4, then 4 iterations without a better one
     assert card["training"]["best_iteration"] == 4
     assert "did not improve for 4 iterations" in card["training"]["stopped_because"]
+
+
+def test_a_run_killed_after_its_early_stop_ends_the_same(request_for, monkeypatch):
+    from ldctpipe.training import run
+    from ldctpipe.training.validation import Validation, ValidationResult
+
+    losses = iter([0.4, 0.5, 0.6])
+    monkeypatch.setattr(Validation, "run", lambda *_: ValidationResult(next(losses), 30.0))
+    request = request_for("model", "training.early_stopping_iterations=4", iterations=50)
+    original = run.write_bundle
+    monkeypatch.setattr(run, "write_bundle", lambda *_: (_ for _ in ()).throw(OSError("disk gone")))
+    with pytest.raises(OSError, match="disk gone"):
+        train_bundle(request)
+    monkeypatch.setattr(run, "write_bundle", original)
+
+    card = train_bundle(replace(request, resume=True))  # a further validation would exhaust the iterator
+
+    assert card["training"]["iterations"] == 6
+    assert card["training"]["best_iteration"] == 2
+
+
+def test_best_weights_stay_as_long_as_a_checkpoint_needs_them(request_for, monkeypatch):
+    from ldctpipe.training.validation import Validation, ValidationResult
+
+    losses = iter([0.9, 0.8, 0.7, 0.6, 0.95, 0.95, 0.95, 0.95])
+    monkeypatch.setattr(Validation, "run", lambda *_: ValidationResult(next(losses), 30.0))
+    request = request_for("model", "training.validate_every=1", "training.checkpoint_every=3", iterations=8)
+
+    card = train_bundle(request)
+
+    kept = {path.name for path in request.checkpoints.glob("best-*")}
+    assert card["training"]["best_iteration"] == 4
+    assert kept == {"best-0000004.safetensors"}  # of the checkpoints after 6 and 8 iterations
+    assert (request.out / "model.safetensors").read_bytes() == (request.checkpoints / kept.pop()).read_bytes()
+
+
+def test_a_damaged_checkpoint_is_passed_over_and_only_damaged_ones_are_an_error(request_for):
+    whole, damaged = request_for("whole"), request_for("damaged")
+    train_bundle(whole)
+    train_bundle(replace(damaged, out=damaged.out.with_name("first")))
+    checkpoints = sorted(damaged.checkpoints.glob("iteration-*.pt"))
+    checkpoints[-1].write_bytes(checkpoints[-1].read_bytes()[:1000])
+
+    train_bundle(replace(damaged, resume=True))
+
+    assert (whole.out / "model.safetensors").read_bytes() == (damaged.out / "model.safetensors").read_bytes()
+    for path in damaged.checkpoints.glob("iteration-*.pt"):
+        path.write_bytes(b"nothing")
+    with pytest.raises(InputError, match="only damaged checkpoints"):
+        train_bundle(replace(damaged, resume=True, out=damaged.out.with_name("third")))
+
+
+def test_a_training_that_diverges_says_so(request_for, monkeypatch):
+    original = WganGp.step
+
+    def step(self, *arguments):
+        return {**original(self, *arguments), "loss_critic": torch.tensor(torch.nan)}
+
+    monkeypatch.setattr(WganGp, "step", step)
+
+    with pytest.raises(InputError, match="loss_critic is nan at iteration 1: the training diverged"):
+        train_bundle(request_for("model", iterations=4))
+
+
+def test_changes_to_a_recipe_stand_in_the_card(request_for):
+    card = train_bundle(replace(request_for("model", iterations=2), overrides=("losses.pixel=2.0",)))
+
+    assert card["overrides"] == ["losses.pixel=2.0"]
+    assert any("Changed from the recipe wgan-gp-effnetv2-mini: losses.pixel=2.0" in note for note in card["notes"])
+
+
+def test_from_scratch_and_from_a_file_contradict_each_other(request_for, tmp_path):
+    with pytest.raises(UsageError, match="contradict"):
+        train_bundle(request_for("model", backbone_weights=tmp_path))
 
 
 def test_checkpoints_of_another_recipe_are_refused(request_for):
@@ -199,7 +275,7 @@ def test_weights_of_another_network_are_named(request_for, tmp_path):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA, so asking for it is no fault")
 def test_cuda_that_is_not_there(request_for):
-    with pytest.raises(UsageError, match="no CUDA device"):
+    with pytest.raises(UsageError, match="--device cuda"):
         train_bundle(request_for("model", device="cuda"))
 
 

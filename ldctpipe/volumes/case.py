@@ -12,11 +12,22 @@ import numpy as np
 from ldctpipe import __version__
 from ldctpipe.errors import InputError
 from ldctpipe.files import read_json, write_json
-from ldctpipe.volumes.nifti import write_nifti
+from ldctpipe.volumes.nifti import DAMAGED_NIFTI, write_nifti
 from ldctpipe.volumes.volume import Acquisition, Volume
 
 FORMAT = "ldctpipe-case@1"
 _VOLUME, _PADDING, _DESCRIPTION = "volume.nii", "padding.nii.gz", "case.json"
+_REMEDY = "ingest the series again"
+_READ_KEYS: dict[str, type | tuple[type, ...]] = {
+    "shape": list,
+    "positions_mm": list,
+    "padded_pixels": int,
+    "acquisition": dict,
+    "key": str,
+    "frame_of_reference": (str, type(None)),
+    "warnings": list,
+    "provenance": dict,
+}
 
 
 def is_case(folder: Path) -> bool:
@@ -47,27 +58,47 @@ def write_case(folder: Path, volume: Volume, **extra: Any) -> None:
 
 
 def read_case(folder: Path) -> Volume:
-    """Return the case in `folder`; its HU are memory-mapped where the file is not compressed."""
-    description = read_json(folder / _DESCRIPTION, "a case description")
-    if description.get("format") != FORMAT:
-        raise InputError(folder / _DESCRIPTION, f"is not of format {FORMAT}", "ingest the series again")
+    """Return the case in `folder`; its HU are memory-mapped where the file is not compressed.
+
+    Raises `InputError` when a file is missing or damaged, or when the description and the volume don't fit together.
+    """
+    description = _read_description(folder / _DESCRIPTION)
     try:
         image = nibabel.load(folder / _VOLUME)
         hu = np.asanyarray(image.dataobj).transpose(2, 1, 0)  # type: ignore[attr-defined]
         padding = _read_padding(folder) if description["padded_pixels"] else None
-    except (OSError, ValueError, nibabel.filebasedimages.ImageFileError) as error:
-        raise InputError(folder / _VOLUME, f"can't be read ({error})", "ingest the series again") from None
-    return Volume(
-        hu,
-        np.asarray(image.affine, dtype=np.float64),  # type: ignore[attr-defined]
-        np.asarray(description["positions_mm"], dtype=np.float64),
-        padding,
-        _acquisition(description["acquisition"]),
-        description["key"],
-        description["frame_of_reference"],
-        tuple(description["warnings"]),
-        description["provenance"],
-    )
+    except DAMAGED_NIFTI as error:
+        raise InputError(folder / _VOLUME, f"can't be read ({error})", _REMEDY) from None
+    if list(hu.shape) != description["shape"]:
+        fault = f"has shape {list(hu.shape)} where {_DESCRIPTION} says {description['shape']}"
+        raise InputError(folder / _VOLUME, fault, _REMEDY)
+    try:
+        return Volume(
+            hu,
+            np.asarray(image.affine, dtype=np.float64),  # type: ignore[attr-defined]
+            np.asarray(description["positions_mm"], dtype=np.float64),
+            padding,
+            _acquisition(description["acquisition"]),
+            description["key"],
+            description["frame_of_reference"],
+            tuple(description["warnings"]),
+            description["provenance"],
+        )
+    except (TypeError, ValueError) as error:
+        raise InputError(folder / _DESCRIPTION, f"does not describe its volume ({error})", _REMEDY) from None
+
+
+def _read_description(path: Path) -> dict[str, Any]:
+    description = read_json(path, "a case description")
+    if not isinstance(description, dict) or description.get("format") != FORMAT:
+        raise InputError(path, f"is not of format {FORMAT}", _REMEDY)
+    missing = [name for name in _READ_KEYS if name not in description]
+    if missing:
+        raise InputError(path, f"has no {', '.join(missing)}", _REMEDY)
+    wrong = [name for name, kind in _READ_KEYS.items() if not isinstance(description[name], kind)]
+    if wrong:
+        raise InputError(path, f"has a wrong type of value for {', '.join(wrong)}", _REMEDY)
+    return description
 
 
 def _read_padding(folder: Path) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 
 import nibabel
@@ -12,6 +13,15 @@ from ldctpipe.errors import InputError
 from ldctpipe.files import new_file, sha256_of_file
 from ldctpipe.volumes.volume import HuArray, Volume
 
+# What nibabel raises for a file that is damaged, cut short or something else than NIfTI.
+DAMAGED_NIFTI = (
+    nibabel.filebasedimages.ImageFileError,
+    nibabel.spatialimages.HeaderDataError,
+    OSError,
+    EOFError,
+    ValueError,
+    zlib.error,
+)
 _LOWEST_CT_HU, _HIGHEST_CT_HU = -8192.0, 32767.0
 
 
@@ -24,12 +34,12 @@ def read_nifti(path: Path) -> Volume:
     """Return the volume in `path`, whose values must be HU.
 
     Slices run along the third axis of the file. Raises `InputError` for files that are not NIfTI, not 3-D, or
-    hold values that can't be HU (not finite, or beyond [−8192, 32767]).
+    hold values that can't be HU (colours, complex or not finite numbers, or numbers beyond [−8192, 32767]).
     """
     try:
         image = nibabel.load(path)
         data = np.asanyarray(image.dataobj)  # type: ignore[attr-defined]
-    except (nibabel.filebasedimages.ImageFileError, OSError, EOFError, ValueError) as error:
+    except DAMAGED_NIFTI as error:
         raise InputError(path, f"can't be read as NIfTI ({error})", "give a .nii or .nii.gz file in HU") from None
     hu = _as_hu(path, data)
     affine = np.asarray(image.affine, dtype=np.float64)  # type: ignore[attr-defined]
@@ -42,6 +52,8 @@ def read_nifti(path: Path) -> Volume:
 def _as_hu(path: Path, data: npt.NDArray[np.generic]) -> HuArray:
     if data.ndim != 3:
         raise InputError(path, f"has {data.ndim} dimensions instead of 3", "give one CT volume a file")
+    if data.dtype.kind not in "iuf":
+        raise InputError(path, "holds colours or complex numbers instead of HU", "give a CT volume in HU")
     values = np.ascontiguousarray(data.transpose(2, 1, 0))  # (column, row, slice) on disk
     if values.dtype == np.int16:
         return values.astype(np.int16, copy=False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import nibabel
 import numpy as np
 import pytest
@@ -63,3 +65,50 @@ def test_values_that_are_no_hu_are_refused(tmp_path):
 
     with pytest.raises(InputError, match="can't be HU"):
         read_nifti(tmp_path / "a.nii")
+
+
+@pytest.mark.parametrize("dtype", [np.complex64, np.dtype([("R", "u1"), ("G", "u1"), ("B", "u1")])])
+def test_colours_and_complex_numbers_are_refused(tmp_path, dtype):
+    nibabel.save(nibabel.Nifti1Image(np.zeros((2, 2, 2), dtype=dtype), AFFINE), tmp_path / "a.nii")
+
+    with pytest.raises(InputError, match=r"a\.nii: holds colours or complex numbers"):
+        read_nifti(tmp_path / "a.nii")
+
+
+def test_a_damaged_compressed_file_is_refused(tmp_path, volume):
+    write_nifti(tmp_path / "a.nii.gz", volume.hu, volume.affine)
+    content = bytearray((tmp_path / "a.nii.gz").read_bytes())
+    content[len(content) // 2 :] = bytes(len(content) - len(content) // 2)
+    (tmp_path / "a.nii.gz").write_bytes(content)
+
+    with pytest.raises(InputError, match=r"a\.nii\.gz: can't be read"):
+        read_nifti(tmp_path / "a.nii.gz")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda case: [case], r"case\.json: is not of format"),
+        (lambda case: {k: v for k, v in case.items() if k != "positions_mm"}, r"case\.json: has no positions_mm"),
+        (lambda case: {**case, "warnings": None}, r"case\.json: has a wrong type of value for warnings"),
+        (lambda case: {**case, "acquisition": {"colour": "red"}}, r"case\.json: does not describe its volume"),
+        (lambda case: {**case, "positions_mm": [0.0, 3.0]}, r"case\.json: .*2 positions for 3 slices"),
+        (lambda case: {**case, "positions_mm": ["a", "b", "c"]}, r"case\.json: does not describe its volume"),
+        (lambda case: {**case, "shape": [3, 4, 6]}, r"volume\.nii: has shape \[3, 4, 5\] where case\.json says"),
+    ],
+)
+def test_a_description_at_fault_is_refused(tmp_path, volume, change, says):
+    write_case(tmp_path, volume)
+    case = json.loads((tmp_path / "case.json").read_text())
+    (tmp_path / "case.json").write_text(json.dumps(change(case)))
+
+    with pytest.raises(InputError, match=says):
+        read_case(tmp_path)
+
+
+def test_padding_of_another_shape_is_refused(tmp_path, volume):
+    write_case(tmp_path, volume)
+    write_nifti(tmp_path / "padding.nii.gz", volume.hu[:2], volume.affine)
+
+    with pytest.raises(InputError, match=r"case\.json: does not describe its volume \(padding has shape"):
+        read_case(tmp_path)

@@ -36,7 +36,11 @@ class UsageError(InputError):
     exit_code = ExitCode.USAGE
 
 
-class StoppedEarly(Exception):
-    """Work was saved before its end and goes on when the same command runs again."""
+class StoppedEarly(BaseException):
+    """Work was saved before its end and goes on when the same command runs again.
+
+    No `Exception`, like `KeyboardInterrupt`: a signal can come inside any `try`, whose `except Exception` is meant for
+    damaged files and must not take it for one.
+    """
 
     exit_code = ExitCode.RESUMABLE

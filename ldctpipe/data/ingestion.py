@@ -12,7 +12,7 @@ from ldctpipe.dicom.discovery import Discovery, discover
 from ldctpipe.dicom.reading import read_volume
 from ldctpipe.dicom.series import Series
 from ldctpipe.errors import InputError
-from ldctpipe.files import new_folder, write_json
+from ldctpipe.files import new_folder, refuse_occupied, write_json
 from ldctpipe.progress import track
 from ldctpipe.volumes.case import write_case
 from ldctpipe.volumes.volume import Volume
@@ -35,12 +35,14 @@ def ingest(source: Path, cases: Path, *, threads: int | None = None, overwrite: 
     """Write each CT series in `source` as the case `cases/<key>` and `cases/ingest.json`, and return what became of it.
 
     `cases` appears whole or not at all; a series that can't be read doesn't keep the others from being written. Raises
-    `InputError` where `source` holds no usable CT series, or `cases` holds files and `overwrite` is not given.
+    `InputError` where `source` holds no usable CT series, or `cases` holds files and `overwrite` is not given, and
+    `UsageError` where `cases` would take the place of `source`.
     """
+    refuse_occupied(cases, overwrite=overwrite, inputs=[source])  # before the time it takes to read every header
     discovery = discover(source, threads)
     written: list[Series] = []
     refused: dict[str, str] = {}
-    with new_folder(cases, overwrite=overwrite) as folder:
+    with new_folder(cases, overwrite=overwrite, inputs=[source]) as folder:
         for series in track(discovery.series, "ingest", "series"):
             try:
                 _write(folder / series.key, _whole_hu(read_volume(series, threads)), discovery)

@@ -42,8 +42,8 @@ def simulate_partner(
     """Write the reduced-dose partner of `source` into the folder `out` and return what was written.
 
     `source` is a NIfTI file, or a DICOM file, series or cohort whose folders `out` mirrors. `simulation.json` in
-    `out` says how each series was made. Raises `UsageError` for a dose outside (0, 1], `InputError` for input that
-    can't be used.
+    `out` says how each series was made. Raises `UsageError` for a dose outside (0, 1] and for an `out` that would take
+    the place of `source`, `InputError` for input that can't be used.
     """
     if not 0.0 < dose <= 1.0:
         raise UsageError(None, f"a dose of {dose:g} is not above 0 and at most 1", "give a share such as 0.25")
@@ -53,7 +53,7 @@ def simulate_partner(
     def reduce(volume: Volume, done: Callable[[int], None]) -> Reduction:
         return reduce_dose(volume, dose, seed, quanta=quanta, device=place, threads=threads, done=done)
 
-    with new_folder(out, overwrite=overwrite) as folder:
+    with new_folder(out, overwrite=overwrite, inputs=[source]) as folder:
         if is_nifti(source):
             names, records = _simulate_nifti(source, folder, reduce)
         else:

@@ -16,13 +16,12 @@ import pytest
 from small_dicom import write_series
 
 from ldctpipe.cli.app import run
-from ldctpipe.errors import ExitCode
-from ldctpipe.files import new_file, new_folder
+from ldctpipe.errors import ExitCode, StoppedEarly
 
 
 @pytest.fixture
 def fails(capfd):
-    """A function that runs a command line, holds it to one sentence on stderr, and returns the exit code and the sentence."""
+    """A function that runs a command line that fails, holds it to one sentence, and returns exit code and sentence."""
 
     def check(*arguments: str | Path) -> tuple[int, str]:
         code = run([str(argument) for argument in arguments])
@@ -90,12 +89,12 @@ def sheet(folder: Path, text: str) -> Path:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("patient,low_dose,split\nP1,a,train\n", "full_dose"),
-        ("patient,low_dose,full_dose,split\nP1,a,b,train\nP1,a,b,train\n", "P1"),
-        ("patient,low_dose,full_dose,split\nP1,a,b,train\nP1,a,b,test\n", "P1"),
-        ("patient,low_dose,full_dose,split\nP1,a,nowhere,train\n", "nowhere"),
-        ("patient,low_dose,full_dose,split\nP1,a,b,training\n", "training"),
-        ("patient,low_dose,full_dose,split\n", "no"),
+        ("patient,low_dose,split\nP1,a,train\n", "no column full_dose"),
+        ("patient,low_dose,full_dose,split\nP1,a,b,train\nP1,a,b,train\n", "patient P1 is there twice"),
+        ("patient,low_dose,full_dose,split\nP1,a,b,train\nP1,a,b,test\n", "patient P1 is in test and train"),
+        ("patient,low_dose,full_dose,split\nP1,a,nowhere,train\n", "full_dose path that isn't there: nowhere"),
+        ("patient,low_dose,full_dose,split\nP1,a,b,training\n", "unknown split 'training'"),
+        ("patient,low_dose,full_dose,split\n", "has no rows"),
         ("patient,low_dose,full_dose,split\nP1,a,b,test\n", "no patient to train on"),
     ],
 )
@@ -172,25 +171,41 @@ def test_an_output_folder_that_is_full(fails, tmp_path):
         assert [file.name for file in (tmp_path / "OUT").iterdir()] == ["precious"]
 
 
-def test_a_disk_that_fills_up(fails, tmp_path):
-    if os.geteuid() != 0:
-        pytest.skip("mounting a small file system needs root")
-    small = tmp_path / "small"
-    small.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", small], check=False, capture_output=True
-    )
-    if mounted.returncode != 0:
-        pytest.skip("this machine lets nobody mount a file system")
-    try:
-        write_series(tmp_path / "in", slices=40)
-        code, sentence = fails("ingest", tmp_path / "in", small / "OUT")
-        assert code == ExitCode.IO
-        assert os.strerror(errno.ENOSPC) in sentence
-        assert "free some space" in sentence
-        assert list(small.iterdir()) == []
-    finally:
-        subprocess.run(["umount", small], check=True)
+@pytest.mark.parametrize("command", ["ingest", "simulate"])
+def test_overwriting_never_replaces_the_input(fails, tmp_path, command):
+    source = write_series(tmp_path / "all" / "in", slices=2)
+    before = sorted(source.iterdir())
+
+    for out in (source, tmp_path / "all"):
+        code, sentence = fails(command, source, out, "--overwrite")
+        assert code == ExitCode.USAGE
+        assert f"would replace the input {source}" in sentence
+
+    assert sorted(source.iterdir()) == before
+
+
+def test_overwriting_replaces_earlier_cases_and_nothing_else(fails, tmp_path):
+    source = write_series(tmp_path / "in", slices=2)
+    assert run(["ingest", str(source), str(tmp_path / "OUT")]) == ExitCode.DONE
+    assert run(["ingest", str(source), str(tmp_path / "OUT"), "--overwrite"]) == ExitCode.DONE
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "manifest.json").write_text('{"name": "somebody else\'s"}')
+
+    code, sentence = fails("ingest", source, tmp_path / "photos", "--overwrite")
+
+    assert code == ExitCode.INPUT
+    assert "holds files that ldctpipe didn't write" in sentence
+    assert (tmp_path / "photos" / "manifest.json").is_file()
+
+
+def test_a_disk_that_fills_up(fails, tmp_path, small_disk):
+    write_series(tmp_path / "in", slices=40)
+
+    code, sentence = fails("ingest", tmp_path / "in", small_disk / "OUT")
+
+    assert code == ExitCode.IO
+    assert f"{small_disk / 'OUT'}: {os.strerror(errno.ENOSPC)}; free some space" in sentence
+    assert list(small_disk.iterdir()) == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -231,23 +246,12 @@ def test_no_identifier_reaches_messages(capfd, tmp_path):
     assert "secret" not in (captured.out + captured.err + written + names).lower()
 
 
-def test_outputs_appear_whole_or_not_at_all(tmp_path):
-    with pytest.raises(RuntimeError), new_folder(tmp_path / "folder") as folder:
-        (folder / "half").write_text("x")
-        raise RuntimeError
-    with pytest.raises(RuntimeError), new_file(tmp_path / "file") as file:
-        file.write_text("half")
-        raise RuntimeError
+def test_a_signal_is_not_taken_for_a_damaged_file(fails, tmp_path, monkeypatch):
+    (path,) = write_series(tmp_path / "in", slices=1).iterdir()
 
-    assert list(tmp_path.iterdir()) == []
+    def stop(*_arguments, **_options):
+        raise StoppedEarly("stopped by SIGTERM.")
 
+    monkeypatch.setattr(pydicom, "dcmread", stop)
 
-def test_overwriting_replaces_the_whole_folder(tmp_path):
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "old").write_text("x")
-
-    with new_folder(tmp_path / "out", overwrite=True) as folder:
-        (folder / "new").write_text("y")
-
-    assert [file.name for file in (tmp_path / "out").iterdir()] == ["new"]
-    assert [file.name for file in tmp_path.iterdir()] == ["out"]
+    assert fails("inspect", path) == (ExitCode.RESUMABLE, "ldctpipe: stopped by SIGTERM.")

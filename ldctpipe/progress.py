@@ -1,10 +1,12 @@
 """Progress with rate and time left: a bar on a terminal, plain lines in a log.
 
-Everything goes to stderr, so that stdout holds results only.
+Everything goes to stderr, so that stdout holds results only. A stderr that can't be written to any more (its reader
+left, the log's disk is full) ends the messages and never the work.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sized
@@ -27,12 +29,34 @@ def set_quiet(quiet: bool) -> None:
 def say(message: str) -> None:
     """Print one line for a person on stderr, unless quiet."""
     if not _quiet:
-        print(message, file=sys.stderr, flush=True)
+        tell(message)
 
 
 def warn(message: str) -> None:
     """Print one warning on stderr, also when quiet."""
-    print(f"warning: {message}", file=sys.stderr, flush=True)
+    tell(f"warning: {message}")
+
+
+def tell(text: str, stream: TextIO | None = None, end: str = "\n") -> None:
+    """Print `text` on `stream` (stderr), also when quiet; what can't be printed is dropped."""
+    stream = stream or sys.stderr
+    if stream is None:  # the process was started with stderr closed
+        return
+    try:
+        print(text, end=end, file=stream, flush=True)
+    except OSError:
+        discard(stream)
+
+
+def discard(stream: TextIO) -> None:
+    """Point `stream` at nothing, so that neither later lines nor the flush at exit fail once it can't be written to."""
+    try:
+        descriptor = stream.fileno()
+    except (OSError, ValueError):  # no file of the system
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, descriptor)
+    os.close(nowhere)
 
 
 class Progress:
@@ -44,7 +68,7 @@ class Progress:
         self.title, self.total, self.unit = title, total, unit
         self.done, self._first = done, done
         self._stream = stream or sys.stderr
-        self._on_terminal = self._stream.isatty()
+        self._on_terminal = self._stream is not None and self._stream.isatty()
         self._started = time.monotonic()
         self._shown = self._started
 
@@ -76,11 +100,11 @@ class Progress:
         if _quiet:
             return
         if not self._on_terminal:
-            print(self.line(note), file=self._stream, flush=True)
+            tell(self.line(note), self._stream)
             return
         filled = round(_BAR_WIDTH * self.done / self.total) if self.total else _BAR_WIDTH
         bar = "━" * filled + "╌" * (_BAR_WIDTH - filled)
-        print(f"\r\033[K{bar} {self.line(note)}", end=end, file=self._stream, flush=True)
+        tell(f"\r\033[K{bar} {self.line(note)}", self._stream, end)
 
 
 def track(items: Iterable[Item], title: str, unit: str = "items", total: int | None = None) -> Iterator[Item]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import signal
 import sys
 import traceback
+from pathlib import Path
 from types import FrameType
 from typing import Annotated
 
@@ -29,6 +31,7 @@ from ldctpipe.cli import (
     train,
 )
 from ldctpipe.errors import ExitCode, InputError, StoppedEarly
+from ldctpipe.progress import discard, tell
 
 app = typer.Typer(
     name="ldctpipe",
@@ -64,6 +67,9 @@ def _program(
 
 def main() -> None:
     """Run the command line of this process and exit with a code of `ExitCode`."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the caller: without this, the next file opened would take its place
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - open to the end
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _stop)
     sys.exit(run(sys.argv[1:]))
@@ -71,29 +77,55 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """Run one command line and return its exit code; every failure the user can mend is one line on stderr."""
+    code = _attempt(arguments)
     try:
-        result = app(arguments, standalone_mode=False)
-        return int(result) if isinstance(result, int) else ExitCode.DONE
+        sys.stdout.flush()
+    except OSError as error:
+        discard(sys.stdout)
+        if not isinstance(error, BrokenPipeError):
+            error.filename = "standard output"
+            return _fail(_sentence(error), ExitCode.IO)
+    return code
+
+
+def _attempt(arguments: list[str]) -> int:
+    try:
+        return _invoke(arguments)
     except typer.TyperException as error:
         return _fail(
             f"{error.format_message()} (ldctpipe {' '.join(arguments[:1])} --help lists what it takes)", ExitCode.USAGE
         )
     except (InputError, StoppedEarly) as error:
         return _fail(str(error), error.exit_code)
-    except BrokenPipeError:
-        os.dup2(
-            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
-        )  # the reader of our stdout left; that is its right
-        return ExitCode.DONE
     except OSError as error:
+        if isinstance(error, BrokenPipeError) and _reader_left():
+            return ExitCode.DONE
         return _fail(_sentence(error), ExitCode.IO)
     except Exception:  # noqa: BLE001 - the last resort: whatever arrives here is a bug and shows itself in full
-        traceback.print_exc()
+        tell(traceback.format_exc())
         return _fail(f"this is a bug in ldctpipe {__version__}: please report it with the lines above.", ExitCode.BUG)
 
 
+def _invoke(arguments: list[str]) -> int:
+    """Run one command line and return its exit code, without typer's `main`, which ends with 1 on a broken pipe."""
+    program = typer.main.get_command(app)
+    try:
+        with program.make_context("ldctpipe", list(arguments)) as context:
+            result = program.invoke(context)
+    except typer.Exit as end:
+        return end.exit_code
+    return int(result) if isinstance(result, int) else ExitCode.DONE
+
+
+def _reader_left() -> bool:
+    """Tell whether the program that read stdout ended (`| head`), which is its right."""
+    watch = select.poll()
+    watch.register(sys.stdout.fileno(), 0)
+    return any(events & (select.POLLERR | select.POLLHUP) for _, events in watch.poll(0))
+
+
 def _fail(sentence: str, code: int) -> int:
-    print(f"ldctpipe: {sentence}", file=sys.stderr, flush=True)
+    tell(f"ldctpipe: {sentence}")
     return code
 
 

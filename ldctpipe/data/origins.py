@@ -8,7 +8,7 @@ import numpy.typing as npt
 from ldctpipe.volumes.volume import HuArray
 
 STRIDE = 8  # pixels between listed origins; the sampler moves each by up to STRIDE − 1 pixels
-_BODY_ABOVE_HU = -500
+BODY_ABOVE_HU = -500
 _LEAST_BODY_SHARE = 0.1
 
 
@@ -17,7 +17,7 @@ def body_origins(hu: HuArray, patch_size: int) -> npt.NDArray[np.int16]:
 
     `hu` is one slice, (rows, columns). A slice without body gives an empty array of shape (0, 2).
     """
-    share = _window_means(hu > _BODY_ABOVE_HU, patch_size)
+    share = _window_means(hu > BODY_ABOVE_HU, patch_size)
     rows, columns = np.nonzero(share[::STRIDE, ::STRIDE] >= _LEAST_BODY_SHARE)
     return (np.stack((rows, columns), axis=1) * STRIDE).astype(np.int16)
 

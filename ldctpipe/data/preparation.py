@@ -1,43 +1,32 @@
-"""From paired scans to the training store."""
+"""From paired scans to the training store, patient by patient: memory never holds more than one patient."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from ldctpipe import __version__
-from ldctpipe.data.origins import body_origins
+from ldctpipe.data.origins import BODY_ABOVE_HU, body_origins
 from ldctpipe.data.pairing import Pair, pair_volumes
 from ldctpipe.data.samplesheet import Row, read_sheet
-from ldctpipe.data.scans import load_volumes
+from ldctpipe.data.scans import load_volumes, scan_shapes
 from ldctpipe.data.store import DESCRIPTION, FORMAT, ORIGINS, PAIRS, SLICES
 from ldctpipe.errors import InputError
 from ldctpipe.files import new_folder, write_json
-from ldctpipe.progress import say, track
+from ldctpipe.progress import say, track, warn
 from ldctpipe.volumes.volume import HuArray, Volume
 
 AIR_HU = -1000
-_VALIDATION_SHARE = 0.05  # of each training patient's slices, where no patient is named for validation
+_LEAST_PATIENTS_TO_SPARE = 3
+_VALIDATION_SHARE = 0.05  # of each training patient's slices, where there is no patient to spare
 _LEAST_SLICES_TO_SPARE = 20
-_LEAST_PATIENTS_TO_SPARE = 4
-
-
-@dataclass(frozen=True)
-class _Patient:
-    name: str
-    split: str
-    pairs: list[Pair]
-
-    @property
-    def slices(self) -> int:
-        return sum(len(pair.low_index) for pair in self.pairs)
 
 
 def prepare_store(
@@ -46,101 +35,161 @@ def prepare_store(
     """Write the training store of all patients of `sheet` that are not for testing; return its description.
 
     With `cases`, scans are read from `cases/PATIENT/{low_dose,full_dose}` and the sheet gives names and splits alone.
-    Where the sheet names no validation patient, the last twentieth of each longer training scan validates; with short
-    scans only, the last of four or more patients does.
+    Where the sheet names no validation patient, the last of three or more training patients validates; of fewer, the
+    last twentieth of each scan with 20 slices or more, which a warning calls not independent. `description` says which
+    under "validation": "named", "automatically", "slices" or "none". Raises `InputError` for scans that are no pair.
     """
-    rows = [row for row in read_sheet(sheet) if row.split != "test"]
+    rows = [row for row in read_sheet(sheet, check_paths=cases is None) if row.split != "test"]
     if not rows:
         raise InputError(sheet, "has no patient to train on", "give at least one row another split than test")
-    with new_folder(out, overwrite=overwrite) as folder:
-        patients = [_load(row, cases) for row in track(rows, "reading and pairing", "patients")]
-        return _write(folder, _with_validation(patients), patch_size)
+    chosen, rows = _with_validation(rows)
+    scans = [_Scans.of(row, cases) for row in rows]
+    inputs = [sheet, *(path for one in scans for path in (one.low_dose, one.full_dose))]
+    with new_folder(out, overwrite=overwrite, inputs=inputs) as folder:
+        shape = _store_shape(scans, patch_size)
+        return _write(folder, scans, shape, patch_size, chosen)
 
 
-def _load(row: Row, cases: Path | None) -> _Patient:
-    low = cases / row.patient / "low_dose" if cases else row.low_dose
-    full = cases / row.patient / "full_dose" if cases else row.full_dose
-    if low is None or full is None:
-        missing = "low-dose" if low is None else "full-dose"
-        raise InputError(
-            row.patient, f"has no {missing} scan", "add it to the samplesheet, or make one with `ldctpipe simulate`"
-        )
-    try:
-        pairs = pair_volumes(load_volumes(low), load_volumes(full))
-    except InputError as error:
-        raise InputError(f"patient {row.patient}, {error.path}", error.fault, error.remedy) from None
-    return _Patient(row.patient, row.split or "train", pairs)
+def _with_validation(rows: Sequence[Row]) -> tuple[str, list[Row]]:
+    """Return how the validation is chosen ("named", "automatically", "slices") and the rows with it."""
+    rows = [replace(row, split=row.split or "train") for row in rows]
+    if any(row.split == "validation" for row in rows):
+        return "named", rows
+    if len(rows) < _LEAST_PATIENTS_TO_SPARE:
+        return "slices", rows
+    say(f"validation: patient {rows[-1].patient}, the last one, because the samplesheet names none")
+    return "automatically", [*rows[:-1], replace(rows[-1], split="validation")]
 
 
-def _with_validation(patients: list[_Patient]) -> list[_Patient]:
-    """Return the patients with one named for validation where scans are too short to spare slices and none is named."""
-    named = any(patient.split == "validation" for patient in patients)
-    spare = any(patient.slices >= _LEAST_SLICES_TO_SPARE for patient in patients)
-    if named or spare or len(patients) < _LEAST_PATIENTS_TO_SPARE:
-        return patients
-    say(f"validation: patient {patients[-1].name}, because no patient is named for it and all scans are short")
-    return [*patients[:-1], replace(patients[-1], split="validation")]
+@dataclass(frozen=True)
+class _Scans:
+    """Where one patient's two scans are."""
+
+    patient: str
+    split: str
+    low_dose: Path
+    full_dose: Path
+
+    @classmethod
+    def of(cls, row: Row, cases: Path | None) -> _Scans:
+        low = cases / row.patient / "low_dose" if cases else row.low_dose
+        full = cases / row.patient / "full_dose" if cases else row.full_dose
+        if low is None or full is None:
+            missing = "low-dose" if low is None else "full-dose"
+            remedy = "add it to the samplesheet, or make one with `ldctpipe simulate`"
+            raise InputError(row.patient, f"has no {missing} scan", remedy)
+        return cls(row.patient, row.split, low, full)
+
+    def pairs(self) -> list[Pair]:
+        try:
+            return pair_volumes(load_volumes(self.low_dose), load_volumes(self.full_dose))
+        except InputError as error:
+            raise InputError(f"patient {self.patient}, {error.path}", error.fault, error.remedy) from None
 
 
-def _splits(patients: Sequence[_Patient]) -> dict[str, list[str]]:
-    """Return for each patient the split of each of its slices."""
-    named = any(patient.split == "validation" for patient in patients)
-    splits = {}
-    for patient in patients:
-        spared = 0
-        if not named and patient.slices >= _LEAST_SLICES_TO_SPARE:
-            spared = max(1, round(_VALIDATION_SHARE * patient.slices))
-        splits[patient.name] = [patient.split] * (patient.slices - spared) + ["validation"] * spared
-    return splits
+def _store_shape(scans: Sequence[_Scans], patch_size: int) -> tuple[int, int, int, int]:
+    """Return the shape of the pairs from headers alone: every full-dose slice becomes one, in the largest size."""
+    shapes = np.array([shape for one in scans for shape in scan_shapes(one.full_dose)])
+    rows, columns = shapes[:, 1:].max(axis=0)
+    if min(rows, columns) < patch_size:
+        raise InputError(None, f"no slice is as large as a patch of {patch_size} pixels", "give larger slices")
+    return int(shapes[:, 0].sum()), 2, int(rows), int(columns)
 
 
-def _write(folder: Path, patients: Sequence[_Patient], patch_size: int) -> dict[str, Any]:
-    count = sum(patient.slices for patient in patients)
-    rows, columns = _largest_slice(patients, patch_size)
-    pairs = np.lib.format.open_memmap(folder / PAIRS, mode="w+", dtype=np.int16, shape=(count, 2, rows, columns))
-    splits = _splits(patients)
-    table: list[dict[str, Any]] = []
-    origins: list[npt.NDArray[np.int16]] = []
-    digest = hashlib.sha256()
-    for patient in track(patients, "writing", "patients"):
-        own_splits = iter(splits[patient.name])
-        for pair in patient.pairs:
-            for low_index, full_index in zip(pair.low_index, pair.full_index, strict=True):
-                index = len(table)
-                pairs[index] = AIR_HU  # around a slice that is smaller than the largest
-                low, full = _stored(pair.low, low_index), _stored(pair.full, full_index)
-                pairs[index, 0, : low.shape[0], : low.shape[1]] = low
-                pairs[index, 1, : full.shape[0], : full.shape[1]] = full
-                digest.update(pairs[index].tobytes())
-                origins.append(body_origins(full, patch_size))
-                table.append(
-                    {
-                        "patient": patient.name,
-                        "series": pair.full.key,
-                        "position_mm": float(pair.full.positions_mm[full_index]),
-                        "split": next(own_splits),
-                        "rows": full.shape[0],
-                        "columns": full.shape[1],
-                        "origins": len(origins[-1]),
-                    }
-                )
-    pairs.flush()
-    slices = pd.DataFrame(table)
+@dataclass
+class _AddedNoise:
+    """Sums over the body of what the low dose adds, in HU."""
+
+    pixels: int = 0
+    sum_hu: int = 0
+    sum_of_squares: int = 0
+
+    def add(self, low: HuArray, full: HuArray) -> None:
+        body = full > BODY_ABOVE_HU
+        added = low[body].astype(np.int64) - full[body]
+        self.pixels += added.size
+        self.sum_hu += int(added.sum())
+        self.sum_of_squares += int((added**2).sum())
+
+    def mean_and_sd_hu(self) -> tuple[float, float]:
+        mean = self.sum_hu / max(self.pixels, 1)
+        return mean, float(np.sqrt(max(self.sum_of_squares / max(self.pixels, 1) - mean**2, 0.0)))
+
+
+@dataclass
+class _Written:
+    """What is known of the slices written so far."""
+
+    table: list[dict[str, Any]] = field(default_factory=list)
+    origins: list[npt.NDArray[np.int16]] = field(default_factory=list)
+    digest: Any = field(default_factory=hashlib.sha256)
+    noise: _AddedNoise = field(default_factory=_AddedNoise)
+
+
+def _write(
+    folder: Path, scans: Sequence[_Scans], shape: tuple[int, int, int, int], patch_size: int, chosen: str
+) -> dict[str, Any]:
+    written = _Written()
+    with (folder / PAIRS).open("wb") as stream:  # and not memory-mapped: there a full disk kills the process
+        header = {"descr": np.lib.format.dtype_to_descr(np.dtype(np.int16)), "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(stream, header)
+        for one in track(scans, "pairing and writing", "patients"):
+            pairs = one.pairs()
+            splits = iter(_splits(one, sum(len(pair.low_index) for pair in pairs), chosen))
+            for pair in pairs:
+                _write_pair(stream, pair, one.patient, splits, written, shape, patch_size)
+    if len(written.table) != shape[0]:
+        raise RuntimeError(f"headers promised {shape[0]} slices, the scans gave {len(written.table)}")
+    slices = pd.DataFrame(written.table)
     slices["first_origin"] = slices["origins"].cumsum() - slices["origins"]
     _require_patches(slices)
     slices.to_parquet(folder / SLICES)
-    np.save(folder / ORIGINS, np.concatenate(origins))
-    description = _describe(slices, pairs, patch_size, digest.hexdigest())
+    np.save(folder / ORIGINS, np.concatenate(written.origins))
+    description = _describe(slices, written, shape, patch_size, chosen)
     write_json(folder / DESCRIPTION, description)
     return description
 
 
-def _largest_slice(patients: Sequence[_Patient], patch_size: int) -> tuple[int, int]:
-    shapes = np.array([pair.full.hu.shape[1:] for patient in patients for pair in patient.pairs])
-    rows, columns = shapes.max(axis=0)
-    if min(rows, columns) < patch_size:
-        raise InputError(None, f"no slice is as large as a patch of {patch_size} pixels", "give larger slices")
-    return int(rows), int(columns)
+def _splits(scans: _Scans, slices: int, chosen: str) -> list[str]:
+    """Return the split of each slice of a patient."""
+    spared = 0
+    if chosen == "slices" and slices >= _LEAST_SLICES_TO_SPARE:
+        spared = max(1, round(_VALIDATION_SHARE * slices))
+        warn(
+            f"patient {scans.patient}: the last {spared} of {slices} slices validate, because there is no patient to "
+            "spare; they are not independent of the slices trained on"
+        )
+    return [scans.split] * (slices - spared) + ["validation"] * spared
+
+
+def _write_pair(
+    stream: BinaryIO,
+    pair: Pair,
+    patient: str,
+    splits: Iterator[str],
+    written: _Written,
+    shape: tuple[int, int, int, int],
+    patch_size: int,
+) -> None:
+    for low_index, full_index in zip(pair.low_index, pair.full_index, strict=True):
+        low, full = _stored(pair.low, low_index), _stored(pair.full, full_index)
+        both = np.full(shape[1:], AIR_HU, dtype=np.int16)  # air around a slice that is smaller than the largest
+        both[:, : full.shape[0], : full.shape[1]] = low, full
+        stream.write(both.data)
+        written.digest.update(both.data)
+        written.noise.add(low, full)
+        written.origins.append(body_origins(full, patch_size))
+        written.table.append(
+            {
+                "patient": patient,
+                "series": pair.full.key,
+                "position_mm": float(pair.full.positions_mm[full_index]),
+                "split": next(splits),
+                "rows": full.shape[0],
+                "columns": full.shape[1],
+                "origins": len(written.origins[-1]),
+            }
+        )
 
 
 def _stored(volume: Volume, index: int) -> HuArray:
@@ -155,17 +204,22 @@ def _require_patches(slices: pd.DataFrame) -> None:
         raise InputError(None, "no training slice shows a body", "check that the scans are CT of patients, in HU")
 
 
-def _describe(slices: pd.DataFrame, pairs: npt.NDArray[np.int16], patch_size: int, digest: str) -> dict[str, Any]:
-    added = pairs[:, 0].astype(np.float32) - pairs[:, 1]
+def _describe(
+    slices: pd.DataFrame, written: _Written, shape: tuple[int, int, int, int], patch_size: int, chosen: str
+) -> dict[str, Any]:
+    patients = {str(split): sorted(group["patient"].unique()) for split, group in slices.groupby("split")}
+    validating = patients.get("validation", [])
+    mean_hu, sd_hu = written.noise.mean_and_sd_hu()
     return {
         "format": FORMAT,
         "ldctpipe": __version__,
-        "sha256": digest,
-        "shape": list(pairs.shape),
+        "sha256": written.digest.hexdigest(),
+        "shape": list(shape),
         "patch_size": patch_size,
-        "patients": {split: sorted(group["patient"].unique()) for split, group in slices.groupby("split")},
+        "patients": patients,
+        "validation": {"chosen": chosen if validating else "none", "patients": validating},
         "slices": {str(split): len(group) for split, group in slices.groupby("split")},
         "body_origins": int(slices["origins"].sum()),
-        "mean_added_hu": round(float(added.mean()), 3),
-        "sd_added_hu": round(float(added.std()), 3),
+        "mean_added_hu": round(mean_hu, 3),  # in the body
+        "sd_added_hu": round(sd_hu, 3),
     }

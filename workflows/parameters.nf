@@ -98,6 +98,7 @@ def checkTogether(settings) {
     }
     if (settings.workflow == 'train') {
         checkRecipe(settings.recipe)
+        checkProtocol(settings.protocol)
     }
 }
 
@@ -105,6 +106,15 @@ def checkRecipe(name) {
     def names = shippedRecipes().keySet()
     if (names && !(name in names)) {
         refuse("--recipe ${name} does not exist; there are ${names.join(', ')}.")
+    }
+}
+
+def checkProtocol(wanted) {
+    def text = file("${projectDir}/ldctpipe/metrics/protocols.yaml").text
+    def names = text.findAll(/(?m)^ +- name: (\S+)$/) { _line, name -> name }
+    def labels = text.findAll(/(?m)^ +- name: (\S+)\s+version: (\d+)$/) { _line, name, version -> "${name}@${version}".toString() }
+    if (!(wanted in labels + names)) {
+        refuse("--protocol ${wanted} does not exist; there are ${labels.join(', ')}.")
     }
 }
 

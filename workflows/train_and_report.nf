@@ -5,6 +5,7 @@ include { EVALUATE } from '../modules/evaluate.nf'
 include { INGEST } from '../modules/ingest.nf'
 include { PHANTOM } from '../modules/phantom.nf'
 include { PREPARE } from '../modules/prepare.nf'
+include { RECIPE } from '../modules/recipe.nf'
 include { REPORT } from '../modules/report.nf'
 include { SAMPLESHEET } from '../modules/samplesheet.nf'
 include { SIMULATE } from '../modules/simulate.nf'
@@ -17,16 +18,19 @@ workflow TRAIN_AND_REPORT {
     settings // map of checked parameters
 
     main:
-    // cohort folder or samplesheet
+    RECIPE(settings.recipe, settings.set)
+
+    // cohort folder or samplesheet, once the recipe is known to be right
     def root = channel.empty()
-    def versions = channel.empty()
+    def versions = RECIPE.out.versions
     if (settings.input) {
-        root = channel.value(file(settings.input))
+        root = RECIPE.out.recipe.map { _recipe -> file(settings.input) }
     }
     else {
-        PHANTOM(settings.phantom_patients, settings.phantom_slices, settings.dose, settings.seed)
+        def patients = RECIPE.out.recipe.map { _recipe -> settings.phantom_patients }
+        PHANTOM(patients, settings.phantom_slices, settings.dose, settings.seed)
         root = PHANTOM.out.cohort
-        versions = PHANTOM.out.versions
+        versions = versions.mix(PHANTOM.out.versions)
     }
     SAMPLESHEET(root, settings.test_patients ?: '')
 

@@ -18,7 +18,7 @@ def test_training_graph_publishes_all_and_resumes_without_work(nextflow: Callabl
     tasks = Counter(row["process"] for row in first.trace())
     # The stub's sheet has three patients in folders of one name, the first of them with a full dose only.
     assert tasks == {
-        "PHANTOM": 1, "SAMPLESHEET": 1, "SIMULATE": 1, "INGEST": 3, "PREPARE": 1,
+        "RECIPE": 1, "PHANTOM": 1, "SAMPLESHEET": 1, "SIMULATE": 1, "INGEST": 3, "PREPARE": 1,
         "TRAIN": 1, "DENOISE": 1, "EVALUATE": 1, "REPORT": 1,
     }  # fmt: skip
     for name in (
@@ -56,6 +56,13 @@ def test_denoising_graph_has_one_task_a_patient(nextflow: Callable[..., Run]) ->
     assert run.code == 0, run.said
     assert Counter(row["process"] for row in run.trace()) == {"SAMPLESHEET": 1, "DENOISE": 3}
     assert sorted(path.name for path in (run.results / "denoised").iterdir()) == ["L001", "L002", "L003"]
+
+
+def test_a_wrong_value_for_the_recipe_is_said_before_anything_else_runs(nextflow: Callable[..., Run]) -> None:
+    run = nextflow("-profile", "test,cpu", "--set", "training.no_such_key=3")
+    assert run.code != 0
+    assert run.stdout.strip().splitlines()[-1].startswith("ldctpipe: --set training.no_such_key: ")
+    assert {row["process"] for row in run.trace()} == {"RECIPE"}
 
 
 def test_no_held_out_patient_is_said_before_the_training(nextflow: Callable[..., Run]) -> None:

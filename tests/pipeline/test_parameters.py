@@ -30,6 +30,7 @@ PROPERTIES: dict[str, dict[str, Any]] = {
         (("--phantom_patients", "two"), "--phantom_patients two is not a whole number"),
         (("--phantom_patients", "3", "--dose", "2"), "--dose 2 is above 1"),
         (("--phantom_patients", "3", "--recipe", "nix"), "--recipe nix does not exist; there are wgan-gp-effnetv2"),
+        (("--phantom_patients", "3", "--protocol", "nix"), "--protocol nix does not exist; there are mayo-soft@1, "),
         (("--phantom_patients", "3", "--set", "a='$(id)'"), "--set a='$(id)' holds a character that is not allowed"),
     ],
 )

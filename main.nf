@@ -23,7 +23,7 @@ workflow {
 
         workflow.onComplete {
             writeRunRecord(settings)
-            tellFailure()
+            tellFailure(settings.outdir)
         }
     }
 }

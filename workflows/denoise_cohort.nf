@@ -13,11 +13,14 @@ workflow DENOISE_COHORT {
 
     // [patient, folder]: the low dose where the sheet tells doses apart, else the patient's only scan
     def scans = patientRows(SAMPLESHEET.out.sheet).map { row -> [row.patient, row.low_dose ?: row.full_dose] }
-    DENOISE(scans, file(settings.model), settings.subMap('blend', 'device'))
+    DENOISE(scans, file(settings.model), settings.subMap('blend', 'device') + [keep_going: true])
 
-    // the number of patients, once all are done
-    DENOISE.out.series.count().subscribe { patients ->
-        println("\nDenoised ${patients} patient(s): ${settings.outdir}/denoised")
+    // the number of patients, once all are done, after what `ldctpipe denoise` says of series and files left out
+    def left_out = DENOISE.out.said
+        .flatMap { said -> said.readLines().findAll { line -> line ==~ /\S+: (refused|left out): .*/ } }
+        .toSortedList()
+    DENOISE.out.series.count().combine(left_out.map { lines -> [lines] }).subscribe { patients, lines ->
+        println("\n${(lines + ["Denoised ${patients} patient(s): ${settings.outdir}/denoised"]).join('\n')}")
     }
 
     recordVersions(settings, SAMPLESHEET.out.versions.mix(DENOISE.out.versions))

@@ -38,7 +38,7 @@ def writeRunRecord(settings) {
         resumed: workflow.resume,
         started: workflow.start.toString(),
         finished: workflow.complete.toString(),
-        success: workflow.success,
+        success: succeeded(),
         container_engine: workflow.containerEngine,
         versions: [nextflow: workflow.nextflow.version.toString()] + taskVersions(settings.outdir),
     ]
@@ -64,12 +64,36 @@ def gitRevision(folder) {
     }
 }
 
-// The last line on the terminal of a run that failed: the task's own sentence, else what Nextflow makes of it.
-def tellFailure() {
-    if (workflow.success) {
+// For Nextflow a run with ignored failures is a success, although it ends with 1 (workflow.failOnIgnore).
+def succeeded() {
+    return workflow.success && !workflow.stats.ignoredCount
+}
+
+// The last lines on the terminal of a run that failed: each failed task's own sentence, else what Nextflow makes of it.
+def tellFailure(outdir) {
+    if (succeeded()) {
         return
     }
-    def lines = (workflow.errorReport ?: workflow.errorMessage ?: 'the run stopped; see .nextflow.log').readLines()
-    def said = lines.findAll { line -> line.trim().startsWith('ldctpipe: ') }
-    println("\n${(said ?: lines).last().trim()}")
+    def failed = failedTasks(outdir).collect { task -> "${task.name} failed:\n${ownSentence(task)}" }
+    def report = workflow.errorReport ?: workflow.errorMessage ?: 'the run stopped; see .nextflow.log'
+    println("\n${failed ? failed.join('\n') : report.readLines().findAll { line -> line.trim() }.last().trim()}")
+}
+
+// Rows of the trace of tasks that failed in their last attempt, as maps.
+def failedTasks(outdir) {
+    def trace = file("${outdir}/pipeline_info/trace.txt")
+    if (!trace.exists()) {
+        return []
+    }
+    def lines = trace.readLines().collect { line -> line.split('\t') as List }
+    def tasks = lines.tail().collect { cells -> [lines.head(), cells].transpose().collectEntries() }
+    def done = tasks.findAll { task -> task.status in ['COMPLETED', 'CACHED'] }*.name
+    return tasks.findAll { task -> task.status == 'FAILED' && !(task.name in done) }.collectEntries { task -> [task.name, task] }.values()
+}
+
+def ownSentence(task) {
+    def errors = file("${task.workdir}/.command.err")
+    def lines = errors.exists() ? errors.readLines()*.trim().findAll { line -> line } : []
+    def said = lines.findAll { line -> line.startsWith('ldctpipe: ') }
+    return (said ?: lines ?: ["exit status ${task.exit}; see ${task.workdir}"]).last()
 }

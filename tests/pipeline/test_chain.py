@@ -80,6 +80,37 @@ def test_bundle_denoises_a_folder_of_patients_without_training(finished: Run, tm
         assert {image.PixelData for image in images} == source, "a blend of 0 is the source to the bit"
 
 
+def test_relative_paths_of_a_sheet_and_a_patient_that_cannot_be_denoised_do_no_harm_to_the_others(
+    finished: Run, tmp_path: Path
+) -> None:
+    cohort = finished.results / "cohort" / "quarter_3mm"
+    for patient in ("whole", "refused"):
+        shutil.copytree(cohort / "L003", tmp_path / "scans" / patient)
+    for path in (tmp_path / "scans" / "refused").rglob("*.IMA"):
+        image = pydicom.dcmread(path)
+        image.RescaleIntercept = 0  # soft tissue far from 0: no HU
+        image.save_as(path)
+    (tmp_path / "scans" / "broken").mkdir()
+    (tmp_path / "scans" / "broken" / "x.dcm").write_text("this is no DICOM")
+    names = ("broken", "refused", "whole")
+    rows = "".join(f"{name},{name},,test\n" for name in names)
+    (tmp_path / "scans" / "sheet.csv").write_text(f"patient,low_dose,full_dose,split\n{rows}")
+    run = run_nextflow(
+        tmp_path, "-profile", "cpu", "--workflow", "denoise", "--input", "scans/sheet.csv",
+        "--model", str(finished.results / "model"),
+    )  # fmt: skip
+    assert run.code != 0
+    assert json.loads((run.results / "run.json").read_text())["success"] is False
+    assert [path.name for path in (run.results / "denoised").iterdir()] == ["whole"]
+    assert "\nrefused: refused: series " in run.stdout
+    lines = run.stdout.strip().splitlines()
+    assert lines[-2].endswith("DENOISE (broken) failed:")
+    assert lines[-1].startswith("ldctpipe: ")
+    assert {row["tag"]: row["exit"] for row in run.trace() if row["process"] == "DENOISE"} == {
+        "broken": "65", "refused": "0", "whole": "0",
+    }  # fmt: skip
+
+
 def test_full_dose_only_gets_its_partner_and_a_broken_file_ends_the_run_with_one_sentence(
     finished: Run, tmp_path: Path
 ) -> None:

@@ -9,9 +9,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ldctpipe import __version__
+from ldctpipe.devices import pick_device
 from ldctpipe.dicom.derivation import Derivation
 from ldctpipe.dicom.discovery import discover
 from ldctpipe.dicom.reading import read_volume
@@ -63,10 +62,11 @@ def simulate_partner(
 
 
 def _torch_device(name: str) -> str:
-    """Return the torch device for `name`; `auto` takes CUDA where there is one (MPS has no sparse matrices)."""
-    if name in ("mps", "cuda") and not (name == "cuda" and torch.cuda.is_available()):
-        raise UsageError(None, f"the simulation can't run on {name} here", "leave --device out to use the CPU")
-    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+    """Return the torch device for `name`; MPS, which has no sparse matrices, is refused, and passed over by `auto`."""
+    kind = pick_device(name).type
+    if name == "mps":
+        raise UsageError(None, "--device mps: the simulation can't run there", "take --device cpu")
+    return "cpu" if kind == "mps" else kind
 
 
 _Reduce = Callable[[Volume, Callable[[int], None]], Reduction]

@@ -53,7 +53,7 @@ def evaluate_cohort(
     See `metrics.cohort.patients_of` for what the three inputs may be. Raises `InputError` for scans that do not fit
     together and for an `out` that already holds files, unless `overwrite`.
     """
-    with new_folder(out, overwrite=overwrite) as folder:
+    with new_folder(out, overwrite=overwrite, inputs=[denoised, reference, low_dose]) as folder:
         patients, warnings = patients_of(denoised, reference, low_dose)
         method = refuse_mixed_models(patients)
         findings = _Findings(warnings=warnings)

@@ -17,7 +17,7 @@ from ldctpipe.cli.app import run
 from ldctpipe.dicom.discovery import discover
 from ldctpipe.dicom.reading import read_volume
 from ldctpipe.dicom.writing import Derivation, write_derived_series
-from ldctpipe.errors import ExitCode, InputError
+from ldctpipe.errors import ExitCode, InputError, UsageError
 from ldctpipe.metrics.evaluation import evaluate_cohort
 from ldctpipe.metrics.protocols import find_protocol
 from ldctpipe.metrics.samples import read_samples
@@ -119,6 +119,15 @@ def test_the_same_inputs_give_the_same_files(cohort):
     evaluate(cohort, overwrite=True)
     again = {file.name: file.read_bytes() for file in (cohort / "metrics").iterdir()}
     assert {name for name in first if first[name] != again[name]} <= {"samples.npz"}  # zip entries carry the time
+
+
+def test_overwriting_never_replaces_an_input(cohort):
+    for name in ("denoised", "cases"):
+        with pytest.raises(UsageError, match="would replace the input"):
+            evaluate_cohort(
+                cohort / "denoised", cohort / "cases", cohort / "cases", cohort / name, MAYO, overwrite=True
+            )
+    assert any((cohort / "denoised").rglob("*.dcm")) and any((cohort / "cases").rglob("case.json"))
 
 
 def test_six_patients_get_a_test(tmp_path):

@@ -61,7 +61,8 @@ def train_bundle(request: TrainingRequest) -> dict[str, Any]:
 
     Raises `InputError` for a store, weights or checkpoints that don't fit, `StoppedEarly` after a signal.
     """
-    refuse_occupied(request.out, overwrite=request.overwrite)
+    inputs = [path for path in (request.store, request.checkpoints, request.backbone_weights) if path]
+    refuse_occupied(request.out, overwrite=request.overwrite, inputs=inputs)
     store = open_store(request.store)
     _require_patch_size(store, request.recipe)
     if not request.pretrained and request.backbone_weights:
@@ -76,7 +77,7 @@ def train_bundle(request: TrainingRequest) -> dict[str, Any]:
     loop = _assemble(request, store, recipe, weights, fabric)
     stopped_because = loop.run()
     loop.log.close()
-    with new_folder(request.out, overwrite=request.overwrite, inputs=(request.store,)) as folder:
+    with new_folder(request.out, overwrite=request.overwrite, inputs=inputs) as folder:
         shutil.copyfile(loop.checkpoints.best(loop.progress.best_iteration), folder / WEIGHTS)
         shutil.copyfile(request.checkpoints / LOG, folder / LOG)
         card = {"notes": notes, "overrides": list(request.overrides), **_card(loop, store, weights, stopped_because)}

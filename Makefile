@@ -15,9 +15,10 @@ install: ## Install what runs the pipeline into .venv and .tools
 install-dev: ## Install that and what tests and checks need
 	@requirements/install.sh dev
 
+# Its own launch folder, because -resume goes on from the last run of a folder, whatever that was.
 .PHONY: demo
 demo: install ## From simulated raw CT to a trained denoiser, denoised DICOM and a report in results/demo
-	@bin/nextflow run main.nf -profile demo,cpu --outdir results/demo -resume
+	@mkdir -p work/demo && cd work/demo && ../../bin/nextflow run ../../main.nf -profile demo,cpu --outdir ../../results/demo -resume
 
 .PHONY: test unit pipeline
 test: lint unit pipeline ## All that CI checks: lint, unit tests, the pipeline for real, the wheel

@@ -266,6 +266,18 @@ def test_a_file_that_holds_no_weights_is_named(request_for, tmp_path, content):
         train_bundle(request_for("model", pretrained=True, backbone_weights=tmp_path / "w.pth"))
 
 
+def test_weights_that_no_hub_gives_are_asked_for_and_never_left_out(request_for, monkeypatch):
+    from ldctpipe.training import imagenet
+
+    monkeypatch.setattr(imagenet, "hub_weights", lambda _: (_ for _ in ()).throw(ConnectionError("no route")))
+    request = request_for("model", pretrained=True)
+
+    with pytest.raises(InputError, match="--backbone-weights FILE, or train from scratch with --no-pretrained"):
+        train_bundle(request)
+
+    assert not request.out.exists()
+
+
 def test_weights_of_another_network_are_named(request_for, tmp_path):
     save_file({"conv_stem.weight": torch.zeros(3, 3)}, tmp_path / "w.safetensors")
 

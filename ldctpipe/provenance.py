@@ -1,9 +1,18 @@
-"""Which version of the source wrote an output."""
+"""Which version of the source wrote an output, and when."""
 
 from __future__ import annotations
 
+import os
 import subprocess
+from datetime import datetime, timezone
 from pathlib import Path
+
+
+def run_time() -> datetime:
+    """Return the time stamp of this run: now, or SOURCE_DATE_EPOCH where it is set (reproducible-builds.org)."""
+    epoch = os.environ.get("SOURCE_DATE_EPOCH")
+    now = datetime.fromtimestamp(int(epoch), timezone.utc) if epoch else datetime.now(timezone.utc)
+    return now.replace(microsecond=0)
 
 
 def source_revision() -> str | None:

@@ -19,8 +19,9 @@ from ldctpipe.dicom.writing import derived_names, write_derived_series
 from ldctpipe.errors import InputError
 from ldctpipe.files import new_folder
 from ldctpipe.inference.denoiser import Denoiser
-from ldctpipe.inference.manifest import MANIFEST, Job, SeriesOutcome, Standing, run_time, standing, write_manifest
+from ldctpipe.inference.manifest import MANIFEST, Job, SeriesOutcome, Standing, standing, write_manifest
 from ldctpipe.progress import Progress, say, warn
+from ldctpipe.provenance import run_time
 from ldctpipe.recipes.bundle import read_bundle
 from ldctpipe.volumes.nifti import is_nifti, read_nifti, write_nifti
 
@@ -74,6 +75,7 @@ def denoise(request: DenoiseRequest) -> DenoiseResult:
     if is_nifti(request.input):
         return _denoise_nifti(request, job, device)
     discovery = discover(request.input, request.threads)
+    skipped = discovery.skipped_by_reason()
     patients = _patients(request, job, discovery)
     pending = [patient for patient in patients if request.overwrite or patient.standing is not Standing.DONE]
     outcomes = [
@@ -89,9 +91,9 @@ def denoise(request: DenoiseRequest) -> DenoiseResult:
         slices = sum(len(series.slices) for patient in pending for series in patient.series)
         progress = Progress("denoising", slices, "slices")
         for patient in pending:
-            outcomes += _denoise_patient(request, job, denoiser, patient, discovery.skipped_by_reason(), progress)
+            outcomes += _denoise_patient(request, job, denoiser, patient, skipped, progress)
         progress.finish()
-    return DenoiseResult(tuple(outcomes), discovery.skipped_by_reason())
+    return DenoiseResult(tuple(outcomes), skipped)
 
 
 def _patients(request: DenoiseRequest, job: Job, discovery: Discovery) -> list[_Patient]:

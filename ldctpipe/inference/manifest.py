@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -59,13 +58,6 @@ class SeriesOutcome:
     seconds: float = 0.0
     files: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
-
-
-def run_time() -> datetime:
-    """Return the time stamp of this run: now, or SOURCE_DATE_EPOCH where it is set (reproducible-builds.org)."""
-    epoch = os.environ.get("SOURCE_DATE_EPOCH")
-    now = datetime.fromtimestamp(int(epoch), timezone.utc) if epoch else datetime.now(timezone.utc)
-    return now.replace(microsecond=0)
 
 
 class Standing(Enum):

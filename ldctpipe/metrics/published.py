@@ -23,6 +23,15 @@ class PublishedRow(BaseModel):
     rmse_hu: MeanAndSpread
     fid: MeanAndSpread
 
+    @property
+    def cells(self) -> tuple[str, str, str]:
+        """PSNR, SSIM and RMSE as they are printed: mean ± spread."""
+        return (
+            "{:.2f} ± {:.2f}".format(*self.psnr_db),
+            "{:.3f} ± {:.3f}".format(*self.ssim),
+            "{:.2f} ± {:.2f}".format(*self.rmse_hu),
+        )
+
 
 class PublishedTable(BaseModel):
     """A published table with where it comes from and what it was measured on."""

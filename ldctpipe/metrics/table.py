@@ -71,12 +71,7 @@ def _published_lines(summary: dict[str, Any]) -> list[str]:
 def _published_row(row: PublishedRow) -> str:
     table = published_table()
     gain = "" if row.method == table.baseline else f"{table.gain_db(row):+.2f}"
-    cells = [
-        "{:.2f} ± {:.2f}".format(*row.psnr_db),
-        "{:.3f} ± {:.3f}".format(*row.ssim),
-        "{:.2f} ± {:.2f}".format(*row.rmse_hu),
-    ]
-    return _row(row.method, *cells, gain, "", "")
+    return _row(row.method, *row.cells, gain, "", "")
 
 
 def _row(label: str, *cells: str) -> str:

@@ -115,12 +115,7 @@ def _published_title(summary: dict[str, Any]) -> str:
 def _published_row(row: PublishedRow) -> Row:
     published = published_table()
     gain = "–" if row.method == published.baseline else f"{published.gain_db(row):+.2f}"
-    cells = [
-        "{:.2f} ± {:.2f}".format(*row.psnr_db),
-        "{:.3f} ± {:.3f}".format(*row.ssim),
-        "{:.2f} ± {:.2f}".format(*row.rmse_hu),
-    ]
-    return Row(row.method, (*cells, gain), published.remark(row))
+    return Row(row.method, (*row.cells, gain), published.remark(row))
 
 
 def tissue_table(summary: dict[str, Any], method: str) -> Table:

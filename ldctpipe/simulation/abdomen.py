@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ldctpipe.simulation.bowel import Loop, draw_loops, paint_loop
+from ldctpipe.simulation.images import Image
 from ldctpipe.simulation.inserts import Insert, paint_inserts, scatter_inside
 from ldctpipe.simulation.randomness import generator
 from ldctpipe.simulation.shapes import Canvas, Ellipsoid, Tube, inside_both, union, without
@@ -22,8 +21,6 @@ from ldctpipe.simulation.torso import (
     paint_table,
 )
 from ldctpipe.simulation.vessels import tree
-
-Image = npt.NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True)

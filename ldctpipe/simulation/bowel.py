@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from ldctpipe.simulation.images import Image
 from ldctpipe.simulation.shapes import Canvas, Tube, inside_both
 from ldctpipe.simulation.tissue import Enhancement, Tissue
 from ldctpipe.simulation.torso import Build
 from ldctpipe.simulation.vessels import winding_path
-
-Image = npt.NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True)

@@ -11,18 +11,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 import scipy.ndimage
 import torch
 
+from ldctpipe.simulation.images import Image
 from ldctpipe.simulation.noise import DEFAULT_QUANTA, NoiseModel, dose_noise
 from ldctpipe.simulation.randomness import slice_deviates
 from ldctpipe.simulation.workers import each_slice
-
-Image = npt.NDArray[np.floating[Any]]
 
 SOFT_TISSUE_HU = (0.0, 120.0)
 PLAUSIBLE_SD_HU = (2.0, 120.0)

@@ -25,14 +25,13 @@ from ldctpipe.files import new_folder, write_json
 from ldctpipe.progress import Progress
 from ldctpipe.simulation.ct_image import PhantomSeries, write_ct_image
 from ldctpipe.simulation.flux import current_factors
+from ldctpipe.simulation.images import Image
 from ldctpipe.simulation.kernels import match_kernel
 from ldctpipe.simulation.noise import NoiseModel, dose_noise
 from ldctpipe.simulation.phantom import FoundInsert, PhantomPatient, make_patient, noise_free_slices, tube_currents_ma
 from ldctpipe.simulation.randomness import generator, slice_deviates
 from ldctpipe.simulation.workers import each_slice, worker_count
 from ldctpipe.volumes.nifti import write_nifti
-
-Image = npt.NDArray[np.floating[Any]]
 
 THICKNESS_MM = 3.0
 INCREMENT_MM = 2.0

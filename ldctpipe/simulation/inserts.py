@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ldctpipe.simulation.images import Image
 from ldctpipe.simulation.shapes import Canvas, Ellipsoid
-
-Image = npt.NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from datetime import datetime, timezone
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from ldctpipe.dicom.writing import write_derived_series
 from ldctpipe.errors import UsageError
 from ldctpipe.files import new_folder, require_exists, write_json
 from ldctpipe.progress import Progress, warn
+from ldctpipe.provenance import run_time
 from ldctpipe.simulation.reduction import Reduction, reduce_dose
 from ldctpipe.volumes.nifti import is_nifti, read_nifti, write_nifti
 from ldctpipe.volumes.volume import Volume
@@ -89,13 +90,13 @@ def _simulate_dicom(
     for reason, count in found.skipped_by_reason().items():
         warn(f"{count} files skipped: {reason}")
     progress = Progress("simulate", sum(len(series.slices) for series in found.series), "slices")
-    run_time, places, records = datetime.now(timezone.utc), [], {}
+    stamp, places, records = run_time(), [], {}
     for series in found.series:
         place = _relative_folder(source, series)
         reduction = reduce(read_volume(series, threads), progress.advance)
         _tell(series.key, reduction)
         (folder / place).mkdir(parents=True, exist_ok=True)
-        derivation = _derivation(reduction.record, run_time)
+        derivation = _derivation(reduction.record, stamp)
         write_derived_series(series, reduction.hu, folder / place, derivation, threads=threads)
         records[series.key] = {"slices": len(series.slices), **reduction.record}
         places.append(place)
@@ -110,7 +111,7 @@ def _relative_folder(source: Path, series: Series) -> Path:
     return common.relative_to(root) if common.is_relative_to(root) else Path()
 
 
-def _derivation(record: dict[str, Any], run_time: datetime) -> Derivation:
+def _derivation(record: dict[str, Any], stamp: datetime) -> Derivation:
     settings = json.dumps({key: value for key, value in record.items() if key != "warnings"}, sort_keys=True)
     return Derivation(
         description=f"simulated reduced dose: {record['dose']:g} of the source's dose, noise inserted by filtered "
@@ -122,7 +123,7 @@ def _derivation(record: dict[str, Any], run_time: datetime) -> Derivation:
         software_version=__version__,
         weights_sha256=None,
         settings=settings,
-        run_time=run_time,
+        run_time=stamp,
     )
 
 

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ldctpipe.simulation.bowel import Loop, draw_loops, paint_loop
+from ldctpipe.simulation.images import Image
 from ldctpipe.simulation.inserts import Insert, paint_inserts, scatter_inside
 from ldctpipe.simulation.randomness import generator
 from ldctpipe.simulation.shapes import Canvas, Ellipsoid, Tube, inside_both, union, without
 from ldctpipe.simulation.tissue import Enhancement, Tissue
 from ldctpipe.simulation.torso import ENDLESS_MM, Build, paint_layers, paint_table
 from ldctpipe.simulation.vessels import tree
-
-Image = npt.NDArray[np.floating[Any]]
 
 _SIDES = (-1, 1)
 _WING_STEP_MM = 6.0

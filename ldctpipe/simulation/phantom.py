@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 import scipy.fft
 
 from ldctpipe.simulation.abdomen import Abdomen
+from ldctpipe.simulation.images import Image
 from ldctpipe.simulation.inserts import Insert
 from ldctpipe.simulation.pelvis import Pelvis
 from ldctpipe.simulation.randomness import generator
@@ -20,8 +20,6 @@ from ldctpipe.simulation.thorax import Thorax
 from ldctpipe.simulation.tissue import Tissue
 from ldctpipe.simulation.torso import Build
 from ldctpipe.simulation.workers import each_slice
-
-Image = npt.NDArray[np.floating[Any]]
 
 _PIXELS_OF_FULL_SIZE = 512
 _SUBSLICES = 2

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-Image = npt.NDArray[np.floating[Any]]
+from ldctpipe.simulation.images import Image
+
 FAR_MM = 99.0
 
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import scipy.fft
 
+from ldctpipe.simulation.images import Image
 from ldctpipe.simulation.randomness import generator
 
-Image = npt.NDArray[np.floating[Any]]
 _KNOTS_KEPT = 96
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from ldctpipe.simulation.images import Image
 from ldctpipe.simulation.inserts import Insert, paint_inserts, scatter_inside
 from ldctpipe.simulation.randomness import generator
 from ldctpipe.simulation.shapes import Canvas, Ellipsoid, Tube, inside_both, union, without
@@ -23,7 +22,6 @@ from ldctpipe.simulation.torso import (
 )
 from ldctpipe.simulation.vessels import tree
 
-Image = npt.NDArray[np.floating[Any]]
 Point = tuple[float, float, float]
 
 _SIDES = (-1, 1)

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from ldctpipe.simulation.images import Image
 from ldctpipe.simulation.randomness import generator
 from ldctpipe.simulation.shapes import Canvas
 from ldctpipe.simulation.texture import Band, Field, PowerLaw
 
-Image = npt.NDArray[np.floating[Any]]
 _FIELDS_KEPT = 48
 
 

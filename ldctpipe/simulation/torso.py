@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from ldctpipe.simulation.images import Image
 from ldctpipe.simulation.shapes import Canvas, Ellipsoid, Tube, inside_both, union, without
 from ldctpipe.simulation.tissue import Tissue
 
-Image = npt.NDArray[np.floating[Any]]
 ENDLESS_MM = 1e5
 
 

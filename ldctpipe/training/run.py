@@ -21,7 +21,7 @@ from ldctpipe.devices import pick_device
 from ldctpipe.errors import InputError, UsageError
 from ldctpipe.files import new_folder, refuse_occupied, sha256_of_text
 from ldctpipe.losses.perceptual import PerceptualLoss
-from ldctpipe.metrics.protocols import find_protocol
+from ldctpipe.metrics.protocols import DEFAULT_PROTOCOL, find_protocol
 from ldctpipe.progress import say, warn
 from ldctpipe.provenance import source_revision
 from ldctpipe.recipes.bundle import WEIGHTS, write_bundle
@@ -36,7 +36,6 @@ from ldctpipe.training.validation import Validation
 from ldctpipe.training.wgan_gp import WganGp
 
 LOG = "training.csv"
-_VALIDATION_PROTOCOL = "mayo-soft"
 
 
 @dataclass(frozen=True)
@@ -122,7 +121,7 @@ def _assemble(
 ) -> TrainingLoop:
     algorithm = _algorithm(recipe, weights, fabric)
     sampler = _sampler(store, recipe, fabric.device)
-    window = find_protocol(_VALIDATION_PROTOCOL).window_hu
+    window = find_protocol(DEFAULT_PROTOCOL).window_hu
     validation = Validation(store, recipe.training.validation_slices, recipe.data.normalization.as_map(), window)
     if validation.on_training_slices:
         warn("no slice is set apart for validation: the training slices themselves decide which weights are best")

@@ -47,6 +47,7 @@ def read_volume(series: Series, threads: int | None = None) -> Volume:
         series.frame_of_reference_uid,
         series.warnings,
         provenance,
+        tuple(image.path for image in series.slices),
     )
 
 

@@ -83,6 +83,7 @@ def read_case(folder: Path) -> Volume:
             description["frame_of_reference"],
             tuple(description["warnings"]),
             description["provenance"],
+            (folder,),
         )
     except (TypeError, ValueError) as error:
         raise InputError(folder / _DESCRIPTION, f"does not describe its volume ({error})", _REMEDY) from None

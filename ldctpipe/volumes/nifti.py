@@ -46,7 +46,8 @@ def read_nifti(path: Path) -> Volume:
     step_mm = float(np.linalg.norm(affine[:3, 2]))
     positions_mm = np.arange(len(hu), dtype=np.float64) * step_mm
     digest = sha256_of_file(path)
-    return Volume(hu, affine, positions_mm, key=digest[:12], provenance={"source": "nifti", "sha256": digest})
+    provenance = {"source": "nifti", "sha256": digest}
+    return Volume(hu, affine, positions_mm, key=digest[:12], provenance=provenance, files=(path,))
 
 
 def _as_hu(path: Path, data: npt.NDArray[np.generic]) -> HuArray:

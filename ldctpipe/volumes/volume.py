@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,8 @@ class Volume:
     otherwise. `affine` maps the index (column, row, slice, 1) to RAS+ millimetres, as nibabel has it for the same
     data on disk. `positions_mm` has one value a slice along the slice normal, ascending; its steps may be uneven.
     `padding` marks the pixels that hold no measurement (scanner padding), in the shape of `hu`; None means none.
+    `files` are where the slices came from, for messages alone: one path a slice, or one for all of them, or none. They
+    can hold a patient's name, so nothing writes them down.
     """
 
     hu: HuArray
@@ -48,6 +51,7 @@ class Volume:
     frame_of_reference: str | None = None
     warnings: tuple[str, ...] = ()
     provenance: dict[str, Any] = field(default_factory=dict)
+    files: tuple[Path, ...] = field(default=(), repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.hu.ndim != 3:

@@ -11,53 +11,11 @@ from pydicom.dataset import FileDataset
 from pydicom.uid import UID, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 from ldctpipe.dicom.opening import read_whole
+from ldctpipe.dicom.pixels import PixelFormat, Values, Words
 from ldctpipe.dicom.rejection import CUT_SHORT, DAMAGED, Rejected
 from ldctpipe.errors import InputError
 
-Words = npt.NDArray[np.uint16]
-Values = npt.NDArray[np.int32]
-
 _FILLED_BELOW_HU = -1500.0  # no measurement of air is this far below its −1000 HU
-
-
-@dataclass(frozen=True)
-class PixelFormat:
-    """Where a stored value sits in its 16-bit word (PS3.5 §8.1.1)."""
-
-    bits_stored: int
-    high_bit: int
-    is_signed: bool
-
-    @property
-    def shift(self) -> int:
-        """Bits below the stored value."""
-        return self.high_bit + 1 - self.bits_stored
-
-    @property
-    def lowest(self) -> int:
-        """Smallest value that can be stored."""
-        return -(1 << (self.bits_stored - 1)) if self.is_signed else 0
-
-    @property
-    def highest(self) -> int:
-        """Largest value that can be stored."""
-        return self.lowest + (1 << self.bits_stored) - 1
-
-    def values(self, words: Words) -> Values:
-        """Return the values stored in `words`; bits outside BitsStored (old overlays) are masked."""
-        unsigned = (words.astype(np.int32) >> self.shift) & ((1 << self.bits_stored) - 1)
-        sign = (1 << (self.bits_stored - 1)) if self.is_signed else 0
-        return (unsigned ^ sign) - sign
-
-    def words(self, values: Values, background: Words) -> Words:
-        """Return words that store `values`, with the bits outside BitsStored taken from `background`."""
-        mask = ((1 << self.bits_stored) - 1) << self.shift
-        kept = background.astype(np.int32) & ~mask
-        if self.is_signed and self.shift == 0:
-            # Sign bits above BitsStored are an extension of the value, not an overlay.
-            extended = (background.astype(np.int16) == self.values(background)) & (self.bits_stored < 16)
-            kept = np.where(extended, values & 0xFFFF & ~mask, kept)
-        return (kept | ((values << self.shift) & mask)).astype(np.uint16)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
+from pydicom.uid import UID
 
 from ldctpipe.dicom.geometry import at_same_position, geometry_warnings, position_mm, ras_affine
 from ldctpipe.dicom.headers import Header
@@ -18,6 +19,7 @@ from ldctpipe.volumes.volume import Acquisition
 Group = list[Header]
 _DIRECTION_TOLERANCE = 1e-3
 _SPACING_TOLERANCE = 1e-3
+_LARGEST_INTEGER_STRING = 2**31 - 1  # PS3.5 §6.2, VR IS
 
 # What tells phases under one UID apart, tried in this order. None of them splits a series without two images at one
 # position: scanners count acquisitions, and vary the tail of ImageType and the slice thickness, along one scan.
@@ -47,7 +49,22 @@ def series_of(headers: Iterable[Header]) -> tuple[list[Series], list[tuple[Heade
             kept, doubles = _in_slice_order(group)
             left_out += [(header, SAME_POSITION) for header in doubles]
             found.append(_series(uid, part, kept, patients[kept[0].patient_id]))
-    return sorted(found, key=lambda series: series.key), left_out
+    return sorted(_with_derived_numbers(found), key=lambda series: series.key), left_out
+
+
+def _with_derived_numbers(found: Sequence[Series]) -> list[Series]:
+    """Give each series the number of what may be made from it: no two series of a study share one."""
+    taken: dict[str, set[int]] = {}
+    for series in found:
+        taken.setdefault(series.study_uid, set()).add(series.number or 0)
+    numbered = []
+    for series in sorted(found, key=lambda series: (series.number or 0, series.key)):
+        first = (series.number or 0) * 100 + 1
+        wanted = itertools.chain(range(first, _LARGEST_INTEGER_STRING + 1), itertools.count(1))
+        number = next(number for number in wanted if number not in taken[series.study_uid])
+        taken[series.study_uid].add(number)
+        numbered.append(replace(series, derived_number=number))
+    return numbered
 
 
 def _patient_keys(headers: Sequence[Header]) -> dict[str, str]:
@@ -131,13 +148,16 @@ def _series(uid: str, part: str, headers: Group, patient_key: str) -> Series:
         columns=first.columns,
         affine=ras_affine(headers),
         acquisition=_acquisition(headers),
+        patient_id=first.patient_id,
+        number=first.series_number,
+        transfer_syntaxes=tuple(sorted({UID(header.pixels.transfer_syntax_uid).name for header in headers})),
         is_denoised=first.is_denoised,
         warnings=geometry_warnings(headers, positions_mm),
     )
 
 
 def _slice(header: Header) -> Slice:
-    return Slice(header.path, header.sop_uid, position_mm(header), header.slope, header.intercept)
+    return Slice(header.path, header.sop_uid, position_mm(header), header.slope, header.intercept, header.pixels)
 
 
 def _acquisition(headers: Group) -> Acquisition:

@@ -6,7 +6,7 @@ import functools
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,8 @@ from pydicom.uid import (
     LegacyConvertedEnhancedCTImageStorage,
 )
 
-from ldctpipe.dicom.opening import read_header
+from ldctpipe.dicom.opening import PixelPlace, read_header
+from ldctpipe.dicom.pixels import PixelFormat, PixelSpan
 from ldctpipe.dicom.rejection import (
     CUT_SHORT,
     DAMAGED,
@@ -97,7 +98,8 @@ class Header:
     series_uid: str
     study_uid: str
     frame_of_reference_uid: str | None
-    patient_id: str
+    patient_id: str = field(repr=False)
+    series_number: int | None
     rows: int
     columns: int
     row_direction: npt.NDArray[np.float64]
@@ -111,6 +113,7 @@ class Header:
     temporal_position: str
     is_denoised: bool
     acquisition: Acquisition
+    pixels: PixelSpan
 
     @property
     def normal(self) -> npt.NDArray[np.float64]:
@@ -120,12 +123,12 @@ class Header:
 
 def header_of(path: Path) -> Header:
     """Return the validated header of the CT image at `path`, or raise `Rejected` with the reason it can't be used."""
-    dataset = read_header(path, _KEYWORDS)
+    dataset, place = read_header(path, _KEYWORDS)
     try:
         _refuse_other_objects(dataset)
         _refuse_pixel_formats(dataset)
         _refuse_missing_codec(dataset)
-        return _header(path, dataset)
+        return _header(path, dataset, place)
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, NotImplementedError, RecursionError):
         raise Rejected(DAMAGED) from None  # a value of the wrong type: pydicom converts only when asked
 
@@ -186,7 +189,7 @@ def _missing_codec(transfer_syntax: str) -> str:
     return next((package for name, package in _CODEC_PACKAGES.items() if name in syntax.name), "pylibjpeg")
 
 
-def _header(path: Path, dataset: FileDataset) -> Header:
+def _header(path: Path, dataset: FileDataset, place: PixelPlace) -> Header:
     slope, intercept = _rescaling(dataset)
     row_direction, column_direction = _directions(dataset)
     spacing = _vector(dataset, "PixelSpacing", 2)
@@ -204,6 +207,7 @@ def _header(path: Path, dataset: FileDataset) -> Header:
         study_uid=_text(dataset, "StudyInstanceUID"),
         frame_of_reference_uid=_text(dataset, "FrameOfReferenceUID") or None,
         patient_id=_text(dataset, "PatientID"),
+        series_number=_whole_number(dataset, "SeriesNumber"),
         rows=int(dataset.Rows),
         columns=int(dataset.Columns),
         row_direction=row_direction,
@@ -217,7 +221,15 @@ def _header(path: Path, dataset: FileDataset) -> Header:
         temporal_position=_text(dataset, "TemporalPositionIdentifier"),
         is_denoised=_is_denoised(dataset),
         acquisition=_acquisition(dataset),
+        pixels=_pixels(dataset, place),
     )
+
+
+def _pixels(dataset: FileDataset, place: PixelPlace) -> PixelSpan:
+    stored = int(dataset.BitsStored)
+    pixel_format = PixelFormat(stored, int(dataset.get("HighBit", stored - 1)), bool(dataset.PixelRepresentation))
+    syntax = _text(dataset.file_meta, "TransferSyntaxUID") or str(ImplicitVRLittleEndian)
+    return PixelSpan(place.offset, place.length_bytes, syntax, pixel_format, place.file_bytes, place.modified_ns)
 
 
 def _rescaling(dataset: FileDataset) -> tuple[float, float]:
@@ -287,6 +299,11 @@ def _number(dataset: Dataset, keyword: str) -> float | None:
     except ValueError:
         return None
     return value if math.isfinite(value) else None
+
+
+def _whole_number(dataset: Dataset, keyword: str) -> int | None:
+    number = _number(dataset, keyword)
+    return int(number) if number is not None and number.is_integer() else None
 
 
 def _vector(dataset: Dataset, keyword: str, length: int) -> npt.NDArray[np.float64] | None:

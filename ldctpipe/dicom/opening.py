@@ -8,6 +8,7 @@ import struct
 import warnings
 import zlib
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -31,19 +32,30 @@ _PIXEL_DATA = (0x7FE0, 0x0010)
 _ITEM, _SEQUENCE_END = (0xFFFE, 0xE000), (0xFFFE, 0xE0DD)
 
 
-def read_header(path: Path, keywords: Sequence[str]) -> FileDataset:
-    """Return the named attributes of the file at `path`; its pixels are not read, only measured.
+@dataclass(frozen=True)
+class PixelPlace:
+    """Where native pixel data lie in a file (`offset` is None for compressed ones), and the file's size and time."""
+
+    offset: int | None
+    length_bytes: int
+    file_bytes: int
+    modified_ns: int
+
+
+def read_header(path: Path, keywords: Sequence[str]) -> tuple[FileDataset, PixelPlace]:
+    """Return the named attributes of the file at `path`, and where its pixel data lie; these are not read.
 
     Raises `Rejected` for a file that is not DICOM, can't be parsed, or ends before its pixel data do.
     """
     with _opened(path) as stream:
         _require_dicom(stream)
         _refuse_deflate_bomb(stream)
+        state = os.fstat(stream.fileno())
         dataset = _parse(stream, stop_before_pixels=True, specific_tags=list(keywords))
-        is_measurable = "Rows" in dataset and _transfer_syntax(dataset) != DeflatedExplicitVRLittleEndian
-        if is_measurable and not _pixels_are_whole(stream, dataset):
-            raise Rejected(CUT_SHORT, str(dataset.get("SeriesInstanceUID", "")))
-    return dataset
+        place = PixelPlace(None, 0, state.st_size, state.st_mtime_ns)
+        if "Rows" in dataset and _transfer_syntax(dataset) != DeflatedExplicitVRLittleEndian:
+            place = _measured(stream, dataset, place)
+    return dataset, place
 
 
 def read_whole(path: Path) -> FileDataset:
@@ -107,19 +119,21 @@ def _transfer_syntax(dataset: FileDataset) -> UID:
     return UID(str(dataset.file_meta.get("TransferSyntaxUID", ImplicitVRLittleEndian)))
 
 
-def _pixels_are_whole(stream: BinaryIO, dataset: FileDataset) -> bool:
-    """Tell whether the file goes on for as long as its pixel data (PS3.5 §8.2 native, §A.4 encapsulated)."""
-    size_bytes = os.fstat(stream.fileno()).st_size
+def _measured(stream: BinaryIO, dataset: FileDataset, place: PixelPlace) -> PixelPlace:
+    """Measure pixel data (PS3.5 §8.2 native, §A.4 encapsulated) and refuse a file that ends before they do."""
+    cut_short = Rejected(CUT_SHORT, str(dataset.get("SeriesInstanceUID", "")))
     order = ">" if _transfer_syntax(dataset) == ExplicitVRBigEndian else "<"
     head = stream.read(8)
     if len(head) < 8 or struct.unpack(order + "HH", head[:4]) != _PIXEL_DATA:
-        return False
+        raise cut_short
     if head[4:6] in (b"OW", b"OB", b"UN"):
         head = head[:4] + stream.read(4).ljust(4, b"\xff")
     length_bytes = struct.unpack(order + "L", head[4:8])[0]
-    if length_bytes == _UNDEFINED_LENGTH:
-        return _fragments_fit(stream, size_bytes)
-    return stream.tell() + length_bytes <= size_bytes
+    encapsulated = length_bytes == _UNDEFINED_LENGTH
+    start = stream.tell()
+    if not (_fragments_fit(stream, place.file_bytes) if encapsulated else start + length_bytes <= place.file_bytes):
+        raise cut_short
+    return place if encapsulated else replace(place, offset=start, length_bytes=length_bytes)
 
 
 def _fragments_fit(stream: BinaryIO, size_bytes: int) -> bool:

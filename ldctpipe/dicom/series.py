@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from ldctpipe.dicom.pixels import PixelSpan
 from ldctpipe.files import sha256_of_text
 from ldctpipe.volumes.volume import Acquisition
 
@@ -16,13 +17,14 @@ KEY_DIGITS = 12
 
 @dataclass(frozen=True)
 class Slice:
-    """One image of a series: its file, its place along the slice normal, its rescaling to HU."""
+    """One image of a series: its file, its place along the slice normal, its rescaling to HU, its stored pixels."""
 
     path: Path
     sop_uid: str
     position_mm: float
     slope: float
     intercept: float
+    pixels: PixelSpan
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,8 +32,10 @@ class Series:
     """CT images that form one volume, in ascending position along the slice normal.
 
     `key` stands for the series in file names and messages; `patient_key` is one for all series of a patient that
-    were discovered together. Neither can be turned back into a name or number of the patient. `affine` maps
-    (column, row, slice, 1) to RAS+ mm.
+    were discovered together. Neither can be turned back into a name or number of the patient. `patient_id` can, and is
+    for de-identification only: it goes into no message and no file. `affine` maps (column, row, slice, 1) to RAS+ mm.
+    `number` is SeriesNumber; `derived_number` is the one for a series made from this one: number × 100 + 1, or the next
+    that no series of the study has. `transfer_syntaxes` are the names in PS3.6, as they occur in the series.
     """
 
     key: str
@@ -44,6 +48,10 @@ class Series:
     columns: int
     affine: npt.NDArray[np.float64]
     acquisition: Acquisition
+    patient_id: str = field(default="", repr=False)
+    number: int | None = None
+    derived_number: int = 1
+    transfer_syntaxes: tuple[str, ...] = ()
     is_denoised: bool = False
     warnings: tuple[str, ...] = ()
 

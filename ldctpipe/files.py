@@ -24,6 +24,7 @@ from typing import Any
 from ldctpipe.errors import InputError, UsageError
 
 _CHUNK_BYTES = 1 << 20
+_NAME_CHARACTERS = 100
 _DISK_IS_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 # How libraries tell of a full disk where they leave the error number out: the system's words, and numpy's own.
 _FULL_IN_WORDS = re.compile(re.escape(os.strerror(errno.ENOSPC)) + r"|\d+ requested and \d+ written")
@@ -250,3 +251,8 @@ def require_exists(path: Path) -> Path:
     if not path.exists():
         raise InputError(path, "does not exist", "check the spelling or give an existing path")
     return path
+
+
+def safe_name(text: str) -> str:
+    """Return foreign text as a name that a file or folder can have: what is odd in it becomes "_"."""
+    return re.sub(r"[^A-Za-z0-9._-]", "_", text).lstrip(".-")[:_NAME_CHARACTERS] or "_"

@@ -126,7 +126,7 @@ def _jpeg_ls(codestream: bytes, header: FrameHeader) -> Bits:
 def _jpeg_2000(codestream: bytes, header: FrameHeader) -> Bits:
     import openjpeg
 
-    return _bit_patterns(openjpeg.decode_pixel_data(codestream, version=2), header)
+    return _bit_patterns(bytes(openjpeg.decode_pixel_data(codestream, version=2)), header)
 
 
 def _rle(codestream: bytes, header: FrameHeader) -> Bits:

@@ -9,7 +9,7 @@ from ldctpipe.dicom.reading import read_volume
 from ldctpipe.errors import InputError
 from ldctpipe.files import require_exists
 from ldctpipe.volumes.case import is_case, read_case
-from ldctpipe.volumes.nifti import is_nifti, read_nifti
+from ldctpipe.volumes.nifti import is_nifti, read_nifti, refuse_image_pair
 from ldctpipe.volumes.volume import Volume
 
 
@@ -22,6 +22,7 @@ def load_volumes(path: Path, threads: int | None = None) -> list[Volume]:
     """
     if require_exists(path).is_file() and is_nifti(path):
         return [read_nifti(path)]
+    refuse_image_pair(path)
     if path.is_dir():
         if cases := case_folders(path):
             return [read_case(folder) for folder in cases]

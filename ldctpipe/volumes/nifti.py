@@ -1,9 +1,11 @@
-"""NIfTI in and out, without resampling: int16 HU stay int16 HU."""
+"""NIfTI in and out, without resampling: int16 HU stay int16 HU, and a header's place in space stays as it is."""
 
 from __future__ import annotations
 
+import logging
 import zlib
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -11,7 +13,11 @@ import numpy.typing as npt
 
 from ldctpipe.errors import InputError
 from ldctpipe.files import new_file, sha256_of_file
+from ldctpipe.volumes.plausibility import hu_fault
 from ldctpipe.volumes.volume import HuArray, Volume
+
+# Odd but readable headers are no business of the user's, and damaged ones get a sentence of their own.
+logging.getLogger("nibabel.global").setLevel(logging.CRITICAL + 1)
 
 # What nibabel raises for a file that is damaged, cut short or something else than NIfTI.
 DAMAGED_NIFTI = (
@@ -20,56 +26,169 @@ DAMAGED_NIFTI = (
     OSError,
     EOFError,
     ValueError,
+    OverflowError,
     zlib.error,
 )
-_LOWEST_CT_HU, _HIGHEST_CT_HU = -8192.0, 32767.0
+_REMEDY = "give a CT volume in HU"
+_LARGEST_ROWS_OR_COLUMNS, _LARGEST_SLICES = 4096, 16384
+_LARGEST_INFLATION = 1100  # deflate can't do more than 1032 times
+_MM_PER_UNIT = {"mm": 1.0, "meter": 1000.0, "micron": 0.001, "unknown": 1.0}
+_SHEAR_TOLERANCE = 1e-3
+_SCANNER_ANATOMY = 1
+# The fields of a header that say where voxels lie (NIfTI-1 §"3D image orientation and location in space").
+_PLACE_FIELDS = (
+    "qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z",
+    "srow_x", "srow_y", "srow_z", "xyzt_units",
+)  # fmt: skip
 
 
 def is_nifti(path: Path) -> bool:
     """Tell whether a file name says NIfTI."""
-    return path.name.endswith((".nii", ".nii.gz"))
+    return path.name.lower().endswith((".nii", ".nii.gz"))
+
+
+def refuse_image_pair(path: Path) -> None:
+    """Raise `InputError` where `path` is half of an Analyze or NIfTI pair (.hdr and .img)."""
+    halves = (".hdr", ".img")
+    if path.suffix.lower() in halves and all(path.with_suffix(half).is_file() for half in halves):
+        raise InputError(path, "is half of a pair of files (.hdr and .img)", "convert the pair to one .nii file")
 
 
 def read_nifti(path: Path) -> Volume:
-    """Return the volume in `path`, whose values must be HU.
+    """Return the volume in `path`, whose values must be HU, in the axis order of the file.
 
-    Slices run along the third axis of the file. Raises `InputError` for files that are not NIfTI, not 3-D, or
-    hold values that can't be HU (colours, complex or not finite numbers, or numbers beyond [−8192, 32767]).
+    Slices run along the third axis of the file; a fourth axis of length 1 is dropped. Where no header field says where
+    the voxels lie, and where slices are not axial, the volume carries a warning. Raises `InputError` for files that are
+    not NIfTI in one file, damaged, not 3-D, too large, without an invertible affine, or hold values that can't be HU
+    (colours, complex or not finite numbers, normalised or 8-bit grey values, labels, a lost intercept).
     """
+    image = _opened(path)
     try:
-        image = nibabel.load(path)
-        data = np.asanyarray(image.dataobj)  # type: ignore[attr-defined]
+        hu = _hu(path, image)
+    except MemoryError:
+        raise InputError(path, "needs more memory than there is", "give a smaller volume") from None
     except DAMAGED_NIFTI as error:
-        raise InputError(path, f"can't be read as NIfTI ({error})", "give a .nii or .nii.gz file in HU") from None
-    hu = _as_hu(path, data)
-    affine = np.asarray(image.affine, dtype=np.float64)  # type: ignore[attr-defined]
-    step_mm = float(np.linalg.norm(affine[:3, 2]))
-    positions_mm = np.arange(len(hu), dtype=np.float64) * step_mm
+        raise InputError(
+            path, f"can't be read as NIfTI ({_in_one_line(error)})", "copy it again or export it anew"
+        ) from None
+    if fault := hu_fault(hu):
+        raise InputError(path, fault, _REMEDY)
+    affine = _affine_mm(path, image)
+    normal = np.cross(affine[:3, 0], affine[:3, 1])
+    step_mm = abs(float(affine[:3, 2] @ normal / np.linalg.norm(normal)))
     digest = sha256_of_file(path)
-    provenance = {"source": "nifti", "sha256": digest}
-    return Volume(hu, affine, positions_mm, key=digest[:12], provenance=provenance, files=(path,))
+    return Volume(
+        hu,
+        affine,
+        np.arange(len(hu), dtype=np.float64) * step_mm,
+        key=digest[:12],
+        warnings=_warnings(image, affine),
+        provenance={"source": "nifti", "sha256": digest},
+        files=(path,),
+    )
 
 
-def _as_hu(path: Path, data: npt.NDArray[np.generic]) -> HuArray:
-    if data.ndim != 3:
-        raise InputError(path, f"has {data.ndim} dimensions instead of 3", "give one CT volume a file")
-    if data.dtype.kind not in "iuf":
-        raise InputError(path, "holds colours or complex numbers instead of HU", "give a CT volume in HU")
-    values = np.ascontiguousarray(data.transpose(2, 1, 0))  # (column, row, slice) on disk
-    if values.dtype == np.int16:
-        return values.astype(np.int16, copy=False)
-    if not np.isfinite(values).all() or values.min() < _LOWEST_CT_HU or values.max() > _HIGHEST_CT_HU:
-        raise InputError(path, "holds values that can't be HU", "give a CT volume in HU")
-    whole = bool((values == np.rint(values)).all())
-    return values.astype(np.int16) if whole else values.astype(np.float32)
+def _opened(path: Path) -> Any:
+    """Return the image in `path` with a header that promises a plausible volume; reads no voxel."""
+    if path.is_dir():
+        raise InputError(path, "is a folder in spite of its name", "give a .nii or .nii.gz file in HU")
+    try:
+        image: Any = nibabel.load(path)
+        if type(image) not in (nibabel.Nifti1Image, nibabel.Nifti2Image):
+            raise ValueError("a header without its image")
+        shape, dtype = image.shape, image.get_data_dtype()
+    except DAMAGED_NIFTI as error:
+        raise InputError(
+            path, f"can't be read as NIfTI ({_in_one_line(error)})", "give a .nii or .nii.gz file in HU"
+        ) from None
+    if len(shape) < 3 or any(length != 1 for length in shape[3:]):
+        raise InputError(path, f"has the shape {shape} instead of 3 dimensions", "give one CT volume a file")
+    if dtype.kind not in "iuf":
+        raise InputError(path, "holds colours or complex numbers instead of HU", _REMEDY)
+    _refuse_impossible_size(path, shape[:3], dtype.itemsize)
+    return image
 
 
-def write_nifti(path: Path, hu: HuArray, affine: npt.NDArray[np.float64]) -> None:
-    """Write (slices, rows, columns) HU to `path` atomically, in the dtype of `hu`, with the affine of `Volume`."""
-    image = nibabel.Nifti1Image(hu.transpose(2, 1, 0), affine)
-    image.header.set_xyzt_units("mm")
+def _refuse_impossible_size(path: Path, shape: tuple[int, ...], itemsize_bytes: int) -> None:
+    """Refuse a header that promises more than a CT has or than the file can hold, before memory is taken for it."""
+    limits = (_LARGEST_ROWS_OR_COLUMNS, _LARGEST_ROWS_OR_COLUMNS, _LARGEST_SLICES)
+    if any(not 0 < length <= limit for length, limit in zip(shape, limits, strict=True)):
+        raise InputError(path, f"has the shape {shape}, which no CT volume has", _REMEDY)
+    inflation = _LARGEST_INFLATION if path.name.lower().endswith(".gz") else 1
+    if np.prod(shape, dtype=np.int64) * itemsize_bytes > path.stat().st_size * inflation:
+        raise InputError(path, "is cut short: it holds less than its header says", "copy it again")
+
+
+def _in_one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def _hu(path: Path, image: Any) -> HuArray:
+    """The values as (slices, rows, columns): int16 where all are whole and fit, else float32."""
+    stored = image.dataobj.get_unscaled()
+    stored = stored.reshape(stored.shape[:3]).transpose(2, 1, 0)  # (column, row, slice) on disk
+    slope, intercept = float(image.dataobj.slope), float(image.dataobj.inter)
+    if stored.dtype.kind == "i" and stored.dtype.itemsize == 2 and (slope, intercept) == (1.0, 0.0):
+        return stored.astype(np.int16, copy=False)
+    if not _all_finite(stored, slope, intercept):
+        raise InputError(path, "holds values that are no numbers (NaN or infinite)", "write −1024 in their place")
+    dtype = np.int16 if _all_whole(stored, slope, intercept) else np.float32
+    hu = np.empty(stored.shape, dtype)
+    for index, one in enumerate(stored):
+        hu[index] = _scaled(one, slope, intercept)
+    return hu
+
+
+def _scaled(stored: npt.NDArray[Any], slope: float, intercept: float) -> npt.NDArray[np.float64]:
+    return stored.astype(np.float64) * slope + intercept
+
+
+def _all_finite(stored: npt.NDArray[Any], slope: float, intercept: float) -> bool:
+    return all(bool(np.isfinite(_scaled(one, slope, intercept)).all()) for one in stored)
+
+
+def _all_whole(stored: npt.NDArray[Any], slope: float, intercept: float) -> bool:
+    bounds = np.iinfo(np.int16)
+    slices = (_scaled(one, slope, intercept) for one in stored)
+    return all(bool((hu == np.rint(hu)).all()) and hu.min() >= bounds.min and hu.max() <= bounds.max for hu in slices)
+
+
+def _affine_mm(path: Path, image: Any) -> npt.NDArray[np.float64]:
+    """The header's affine (sform before qform, as nibabel chooses) in mm."""
+    affine = np.asarray(image.affine, dtype=np.float64).copy()
+    affine[:3] *= _MM_PER_UNIT[_unit(image.header)]
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+        raise InputError(path, "has an affine that places all voxels in a plane or nowhere", "export it anew")
+    return affine
+
+
+def _unit(header: Any) -> str:
+    try:
+        return str(header.get_xyzt_units()[0])
+    except KeyError:  # a code that the format doesn't have
+        return "unknown"
+
+
+def _warnings(image: Any, affine: npt.NDArray[np.float64]) -> tuple[str, ...]:
+    if int(image.header["qform_code"]) <= 0 and int(image.header["sform_code"]) <= 0:
+        return ("the header doesn't say where the voxels lie in the patient (qform and sform codes are 0)",)
+    normal = np.cross(affine[:3, 0], affine[:3, 1])
+    plane = ("sagittal", "coronal", "axial")[int(np.abs(normal).argmax())]
+    if plane == "axial":
+        return ()
+    return (f"slices along the third axis are {plane}; models are made for axial ones",)
+
+
+def write_nifti(path: Path, hu: HuArray, affine: npt.NDArray[np.float64], like: Path | None = None) -> None:
+    """Write (slices, rows, columns) HU to `path` atomically, in the dtype of `hu`, with the affine of `Volume`.
+
+    sform and, where the axes are at right angles, qform say "scanner anatomy". With `like`, a NIfTI file with the same
+    grid, the place of the voxels is that of its header to the bit instead (both forms, their codes, the unit); nothing
+    else of it is kept, because descriptions and extensions can hold who and when.
+    """
+    image = _image(hu, affine) if like is None else _image_like(hu, like)
     image.header.set_slope_inter(1, 0)
-    suffix = ".nii.gz" if path.name.endswith(".nii.gz") else ".nii"
+    suffix = ".nii.gz" if path.name.lower().endswith(".nii.gz") else ".nii"
     with new_file(path) as temporary:
         named = temporary.with_name(temporary.name + suffix)  # nibabel chooses the format by the name
         try:
@@ -77,3 +196,23 @@ def write_nifti(path: Path, hu: HuArray, affine: npt.NDArray[np.float64]) -> Non
             named.replace(temporary)
         finally:
             named.unlink(missing_ok=True)
+
+
+def _image(hu: HuArray, affine: npt.NDArray[np.float64]) -> Any:
+    image = nibabel.Nifti1Image(hu.transpose(2, 1, 0), affine)
+    image.header.set_xyzt_units("mm")
+    image.set_sform(affine, code=_SCANNER_ANATOMY)
+    axes = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+    if np.allclose(axes.T @ axes, np.eye(3), atol=_SHEAR_TOLERANCE):
+        image.set_qform(affine, code=_SCANNER_ANATOMY)
+    return image
+
+
+def _image_like(hu: HuArray, like: Path) -> Any:
+    source: Any = nibabel.load(like).header
+    kind = nibabel.Nifti2Image if isinstance(source, nibabel.Nifti2Header) else nibabel.Nifti1Image
+    image = kind(hu.transpose(2, 1, 0), None)
+    for field in _PLACE_FIELDS:
+        image.header[field] = source[field]
+    image.header["pixdim"][:4] = source["pixdim"][:4]
+    return image

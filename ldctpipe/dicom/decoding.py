@@ -1,21 +1,23 @@
-"""The pixels of one CT image: stored words, stored values, padding."""
+"""The pixels of one CT image: stored words for reading, and with the whole dataset for writing."""
 
 from __future__ import annotations
 
+import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from pydicom.dataset import FileDataset
-from pydicom.uid import UID, ExplicitVRBigEndian, ImplicitVRLittleEndian
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
 
-from ldctpipe.dicom.opening import read_whole
-from ldctpipe.dicom.pixels import PixelFormat, Values, Words
+from ldctpipe.dicom.decompression import decompressed
+from ldctpipe.dicom.headers import header_of
+from ldctpipe.dicom.opening import read_whole, unreadable
+from ldctpipe.dicom.pixels import PixelFormat, PixelSpan, Values, Words, padding_mask
 from ldctpipe.dicom.rejection import CUT_SHORT, DAMAGED, Rejected
 from ldctpipe.errors import InputError
-
-_FILLED_BELOW_HU = -1500.0  # no measurement of air is this far below its −1000 HU
 
 
 @dataclass(frozen=True)
@@ -35,69 +37,83 @@ def decode(path: Path) -> Image:
     Raises `InputError` where the file is damaged, cut short, or its compressed pixels can't be decoded.
     """
     try:
+        header = header_of(path)
         dataset = read_whole(path)
-        pixel_format = PixelFormat(
-            int(dataset.BitsStored),
-            int(dataset.get("HighBit", int(dataset.BitsStored) - 1)),
-            bool(dataset.PixelRepresentation),
-        )
-        words = _words(dataset, pixel_format)
-        values = pixel_format.values(words)
-        return Image(dataset, words, values, _padding(dataset, words, values, pixel_format), pixel_format)
+        words = np.empty((header.rows, header.columns), dtype=np.uint16)
+        _fill(words, path, header.pixels)
+        values = header.pixels.pixel_format.values(words)
+        mask = padding_mask(words, values, header.pixels, header.slope, header.intercept)
+        padding = np.zeros(words.shape, dtype=bool) if mask is None else mask
+        return Image(dataset, words, values, padding, header.pixels.pixel_format)
     except Rejected as rejected:
-        raise InputError(path, f"can't be used: {rejected.rejection.reason}", rejected.rejection.remedy) from None
+        raise _unusable(path, rejected) from None
 
 
-def _words(dataset: FileDataset, pixel_format: PixelFormat) -> Words:
-    shape = int(dataset.Rows), int(dataset.Columns)
-    syntax = UID(str(dataset.file_meta.get("TransferSyntaxUID", ImplicitVRLittleEndian)))
-    if syntax.is_transfer_syntax and syntax.is_encapsulated:
-        return _decompressed(dataset, shape, pixel_format)
-    content: bytes = dataset.get("PixelData", b"")
-    count = shape[0] * shape[1]
-    if len(content) < 2 * count:
-        raise Rejected(CUT_SHORT)
-    stored = np.frombuffer(content, dtype=">u2" if syntax == ExplicitVRBigEndian else "<u2", count=count)
-    return stored.reshape(shape).astype(np.uint16)
+def read_words(path: Path, span: PixelSpan, words: Words) -> None:
+    """Fill `words` (rows, columns) with the stored words of the image at `path`, whose pixel data `span` describes.
 
-
-def _decompressed(dataset: FileDataset, shape: tuple[int, int], pixel_format: PixelFormat) -> Words:
+    Raises `InputError` where the file can't be read or decoded, or has changed in size or time since `span` was made.
+    """
     try:
-        values = dataset.pixel_array
-    except Exception:  # noqa: BLE001 - codecs of many makers, each with its own exceptions
-        raise Rejected(DAMAGED) from None
-    if values.shape != shape:
-        raise Rejected(DAMAGED)
-    return (values.astype(np.int32) << pixel_format.shift).astype(np.uint16)
+        _fill(words, path, span)
+    except Rejected as rejected:
+        raise _unusable(path, rejected) from None
 
 
-def _padding(dataset: FileDataset, words: Words, values: Values, pixel_format: PixelFormat) -> npt.NDArray[np.bool_]:
-    """Pixels that hold no measurement: PixelPaddingValue to PixelPaddingRangeLimit (PS3.3 §C.7.5.1.1.2)."""
-    first = _padding_limit(dataset, "PixelPaddingValue", pixel_format)
-    if first is None:
-        return _undeclared_padding(dataset, values)
-    last = _padding_limit(dataset, "PixelPaddingRangeLimit", pixel_format)
-    low, high = (first, first) if last is None else sorted((first, last))
-    # Some scanners pad with a word that doesn't fit BitsStored, so the word is compared as a whole too.
-    whole = words.view(np.int16).astype(np.int32) if pixel_format.is_signed else words.astype(np.int32)
-    return ((values >= low) & (values <= high)) | ((whole >= low) & (whole <= high))
-
-
-def _undeclared_padding(dataset: FileDataset, values: Values) -> npt.NDArray[np.bool_]:
-    """What lies around the reconstructed circle of scanners that fill it (Toshiba: −2048 HU) without declaring it."""
-    corners = values[[0, 0, -1, -1], [0, -1, 0, -1]]
-    corner_hu = float(corners[0]) * float(dataset.RescaleSlope) + float(dataset.RescaleIntercept)
-    filled = corner_hu <= _FILLED_BELOW_HU and bool((corners == corners[0]).all())
-    return values == corners[0] if filled else np.zeros(values.shape, dtype=bool)
-
-
-def _padding_limit(dataset: FileDataset, keyword: str, pixel_format: PixelFormat) -> int | None:
-    """The attribute as a number of the sign that the pixels have, whichever VR (US or SS) it was written with."""
+def padding_limit(dataset: FileDataset, keyword: str, pixel_format: PixelFormat) -> int | None:
+    """Return PixelPaddingValue or PixelPaddingRangeLimit in the sign of the pixels, whatever its VR is."""
     value = dataset.get(keyword)
     if isinstance(value, bytes) and len(value) == 2:
         value = int.from_bytes(value, "little")
-    if not isinstance(value, int):
-        return None
-    if pixel_format.is_signed:
-        return value - 0x10000 if value > 0x7FFF else value
-    return value & 0xFFFF
+    return pixel_format.limit(value) if isinstance(value, int) else None
+
+
+def _fill(words: Words, path: Path, span: PixelSpan) -> None:
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            _require_unchanged(path, os.fstat(descriptor), span)
+            if span.offset is not None:
+                _read_native(descriptor, span.offset, words)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise Rejected(unreadable(error)) from None
+    if span.offset is None:
+        deflated = span.transfer_syntax_uid == DeflatedExplicitVRLittleEndian
+        words[...] = _inflated_words(path, words.shape) if deflated else _decompressed_words(path, words.shape)
+    elif span.transfer_syntax_uid == ExplicitVRBigEndian:
+        words.byteswap(inplace=True)
+
+
+def _require_unchanged(path: Path, state: os.stat_result, span: PixelSpan) -> None:
+    if (state.st_size, state.st_mtime_ns) != (span.file_bytes, span.modified_ns):
+        raise InputError(path, "changed while it was read", "run the command again")
+
+
+def _read_native(descriptor: int, offset: int, words: Words) -> None:
+    rest = words.data.cast("B")
+    while rest:
+        count = os.preadv(descriptor, [rest], offset)
+        if not count:
+            raise Rejected(CUT_SHORT)
+        rest, offset = rest[count:], offset + count
+
+
+def _inflated_words(path: Path, shape: tuple[int, ...]) -> Words:
+    content: bytes = read_whole(path).get("PixelData") or b""
+    count = math.prod(shape)
+    if len(content) < 2 * count:
+        raise Rejected(CUT_SHORT)
+    return np.frombuffer(content, dtype="<u2", count=count).astype(np.uint16).reshape(shape)
+
+
+def _decompressed_words(path: Path, shape: tuple[int, ...]) -> Words:
+    words = decompressed(path)
+    if words.shape != shape:
+        raise Rejected(DAMAGED)
+    return words
+
+
+def _unusable(path: Path, rejected: Rejected) -> InputError:
+    return InputError(path, f"can't be used: {rejected.rejection.reason}", rejected.rejection.remedy)

@@ -1,4 +1,4 @@
-"""Where slices lie: positions along the normal, the RAS affine, and what is uneven or sheared about them."""
+"""Where slices lie: the RAS affine, and what is sheared, missing, uneven or overlapping about them."""
 
 from __future__ import annotations
 
@@ -9,17 +9,14 @@ import numpy.typing as npt
 
 from ldctpipe.dicom.headers import Header
 
-Vector = npt.NDArray[np.float64]
+Array = npt.NDArray[np.float64]
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 _SAME_POSITION_MM = 0.01
 _UNEVEN_FRACTION = 0.02
+_OVERLAP_FRACTION = 0.05
 _SHEAR_DEG = 0.5
-
-
-def position_mm(header: Header) -> float:
-    """Return the distance of a slice from the origin of the frame of reference along the slice normal, in mm."""
-    return float(header.origin_mm @ header.normal)
+_GAPS_NAMED = 3
 
 
 def at_same_position(first_mm: float, second_mm: float) -> bool:
@@ -27,7 +24,7 @@ def at_same_position(first_mm: float, second_mm: float) -> bool:
     return abs(first_mm - second_mm) < _SAME_POSITION_MM
 
 
-def ras_affine(headers: Sequence[Header]) -> Vector:
+def ras_affine(headers: Sequence[Header]) -> Array:
     """Return the 4 × 4 matrix from (column, row, slice, 1) to RAS+ mm, as nibabel has it for the same data.
 
     `headers` are in slice order. DICOM (PS3.3 §C.7.6.2.1.1) is LPS+: x and y change sign. The slice step is the mean
@@ -35,36 +32,68 @@ def ras_affine(headers: Sequence[Header]) -> Vector:
     """
     first = headers[0]
     row_spacing_mm, column_spacing_mm = first.pixel_spacing_mm
-    steps = (first.row_direction * column_spacing_mm, first.column_direction * row_spacing_mm, _slice_step(headers))
+    along_row, along_column = np.array(first.row_direction), np.array(first.column_direction)
+    steps = (along_row * column_spacing_mm, along_column * row_spacing_mm, _slice_step(headers))
     affine = np.eye(4)
     affine[:3, :3] = _LPS_TO_RAS @ np.column_stack(steps)
     affine[:3, 3] = _LPS_TO_RAS @ first.origin_mm
     return affine + 0.0  # no negative zeros
 
 
-def _slice_step(headers: Sequence[Header]) -> Vector:
+def _slice_step(headers: Sequence[Header]) -> Array:
     first, last = headers[0], headers[-1]
     if len(headers) > 1:
-        return (last.origin_mm - first.origin_mm) / (len(headers) - 1)
+        return np.subtract(last.origin_mm, first.origin_mm) / (len(headers) - 1)
     spacings_mm = (first.spacing_between_slices_mm, first.acquisition.slice_thickness_mm)
-    return first.normal * next((mm for mm in spacings_mm if mm and mm > 0), 1.0)
+    return np.array(first.normal) * next((mm for mm in spacings_mm if mm and mm > 0), 1.0)
 
 
-def geometry_warnings(headers: Sequence[Header], positions_mm: Vector) -> tuple[str, ...]:
-    """Return sentences about tilt and uneven slice distances; neither changes slice-by-slice work."""
-    if len(headers) < 2:
-        return ()
-    found = []
-    tilt_deg = _shear_deg(headers)
-    if tilt_deg > _SHEAR_DEG:
-        found.append(f"gantry tilt: slices are sheared by {tilt_deg:.1f}° against the table; nothing is resampled")
-    steps_mm = np.diff(positions_mm)
-    if np.ptp(steps_mm) > max(_UNEVEN_FRACTION * float(np.median(steps_mm)), 2 * _SAME_POSITION_MM):
+def geometry_warnings(headers: Sequence[Header]) -> tuple[str, ...]:
+    """Return sentences about what is not a plain even stack; nothing of it changes slice-by-slice work.
+
+    That is a single slice, tilt, missing slices (a distance that is a multiple of all others), uneven distances, and
+    slices that are thicker than their distance. `headers` are in slice order.
+    """
+    if len(headers) == 1:
+        return ("a single slice",)
+    steps_mm = np.diff([header.position_mm for header in headers])
+    usual_mm = float(np.median(steps_mm))
+    tolerance_mm = max(_UNEVEN_FRACTION * usual_mm, 2 * _SAME_POSITION_MM)
+    multiples = np.rint(steps_mm / usual_mm).astype(int)
+    is_grid = bool((np.abs(steps_mm - multiples * usual_mm) <= tolerance_mm).all() and multiples.min() > 0)
+    found = [_tilt(headers)]
+    if is_grid:
+        found += _gaps(headers, multiples)
+    else:
         found.append(f"slice distances are uneven: {steps_mm.min():.2f} to {steps_mm.max():.2f} mm")
-    return tuple(found)
+    found.append(_overlap(headers, usual_mm))
+    return tuple(filter(None, found))
 
 
-def _shear_deg(headers: Sequence[Header]) -> float:
-    step = headers[-1].origin_mm - headers[0].origin_mm
+def _tilt(headers: Sequence[Header]) -> str:
+    step = np.subtract(headers[-1].origin_mm, headers[0].origin_mm)
     cosine = step @ headers[0].normal / np.linalg.norm(step)
-    return float(np.degrees(np.arccos(np.clip(cosine, -1, 1))))
+    tilt_deg = float(np.degrees(np.arccos(np.clip(cosine, -1, 1))))
+    text = f"gantry tilt: slices are sheared by {tilt_deg:.1f}° against the table; nothing is resampled"
+    return text if tilt_deg > _SHEAR_DEG else ""
+
+
+def _gaps(headers: Sequence[Header], multiples: npt.NDArray[np.int_]) -> list[str]:
+    before = np.flatnonzero(multiples > 1)
+    named = [_gap(headers[index], headers[index + 1], int(multiples[index]) - 1) for index in before[:_GAPS_NAMED]]
+    more = len(before) - len(named)
+    return [*named, f"slices are missing at {more} more places"] if more else named
+
+
+def _gap(before: Header, after: Header, missing: int) -> str:
+    slices = "1 slice" if missing == 1 else f"{missing} slices"
+    z_mm = (before.origin_mm[2] + after.origin_mm[2]) / 2
+    is_axial = abs(before.normal[2]) > max(map(abs, before.normal[:2]))
+    place = f"z = {z_mm:.1f}" if is_axial else f"position {(before.position_mm + after.position_mm) / 2:.1f}"
+    return f"{slices} missing near {place} mm"
+
+
+def _overlap(headers: Sequence[Header], usual_mm: float) -> str:
+    thickness_mm = headers[0].acquisition.slice_thickness_mm or 0.0
+    text = f"slices overlap: {thickness_mm:.2f} mm thick, {usual_mm:.2f} mm apart"
+    return text if thickness_mm > (1 + _OVERLAP_FRACTION) * usual_mm else ""

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 from pydicom.uid import UID
 
-from ldctpipe.dicom.geometry import at_same_position, geometry_warnings, position_mm, ras_affine
+from ldctpipe.dicom.geometry import at_same_position, geometry_warnings, ras_affine
 from ldctpipe.dicom.headers import Header
 from ldctpipe.dicom.rejection import COPY, SAME_POSITION, Rejection
 from ldctpipe.dicom.series import KEY_DIGITS, Series, Slice, series_key
@@ -128,14 +128,13 @@ def _in_slice_order(headers: Group) -> tuple[Group, Group]:
     """Slices by position, and those whose position another one holds already."""
     kept: Group = []
     doubles: Group = []
-    for header in sorted(headers, key=lambda header: (position_mm(header), header.sop_uid)):
-        taken = bool(kept) and at_same_position(position_mm(kept[-1]), position_mm(header))
+    for header in sorted(headers, key=lambda header: (header.position_mm, header.sop_uid)):
+        taken = bool(kept) and at_same_position(kept[-1].position_mm, header.position_mm)
         (doubles if taken else kept).append(header)
     return kept, doubles
 
 
 def _series(uid: str, part: str, headers: Group, patient_key: str) -> Series:
-    positions_mm = np.array([position_mm(header) for header in headers])
     first = headers[0]
     return Series(
         key=series_key(uid, part),
@@ -152,12 +151,12 @@ def _series(uid: str, part: str, headers: Group, patient_key: str) -> Series:
         number=first.series_number,
         transfer_syntaxes=tuple(sorted({UID(header.pixels.transfer_syntax_uid).name for header in headers})),
         is_denoised=first.is_denoised,
-        warnings=geometry_warnings(headers, positions_mm),
+        warnings=geometry_warnings(headers),
     )
 
 
 def _slice(header: Header) -> Slice:
-    return Slice(header.path, header.sop_uid, position_mm(header), header.slope, header.intercept, header.pixels)
+    return Slice(header.path, header.sop_uid, header.position_mm, header.slope, header.intercept, header.pixels)
 
 
 def _acquisition(headers: Group) -> Acquisition:

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-from pydicom.dataset import Dataset, FileDataset
-from pydicom.pixels import get_decoder
 from pydicom.uid import (
     UID,
     CTImageStorage,
+    DeflatedExplicitVRLittleEndian,
     EnhancedCTImageStorage,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     LegacyConvertedEnhancedCTImageStorage,
 )
 
-from ldctpipe.dicom.opening import PixelPlace, read_header
-from ldctpipe.dicom.pixels import PixelFormat, PixelSpan
+from ldctpipe.dicom.attributes import Attributes
+from ldctpipe.dicom.codecs import missing_codec
+from ldctpipe.dicom.pixels import PixelFormat, PixelSpan, padding_range
 from ldctpipe.dicom.rejection import (
     CUT_SHORT,
     DAMAGED,
@@ -33,17 +32,23 @@ from ldctpipe.dicom.rejection import (
     not_ct,
     unsupported,
 )
+from ldctpipe.dicom.scanning import PixelPlace, Scan, scan
 from ldctpipe.volumes.volume import Acquisition
 
 CODING_SCHEME = "99LDCTPIPE"
 NOISE_REDUCTION_CODE = "NOISERED"
 
+Vector = tuple[float, float, float]
+
 _LARGEST_ROWS_OR_COLUMNS = 4096
+_LARGEST_SKEW = 0.01
+_LARGEST_COUNT = 2**31 - 1  # PS3.5 §6.2, VR IS
 _HU_SPELLINGS = re.compile(r"(hu|houn?d?sfield( units?)?)?", re.IGNORECASE)
 _LOCALIZER_WORDS = {"LOCALIZER", "SCOUT", "TOPOGRAM", "SURVIEW"}
-_CODEC_PACKAGES = {"JPEG-LS": "pyjpegls", "JPEG 2000": "pylibjpeg-openjpeg", "JPEG": "pylibjpeg-libjpeg"}
+# Pixels of these can be read from the file as they are.
+_NATIVE_SYNTAXES = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian)
 
-_KEYWORDS = [
+KEYWORDS = (
     "SpecificCharacterSet",
     "ImageType",
     "SOPClassUID",
@@ -82,11 +87,13 @@ _KEYWORDS = [
     "BitsStored",
     "HighBit",
     "PixelRepresentation",
+    "PixelPaddingValue",
+    "PixelPaddingRangeLimit",
     "RescaleSlope",
     "RescaleIntercept",
     "RescaleType",
     "DerivationCodeSequence",
-]
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,9 +109,9 @@ class Header:
     series_number: int | None
     rows: int
     columns: int
-    row_direction: npt.NDArray[np.float64]
-    column_direction: npt.NDArray[np.float64]
-    origin_mm: npt.NDArray[np.float64]
+    row_direction: Vector
+    column_direction: Vector
+    origin_mm: Vector
     pixel_spacing_mm: tuple[float, float]
     spacing_between_slices_mm: float | None
     slope: float
@@ -115,200 +122,190 @@ class Header:
     acquisition: Acquisition
     pixels: PixelSpan
 
-    @property
-    def normal(self) -> npt.NDArray[np.float64]:
+    @cached_property
+    def normal(self) -> Vector:
         """Unit vector along which slices are ordered (PS3.3 §C.7.6.2.1.1: cross product of rows and columns)."""
-        return np.cross(self.row_direction, self.column_direction)
+        (x1, y1, z1), (x2, y2, z2) = self.row_direction, self.column_direction
+        return y1 * z2 - z1 * y2, z1 * x2 - x1 * z2, x1 * y2 - y1 * x2
+
+    @cached_property
+    def position_mm(self) -> float:
+        """Distance of the slice from the origin of the frame of reference along its normal, in mm."""
+        return _dot(self.origin_mm, self.normal)
 
 
 def header_of(path: Path) -> Header:
     """Return the validated header of the CT image at `path`, or raise `Rejected` with the reason it can't be used."""
-    dataset, place = read_header(path, _KEYWORDS)
-    try:
-        _refuse_other_objects(dataset)
-        _refuse_pixel_formats(dataset)
-        _refuse_missing_codec(dataset)
-        return _header(path, dataset, place)
-    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, NotImplementedError, RecursionError):
-        raise Rejected(DAMAGED) from None  # a value of the wrong type: pydicom converts only when asked
+    found = scan(path, KEYWORDS)
+    _refuse_other_objects(found)
+    place = _whole_pixels(found)
+    pixel_format = _pixel_format(found.attributes, place)
+    if rejection := missing_codec(found.transfer_syntax_uid):
+        raise Rejected(rejection)
+    return _header(path, found, place, pixel_format)
 
 
-def _refuse_other_objects(dataset: FileDataset) -> None:
-    sop_class = UID(_text(dataset, "SOPClassUID"))
+def _refuse_other_objects(found: Scan) -> None:
+    given = found.attributes
+    sop_class = UID(given.text("SOPClassUID"))
     if sop_class in (EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage):
         raise Rejected(MULTI_FRAME)
     if not sop_class:
-        kind = _text(dataset.file_meta, "MediaStorageSOPClassUID")
-        raise Rejected(not_ct("no object class") if not kind or kind != CTImageStorage else CUT_SHORT)
+        is_ct = found.meta.text("MediaStorageSOPClassUID") == CTImageStorage
+        raise Rejected(CUT_SHORT if is_ct else not_ct("no object class"))
     if sop_class != CTImageStorage:
         raise Rejected(not_ct(sop_class.name if sop_class.name != sop_class else "private object"))
-    if _text(dataset, "Modality") not in ("CT", ""):
+    if given.text("Modality") not in ("CT", ""):
         raise Rejected(not_ct("another modality under the CT class"))
-    if _LOCALIZER_WORDS & {word.upper() for word in _texts(dataset, "ImageType")}:
+    if not _LOCALIZER_WORDS.isdisjoint(word.upper() for word in given.texts("ImageType")):
         raise Rejected(LOCALIZER)
 
 
-def _refuse_pixel_formats(dataset: FileDataset) -> None:
-    if "Rows" not in dataset:
-        raise Rejected(CUT_SHORT)
-    rows, columns = int(dataset.Rows), int(dataset.Columns)
-    photometric = _text(dataset, "PhotometricInterpretation")
-    allocated, stored = int(dataset.BitsAllocated), int(dataset.BitsStored)
-    if (_number(dataset, "NumberOfFrames") or 1) > 1:
+def _whole_pixels(found: Scan) -> PixelPlace:
+    """Where the pixel data lie, all of them."""
+    if found.pixels is None or not found.pixels.is_whole or "Rows" not in found.attributes:
+        raise Rejected(CUT_SHORT, found.attributes.text("SeriesInstanceUID"))
+    return found.pixels
+
+
+def _pixel_format(given: Attributes, place: PixelPlace) -> PixelFormat:
+    photometric = given.text("PhotometricInterpretation")
+    if (given.number("NumberOfFrames") or 1) > 1:
         raise Rejected(MULTI_FRAME)
     if photometric == "MONOCHROME1":
         raise Rejected(unsupported("grey scale inverted (MONOCHROME1)", "export it as MONOCHROME2"))
-    if photometric != "MONOCHROME2" or int(dataset.get("SamplesPerPixel", 1)) != 1:
+    if photometric != "MONOCHROME2" or given.number("SamplesPerPixel") not in (1, None):
         raise Rejected(unsupported("colour image", "give images in HU"))
+    rows, columns = _required(given, "Rows"), _required(given, "Columns")
     if not (0 < rows <= _LARGEST_ROWS_OR_COLUMNS and 0 < columns <= _LARGEST_ROWS_OR_COLUMNS):
         raise Rejected(unsupported(f"image size outside 1 to {_LARGEST_ROWS_OR_COLUMNS} pixels a side"))
-    high_bit = int(dataset.get("HighBit", stored - 1))
-    if int(dataset.PixelRepresentation) not in (0, 1):
+    stored, sign = _required(given, "BitsStored"), _required(given, "PixelRepresentation")
+    high_bit = _required(given, "HighBit") if "HighBit" in given else stored - 1
+    if sign not in (0, 1):
         raise Rejected(DAMAGED)
-    if allocated != 16 or not 0 < stored <= 16 or not stored - 1 <= high_bit < 16:
+    if _required(given, "BitsAllocated") != 16 or not 0 < stored <= 16 or not stored - 1 <= high_bit < 16:
         raise Rejected(unsupported("pixels not stored in 16 bits"))
+    if place.length_bytes is not None and place.length_bytes < 2 * rows * columns:
+        raise Rejected(CUT_SHORT, given.text("SeriesInstanceUID"))
+    return PixelFormat(stored, high_bit, bool(sign))
 
 
-def _refuse_missing_codec(dataset: FileDataset) -> None:
-    package = _missing_codec(_text(dataset.file_meta, "TransferSyntaxUID") or ImplicitVRLittleEndian)
-    if package:
-        raise Rejected(unsupported(f"compressed in a way that needs the package {package}", f"pip install {package}"))
+def _required(given: Attributes, keyword: str) -> int:
+    number = given.whole_number(keyword)
+    if number is None:
+        raise Rejected(DAMAGED)
+    return number
 
 
-@functools.cache
-def _missing_codec(transfer_syntax: str) -> str:
-    """Return the package that decodes a transfer syntax but is not installed, or nothing."""
-    syntax = UID(transfer_syntax)
-    if not syntax.is_transfer_syntax or not syntax.is_encapsulated:
-        return ""
-    try:
-        if get_decoder(syntax).is_available:
-            return ""
-    except NotImplementedError:
-        raise Rejected(unsupported("compressed in a way that has no decoder", "export it uncompressed")) from None
-    return next((package for name, package in _CODEC_PACKAGES.items() if name in syntax.name), "pylibjpeg")
-
-
-def _header(path: Path, dataset: FileDataset, place: PixelPlace) -> Header:
-    slope, intercept = _rescaling(dataset)
-    row_direction, column_direction = _directions(dataset)
-    spacing = _vector(dataset, "PixelSpacing", 2)
-    if spacing is None or min(spacing) <= 0:
+def _header(path: Path, found: Scan, place: PixelPlace, pixel_format: PixelFormat) -> Header:
+    given = found.attributes
+    slope, intercept = _rescaling(given)
+    row_direction, column_direction = _directions(given)
+    spacing_mm = given.numbers("PixelSpacing")
+    if len(spacing_mm) != 2 or min(spacing_mm) <= 0:
         raise Rejected(unsupported("no pixel spacing"))
-    origin = _vector(dataset, "ImagePositionPatient", 3)
-    if origin is None:
+    origin_mm = given.numbers("ImagePositionPatient")
+    if len(origin_mm) != 3:
         raise Rejected(unsupported("no position in the patient"))
-    if not _text(dataset, "SOPInstanceUID") or not _text(dataset, "SeriesInstanceUID"):
+    if not given.text("SOPInstanceUID") or not given.text("SeriesInstanceUID"):
         raise Rejected(DAMAGED)
     return Header(
         path=path,
-        sop_uid=_text(dataset, "SOPInstanceUID"),
-        series_uid=_text(dataset, "SeriesInstanceUID"),
-        study_uid=_text(dataset, "StudyInstanceUID"),
-        frame_of_reference_uid=_text(dataset, "FrameOfReferenceUID") or None,
-        patient_id=_text(dataset, "PatientID"),
-        series_number=_whole_number(dataset, "SeriesNumber"),
-        rows=int(dataset.Rows),
-        columns=int(dataset.Columns),
+        sop_uid=given.text("SOPInstanceUID"),
+        series_uid=given.text("SeriesInstanceUID"),
+        study_uid=given.text("StudyInstanceUID"),
+        frame_of_reference_uid=given.text("FrameOfReferenceUID") or None,
+        patient_id=given.text("PatientID"),
+        series_number=_series_number(given),
+        rows=_required(given, "Rows"),
+        columns=_required(given, "Columns"),
         row_direction=row_direction,
         column_direction=column_direction,
-        origin_mm=origin,
-        pixel_spacing_mm=(float(spacing[0]), float(spacing[1])),
-        spacing_between_slices_mm=_number(dataset, "SpacingBetweenSlices"),
+        origin_mm=origin_mm,
+        pixel_spacing_mm=spacing_mm,
+        spacing_between_slices_mm=given.number("SpacingBetweenSlices"),
         slope=slope,
         intercept=intercept,
-        acquisition_number=_text(dataset, "AcquisitionNumber"),
-        temporal_position=_text(dataset, "TemporalPositionIdentifier"),
-        is_denoised=_is_denoised(dataset),
-        acquisition=_acquisition(dataset),
-        pixels=_pixels(dataset, place),
+        acquisition_number=given.text("AcquisitionNumber"),
+        temporal_position=given.text("TemporalPositionIdentifier"),
+        is_denoised=_is_denoised(given),
+        acquisition=_acquisition(given),
+        pixels=_pixel_span(found, place, pixel_format),
     )
 
 
-def _pixels(dataset: FileDataset, place: PixelPlace) -> PixelSpan:
-    stored = int(dataset.BitsStored)
-    pixel_format = PixelFormat(stored, int(dataset.get("HighBit", stored - 1)), bool(dataset.PixelRepresentation))
-    syntax = _text(dataset.file_meta, "TransferSyntaxUID") or str(ImplicitVRLittleEndian)
-    return PixelSpan(place.offset, place.length_bytes, syntax, pixel_format, place.file_bytes, place.modified_ns)
+def _pixel_span(found: Scan, place: PixelPlace, pixel_format: PixelFormat) -> PixelSpan:
+    given, syntax = found.attributes, found.transfer_syntax_uid
+    if (place.length_bytes is None) == (syntax in (*_NATIVE_SYNTAXES, DeflatedExplicitVRLittleEndian)):
+        raise Rejected(DAMAGED)  # fragments where the syntax has none, or none where it has
+    first, last = given.whole_number("PixelPaddingValue"), given.whole_number("PixelPaddingRangeLimit")
+    return PixelSpan(
+        offset=place.offset if syntax in _NATIVE_SYNTAXES else None,
+        transfer_syntax_uid=syntax,
+        pixel_format=pixel_format,
+        padding=padding_range(first, last, pixel_format),
+        file_bytes=found.file_bytes,
+        modified_ns=found.modified_ns,
+    )
 
 
-def _rescaling(dataset: FileDataset) -> tuple[float, float]:
+def _series_number(given: Attributes) -> int | None:
+    number = given.whole_number("SeriesNumber")
+    return number if number is not None and abs(number) <= _LARGEST_COUNT else None
+
+
+def _rescaling(given: Attributes) -> tuple[float, float]:
     """Slope and intercept to HU (PS3.3 §C.11.1.1.2); a missing RescaleType means HU for CT."""
-    if not _HU_SPELLINGS.fullmatch(_text(dataset, "RescaleType")):
+    if not _HU_SPELLINGS.fullmatch(given.text("RescaleType")):
         raise Rejected(unsupported("pixel values not in HU (RescaleType)", "give images in HU"))
-    slope, intercept = _number(dataset, "RescaleSlope"), _number(dataset, "RescaleIntercept")
-    if slope is None or slope == 0 or intercept is None:
+    slope, intercept = given.number("RescaleSlope"), given.number("RescaleIntercept")
+    if not slope or intercept is None:
         raise Rejected(unsupported("no valid rescale slope and intercept, so no HU", "give images in HU"))
     return slope, intercept
 
 
-def _directions(dataset: FileDataset) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    orientation = _vector(dataset, "ImageOrientationPatient", 6)
-    if orientation is None:
+def _directions(given: Attributes) -> tuple[Vector, Vector]:
+    orientation = given.numbers("ImageOrientationPatient")
+    if len(orientation) != 6:
         raise Rejected(unsupported("no orientation in the patient"))
     along_row, along_column = orientation[:3], orientation[3:]
-    lengths = np.linalg.norm(along_row), np.linalg.norm(along_column)
-    if not np.allclose(lengths, 1, atol=0.01) or abs(along_row @ along_column) > 0.01:
+    lengths = math.hypot(*along_row), math.hypot(*along_column)
+    if max(abs(length - 1) for length in lengths) > _LARGEST_SKEW or abs(_dot(along_row, along_column)) > _LARGEST_SKEW:
         raise Rejected(unsupported("orientation in the patient is not a right angle"))
-    return along_row / lengths[0], along_column / lengths[1]
+    return _scaled(along_row, 1 / lengths[0]), _scaled(along_column, 1 / lengths[1])
 
 
-def _is_denoised(dataset: FileDataset) -> bool:
-    items: Sequence[Dataset] = dataset.get("DerivationCodeSequence") or ()
-    codes = {(_text(item, "CodingSchemeDesignator"), _text(item, "CodeValue")) for item in items}
-    return (CODING_SCHEME, NOISE_REDUCTION_CODE) in codes
+def _dot(first: Sequence[float], second: Sequence[float]) -> float:
+    return sum(a * b for a, b in zip(first, second, strict=True))
 
 
-def _acquisition(dataset: FileDataset) -> Acquisition:
+def _scaled(vector: Sequence[float], factor: float) -> Vector:
+    x, y, z = vector
+    return x * factor, y * factor, z * factor
+
+
+def _is_denoised(given: Attributes) -> bool:
+    keyword = "DerivationCodeSequence"
+    return keyword in given and (CODING_SCHEME, NOISE_REDUCTION_CODE) in given.codes(keyword)
+
+
+def _acquisition(given: Attributes) -> Acquisition:
     return Acquisition(
-        manufacturer=_text(dataset, "Manufacturer") or None,
-        scanner_model=_text(dataset, "ManufacturerModelName") or None,
-        kernel="/".join(_texts(dataset, "ConvolutionKernel")) or None,
-        kvp=_number(dataset, "KVP"),
-        slice_thickness_mm=_number(dataset, "SliceThickness"),
-        tube_current_ma=(_number(dataset, "XRayTubeCurrent"),),
-        exposure_mas=(_exposure_mas(dataset),),
-        ctdi_vol_mgy=_number(dataset, "CTDIvol"),
-        gantry_tilt_deg=_number(dataset, "GantryDetectorTilt"),
-        image_type=_texts(dataset, "ImageType"),
-        patient_position=_text(dataset, "PatientPosition") or None,
-        body_part=_text(dataset, "BodyPartExamined") or None,
+        manufacturer=given.text("Manufacturer") or None,
+        scanner_model=given.text("ManufacturerModelName") or None,
+        kernel="/".join(given.texts("ConvolutionKernel")) or None,
+        kvp=given.number("KVP"),
+        slice_thickness_mm=given.number("SliceThickness"),
+        tube_current_ma=(given.number("XRayTubeCurrent"),),
+        exposure_mas=(_exposure_mas(given),),
+        ctdi_vol_mgy=given.number("CTDIvol"),
+        gantry_tilt_deg=given.number("GantryDetectorTilt"),
+        image_type=given.texts("ImageType"),
+        patient_position=given.text("PatientPosition") or None,
+        body_part=given.text("BodyPartExamined") or None,
     )
 
 
-def _exposure_mas(dataset: FileDataset) -> float | None:
-    exposure_mas, exposure_uas = _number(dataset, "Exposure"), _number(dataset, "ExposureInuAs")
+def _exposure_mas(given: Attributes) -> float | None:
+    exposure_mas, exposure_uas = given.number("Exposure"), given.number("ExposureInuAs")
     return exposure_uas / 1000 if exposure_mas is None and exposure_uas is not None else exposure_mas
-
-
-def _text(dataset: Dataset, keyword: str) -> str:
-    value = dataset.get(keyword)
-    return "" if value is None else str(value).strip("\0 ")
-
-
-def _texts(dataset: Dataset, keyword: str) -> tuple[str, ...]:
-    value = dataset.get(keyword)
-    values: Any = () if value in (None, "") else (value,) if isinstance(value, str) else value
-    return tuple(str(item).strip("\0 ") for item in values)
-
-
-def _number(dataset: Dataset, keyword: str) -> float | None:
-    """A finite number, or None where there is none or text that is no number."""
-    try:
-        value = float(_text(dataset, keyword))
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None
-
-
-def _whole_number(dataset: Dataset, keyword: str) -> int | None:
-    number = _number(dataset, keyword)
-    return int(number) if number is not None and number.is_integer() else None
-
-
-def _vector(dataset: Dataset, keyword: str, length: int) -> npt.NDArray[np.float64] | None:
-    value = dataset.get(keyword)
-    if value is None or isinstance(value, str) or not hasattr(value, "__len__") or len(value) != length:
-        return None
-    vector = np.array([float(item) for item in value], dtype=np.float64)
-    return vector if np.isfinite(vector).all() else None

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 Words = npt.NDArray[np.uint16]
 Values = npt.NDArray[np.int32]
+Mask = npt.NDArray[np.bool_]
+
+_WORD_BITS = 16
+_FILLED_BELOW_HU = -1500.0  # no measurement of air is this far below its −1000 HU
 
 
 @dataclass(frozen=True)
@@ -34,11 +39,24 @@ class PixelFormat:
         """Largest value that can be stored."""
         return self.lowest + (1 << self.bits_stored) - 1
 
+    def limit(self, number: int) -> int:
+        """Return the 16 bits of `number`, which an attribute says about pixels, in the sign that the pixels have."""
+        word = number & 0xFFFF
+        return word - 0x10000 if self.is_signed and word > 0x7FFF else word
+
     def values(self, words: Words) -> Values:
         """Return the values stored in `words`; bits outside BitsStored (old overlays) are masked."""
         unsigned = (words.astype(np.int32) >> self.shift) & ((1 << self.bits_stored) - 1)
         sign = (1 << (self.bits_stored - 1)) if self.is_signed else 0
         return (unsigned ^ sign) - sign
+
+    def values_in_place(self, words: Words) -> npt.NDArray[np.int16] | npt.NDArray[np.uint16]:
+        """Turn `words` into the values that they store, and return them as the 16-bit numbers that they are now."""
+        numbers = words.view(np.int16) if self.is_signed else words
+        if self.bits_stored < _WORD_BITS:
+            np.left_shift(numbers, _WORD_BITS - 1 - self.high_bit, out=numbers)
+            np.right_shift(numbers, _WORD_BITS - self.bits_stored, out=numbers)
+        return numbers
 
     def words(self, values: Values, background: Words) -> Words:
         """Return words that store `values`, with the bits outside BitsStored taken from `background`."""
@@ -55,14 +73,52 @@ class PixelFormat:
 class PixelSpan:
     """The pixel data of one file as discovery saw it.
 
-    `offset` and `length_bytes` count in the file and mean something for native pixels only; `offset` is None where
-    they are compressed (encapsulated, or the whole dataset deflated). `file_bytes` and `modified_ns` are the file's
-    size and time of change at that moment, so that a file that changes before its pixels are read is noticed.
+    `offset` is where native pixels start in the file, None where they are compressed or the dataset is deflated.
+    `padding` is the declared range of stored values that stand for no measurement. `file_bytes` and `modified_ns` are
+    the file's size and time of change at that moment, so that a change before the pixels are read is noticed.
     """
 
     offset: int | None
-    length_bytes: int
     transfer_syntax_uid: str
     pixel_format: PixelFormat
+    padding: tuple[int, int] | None
     file_bytes: int
     modified_ns: int
+
+    @property
+    def pads_beyond_values(self) -> bool:
+        """Tell whether padding may be a word that doesn't fit BitsStored, as some scanners write it."""
+        return self.padding is not None and self.pixel_format.bits_stored < _WORD_BITS
+
+
+def padding_range(first: int | None, last: int | None, pixel_format: PixelFormat) -> tuple[int, int] | None:
+    """Return the range from PixelPaddingValue to PixelPaddingRangeLimit (PS3.3 §C.7.5.1.1.2), lower end first.
+
+    Each is a number of the sign that the pixels have, whichever VR (US or SS) it was written with.
+    """
+    if first is None:
+        return None
+    ends = [pixel_format.limit(value) for value in (first, first if last is None else last)]
+    return min(ends), max(ends)
+
+
+def padding_mask(
+    words: Words, values: npt.NDArray[Any], span: PixelSpan, slope: float, intercept: float
+) -> Mask | None:
+    """Return which pixels hold no measurement, or None where none is marked as such.
+
+    Those are the declared range, or else what scanners fill the image with around the reconstructed circle without
+    declaring it (Toshiba: −2048 HU): the value of all four corners, where that is too low for any measurement.
+    """
+    if span.padding is None:
+        corners = values[[0, 0, -1, -1], [0, -1, 0, -1]]
+        is_filled = float(corners[0]) * slope + intercept <= _FILLED_BELOW_HU and bool((corners == corners[0]).all())
+        return values == corners[0] if is_filled else None
+    mask = _within(values, *span.padding)
+    if span.pads_beyond_values:
+        mask |= _within(words.view(np.int16) if span.pixel_format.is_signed else words, *span.padding)
+    return mask if mask.any() else None
+
+
+def _within(values: npt.NDArray[Any], low: int, high: int) -> Mask:
+    return values == low if low == high else (values >= low) & (values <= high)

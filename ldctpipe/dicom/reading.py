@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-import numpy.typing as npt
 
-from ldctpipe.dicom.decoding import Image, Values, decode
+from ldctpipe.dicom.decoding import Image, read_words
+from ldctpipe.dicom.hounsfield import become_whole_hu, rescaled
+from ldctpipe.dicom.pixels import padding_mask
 from ldctpipe.dicom.series import Series, Slice
 from ldctpipe.errors import InputError
+from ldctpipe.volumes.padding import Padding
 from ldctpipe.volumes.volume import HuArray, Volume
 
-_INT16_LOWEST, _INT16_HIGHEST = -32768, 32767
-_SAMPLED_PIXEL_STEP = 4
+_SLICES_A_TASK = 8  # a task a slice would take as long as the slice
+_SAMPLED_SLICES, _SAMPLED_PIXEL_STEP = 64, 4
 _DENSEST_OF_AIR_HU = -300.0
 _BRIGHT_WITHOUT_INTERCEPT_HU = 800.0
 
@@ -24,19 +24,12 @@ _BRIGHT_WITHOUT_INTERCEPT_HU = 800.0
 def read_volume(series: Series, threads: int | None = None) -> Volume:
     """Return the series in HU, slices in ascending position along the slice normal.
 
-    Raises `InputError` when a file is damaged or changed since discovery, or when the values can't be HU.
+    Native pixels are read into the volume and become HU there, so that nothing of the size of the volume lies beside
+    it; `threads` are as many as the machine has where not given. Raises `InputError` when a file is damaged or changed
+    since discovery, or when the values can't be HU.
     """
-    with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
-        slices = list(pool.map(lambda image: _read_slice(series, image), series.slices))
-    hu = _stacked([hu for hu, _ in slices])
-    padding = np.stack([padding for _, padding in slices])
+    hu, padding = _read(series, threads or os.cpu_count() or 1)
     _refuse_impossible_hu(series, hu, padding)
-    provenance = {
-        "source": "dicom",
-        "key": series.key,
-        "slices": len(series.slices),
-        "hu_sha256": hashlib.sha256(np.ascontiguousarray(hu).data).hexdigest(),
-    }
     return Volume(
         hu,
         series.affine,
@@ -46,8 +39,8 @@ def read_volume(series: Series, threads: int | None = None) -> Volume:
         series.key,
         series.frame_of_reference_uid,
         series.warnings,
-        provenance,
-        tuple(image.path for image in series.slices),
+        {"source": "dicom", "key": series.key, "slices": len(series.slices)},
+        tuple(place.path for place in series.slices),
     )
 
 
@@ -56,35 +49,51 @@ def source_hu(image: Image, place: Slice) -> HuArray:
     return rescaled(image.values, place.slope, place.intercept)
 
 
-def rescaled(values: Values, slope: float, intercept: float) -> HuArray:
-    """Return values × slope + intercept as int16 where every result is a whole number that fits, else as float32."""
-    if slope.is_integer() and intercept.is_integer():
-        whole = values.astype(np.int64) * int(slope) + int(intercept)
-        if whole.min() >= _INT16_LOWEST and whole.max() <= _INT16_HIGHEST:
-            return whole.astype(np.int16)
-        return whole.astype(np.float32)
-    exact = values * np.float64(slope) + intercept
-    fits = exact.min() >= _INT16_LOWEST and exact.max() <= _INT16_HIGHEST
-    return exact.astype(np.int16) if fits and bool((exact == np.rint(exact)).all()) else exact.astype(np.float32)
+def _read(series: Series, threads: int) -> tuple[HuArray, Padding]:
+    """HU and padding: int16 where every HU of the series is whole, else everything once more as float32."""
+    shape = len(series.slices), series.rows, series.columns
+    hu, padding = np.empty(shape, dtype=np.int16), Padding.none(shape)
+    if _all_read(series, hu, padding, threads):
+        return hu, padding
+    del hu
+    exact, padding = np.empty(shape, dtype=np.float32), Padding.none(shape)
+    _all_read(series, exact, padding, threads)
+    return exact, padding
 
 
-def _read_slice(series: Series, place: Slice) -> tuple[HuArray, npt.NDArray[np.bool_]]:
-    image = decode(place.path)
-    if image.words.shape != (series.rows, series.columns) or str(image.dataset.SOPInstanceUID) != place.sop_uid:
-        raise InputError(place.path, "changed while it was read", "run the command again")
-    return source_hu(image, place), image.padding
+def _all_read(series: Series, hu: HuArray, padding: Padding, threads: int) -> bool:
+    """Read all slices into `hu`, or return False where its type can't hold those of one of them."""
+
+    def read_some(numbers: range) -> bool:
+        return all(_read_slice(series.slices[number], hu[number], padding, number) for number in numbers)
+
+    count = len(series.slices)
+    at_once = min(_SLICES_A_TASK, -(-count // threads))
+    tasks = [range(first, min(first + at_once, count)) for first in range(0, count, at_once)]
+    with ThreadPoolExecutor(threads) as pool:
+        return all(pool.map(read_some, tasks))
 
 
-def _stacked(slices: Sequence[HuArray]) -> HuArray:
-    if all(hu.dtype == np.int16 for hu in slices):
-        return np.stack([hu.astype(np.int16, copy=False) for hu in slices])
-    return np.stack([hu.astype(np.float32) for hu in slices])
+def _read_slice(place: Slice, hu: HuArray, padding: Padding, number: int) -> bool:
+    span, is_whole = place.pixels, hu.dtype == np.int16
+    words = hu.view(np.uint16) if is_whole else np.empty(hu.shape, dtype=np.uint16)
+    read_words(place.path, span, words)
+    stored = words.copy() if span.pads_beyond_values else words
+    values = span.pixel_format.values_in_place(words)
+    mask = padding_mask(stored, values, span, place.slope, place.intercept)
+    if mask is not None:
+        padding.mark(number, mask)
+    if is_whole:
+        return become_whole_hu(values, place.slope, place.intercept)
+    hu[...] = rescaled(values, place.slope, place.intercept)
+    return True
 
 
-def _refuse_impossible_hu(series: Series, hu: HuArray, padding: npt.NDArray[np.bool_]) -> None:
+def _refuse_impossible_hu(series: Series, hu: HuArray, padding: Padding) -> None:
     """Refuse volumes whose soft tissue is nowhere near 0 HU: nothing denser than lung, or a lost intercept."""
+    slices = slice(None, None, -(-len(hu) // _SAMPLED_SLICES))
     step = _SAMPLED_PIXEL_STEP
-    sampled = hu[:, ::step, ::step][~padding[:, ::step, ::step]]
+    sampled = hu[slices, ::step, ::step][~padding[slices][:, ::step, ::step]]
     if not sampled.size:
         return
     dense = float(np.percentile(sampled, 99.9))

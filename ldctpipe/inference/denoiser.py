@@ -45,9 +45,9 @@ class Denoiser:
             hu: Any = np.ascontiguousarray(volume.hu[these])  # int16 until it is on the device
             change = np.float32(blend) * self.correction(self._without_padding(volume, these))
             out[these] = _as_dtype(hu + change, out.dtype)
+            if volume.padding is not None:
+                np.copyto(out[these], hu, where=volume.padding[these])
             on_slices(len(hu))
-        if volume.padding is not None:
-            out[volume.padding] = volume.hu[volume.padding]
         return out
 
     def _without_padding(self, volume: Volume, these: slice) -> Any:

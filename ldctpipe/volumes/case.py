@@ -13,6 +13,7 @@ from ldctpipe import __version__
 from ldctpipe.errors import InputError
 from ldctpipe.files import read_json, write_json
 from ldctpipe.volumes.nifti import DAMAGED_NIFTI, write_nifti
+from ldctpipe.volumes.padding import Padding
 from ldctpipe.volumes.volume import Acquisition, Volume
 
 FORMAT = "ldctpipe-case@1"
@@ -39,7 +40,7 @@ def write_case(folder: Path, volume: Volume, **extra: Any) -> None:
     """Write `volume` into the existing `folder`; `extra` (what was skipped and why, …) goes into `case.json`."""
     write_nifti(folder / _VOLUME, volume.hu, volume.affine)
     if volume.padding is not None:
-        write_nifti(folder / _PADDING, volume.padding.astype(np.int16), volume.affine)
+        write_nifti(folder / _PADDING, np.asarray(volume.padding, dtype=np.uint8), volume.affine)  # type: ignore[arg-type]
     description = {
         "format": FORMAT,
         "ldctpipe": __version__,
@@ -49,7 +50,7 @@ def write_case(folder: Path, volume: Volume, **extra: Any) -> None:
         "positions_mm": [round(float(p), 6) for p in volume.positions_mm],
         "frame_of_reference": volume.frame_of_reference,
         "acquisition": asdict(volume.acquisition),
-        "padded_pixels": 0 if volume.padding is None else int(volume.padding.sum()),
+        "padded_pixels": 0 if volume.padding is None else volume.padding.count(),
         "warnings": list(volume.warnings),
         "provenance": volume.provenance,
         **extra,
@@ -102,8 +103,8 @@ def _read_description(path: Path) -> dict[str, Any]:
     return description
 
 
-def _read_padding(folder: Path) -> np.ndarray:
-    return np.asanyarray(nibabel.load(folder / _PADDING).dataobj).transpose(2, 1, 0) != 0  # type: ignore[attr-defined]
+def _read_padding(folder: Path) -> Padding:
+    return Padding.of(np.asanyarray(nibabel.load(folder / _PADDING).dataobj).transpose(2, 1, 0))  # type: ignore[attr-defined]
 
 
 def _acquisition(fields: dict[str, Any]) -> Acquisition:

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ldctpipe.volumes.padding import Padding
+
 HuArray = npt.NDArray[np.int16] | npt.NDArray[np.float32]
 
 
@@ -45,7 +47,7 @@ class Volume:
     hu: HuArray
     affine: npt.NDArray[np.float64]
     positions_mm: npt.NDArray[np.float64]
-    padding: npt.NDArray[np.bool_] | None = None
+    padding: Padding | None = None
     acquisition: Acquisition = field(default_factory=Acquisition)
     key: str = ""
     frame_of_reference: str | None = None
@@ -71,4 +73,4 @@ class Volume:
 
     def measured(self) -> npt.NDArray[np.bool_]:
         """Return True where a pixel holds a measurement, in the shape of `hu`."""
-        return np.ones(self.hu.shape, dtype=bool) if self.padding is None else ~self.padding
+        return np.ones(self.hu.shape, dtype=bool) if self.padding is None else ~self.padding[:]

@@ -12,10 +12,8 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
-    HTJ2KLossless,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
-    JPEGLosslessSV1,
     JPEGLSLossless,
     RLELossless,
 )
@@ -68,7 +66,7 @@ def test_ge_padding_is_marked_and_keeps_its_hu(real_data: Path) -> None:
     assert volume.padding is not None
     assert set(np.unique(volume.hu[volume.padding])) == {-3024}  # −2000 stored, intercept −1024
     assert volume.hu[volume.measured()].min() >= -1024
-    assert volume.padding.mean() == pytest.approx(1 - np.pi / 4, abs=0.01)  # what lies around a circle
+    assert volume.padding[:].mean() == pytest.approx(1 - np.pi / 4, abs=0.01)  # what lies around a circle
 
 
 def test_padding_that_toshiba_does_not_declare_is_marked_too(real_data: Path) -> None:
@@ -127,8 +125,8 @@ def test_padding_range_marks_everything_between_its_limits(tmp_path: Path) -> No
     volume = volume_of(tmp_path)
 
     assert volume.padding is not None
-    assert volume.padding[0, 0, :4].tolist() == [True, True, False, False]
-    assert volume.padding.sum() == 2
+    assert volume.padding[0][0, :4].tolist() == [True, True, False, False]
+    assert volume.padding.count() == 2
 
 
 @pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian])
@@ -169,22 +167,6 @@ def test_a_cut_compressed_file_is_refused_before_decoding(tmp_path: Path) -> Non
 
     with pytest.raises(InputError, match="cut short"):
         discover(tmp_path)
-
-
-def test_a_missing_codec_names_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    decoder = type("Decoder", (), {"is_available": False})()
-    monkeypatch.setattr("ldctpipe.dicom.headers.get_decoder", lambda _: decoder)
-    for syntax, package in (
-        (JPEGLosslessSV1, "pylibjpeg-libjpeg"),
-        (HTJ2KLossless, "pylibjpeg-openjpeg"),
-    ):
-        image = ct_dataset(body())
-        image.compress(RLELossless, generate_instance_uid=False)
-        image.file_meta.TransferSyntaxUID = syntax
-        path = tmp_path / package
-        pydicom.dcmwrite(path, image, enforce_file_format=True)
-        with pytest.raises(InputError, match=f"pip install {package}"):
-            discover(path)
 
 
 def test_garbage_in_place_of_a_codestream_is_one_sentence(tmp_path: Path) -> None:

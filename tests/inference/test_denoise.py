@@ -21,6 +21,7 @@ from ldctpipe.inference.denoiser import Denoiser
 from ldctpipe.recipes.bundle import read_bundle, write_bundle
 from ldctpipe.recipes.library import load_recipe
 from ldctpipe.recipes.networks import build_generator
+from ldctpipe.volumes.padding import Padding
 from ldctpipe.volumes.volume import Volume
 
 
@@ -77,7 +78,7 @@ def test_padding_stays_to_the_bit(bundle):
     padding = np.zeros(hu.shape, dtype=bool)
     hu[0, :8], padding[0, :8] = -3024, True
 
-    out = denoiser_of(bundle).denoise(volume_of(hu, padding))
+    out = denoiser_of(bundle).denoise(volume_of(hu, Padding.of(padding)))
 
     assert (out[padding] == -3024).all()
     assert (out[~padding] != 40).any()

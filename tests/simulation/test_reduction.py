@@ -12,6 +12,7 @@ from ldctpipe.errors import InputError, UsageError
 from ldctpipe.simulation.noise import NoiseModel, dose_noise
 from ldctpipe.simulation.randomness import slice_deviates
 from ldctpipe.simulation.reduction import reduce_dose
+from ldctpipe.volumes.padding import Padding
 from ldctpipe.volumes.volume import Acquisition, Volume
 
 SIZE, PIXEL_MM, SLICES, QUANTA, VIEWS = 192, 2.0, 5, 2.0e6, 90
@@ -93,7 +94,9 @@ def test_padding_and_what_is_outside_the_field_of_view_stay(scan: Volume) -> Non
     outside = line[None] ** 2 + line[:, None] ** 2 > 1
     hu[:, outside & ~padding[0]] = -1024
 
-    reduced = reduce_dose(replace(scan, hu=hu, padding=padding), 0.25, seed=1, quanta=QUANTA, views=VIEWS).hu
+    reduced = reduce_dose(
+        replace(scan, hu=hu, padding=Padding.of(padding)), 0.25, seed=1, quanta=QUANTA, views=VIEWS
+    ).hu
 
     assert (reduced[padding] == -3024).all()
     assert (reduced[:, outside & ~padding[0]] == -1024).all()

@@ -11,6 +11,7 @@ import pytest
 from ldctpipe.errors import InputError
 from ldctpipe.volumes.case import read_case, write_case
 from ldctpipe.volumes.nifti import read_nifti, write_nifti
+from ldctpipe.volumes.padding import Padding
 from ldctpipe.volumes.volume import Acquisition, Volume
 
 AFFINE = np.array([[-0.7, 0, 0, 120], [0, -0.7, 0, 80], [0, 0, 3, -40], [0, 0, 0, 1]], dtype=float)
@@ -22,7 +23,9 @@ def volume() -> Volume:
     padding = np.zeros(hu.shape, dtype=bool)
     padding[:, 0, 0] = True
     acquisition = Acquisition(kernel="B30f", kvp=120.0, tube_current_ma=(100.0, None, 120.0))
-    return Volume(hu, AFFINE, np.array([0.0, 3.0, 6.0]), padding, acquisition, "abc", "1.2.3", ("a gap",), {"x": 1})
+    return Volume(
+        hu, AFFINE, np.array([0.0, 3.0, 6.0]), Padding.of(padding), acquisition, "abc", "1.2.3", ("a gap",), {"x": 1}
+    )
 
 
 def test_a_case_comes_back_whole(tmp_path, volume):

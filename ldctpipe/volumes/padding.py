@@ -1,0 +1,61 @@
+"""Which pixels of a volume hold no measurement, at one bit a pixel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Padding:
+    """The scanner's padding in a volume of `shape` (slices, rows, columns).
+
+    `bits` has one row a slice, eight pixels a byte, so that the padding of a volume takes a sixteenth of its int16 HU.
+    `padding[index]` unpacks what `index` (a number, a slice or an array of numbers of slices) asks for, as booleans.
+    """
+
+    bits: npt.NDArray[np.uint8]
+    shape: tuple[int, int, int]
+
+    @classmethod
+    def none(cls, shape: tuple[int, int, int]) -> Padding:
+        """Return the padding of a volume that has none yet; `mark` adds to it."""
+        return cls(np.zeros((shape[0], -(-shape[1] * shape[2] // 8)), dtype=np.uint8), shape)
+
+    @classmethod
+    def of(cls, mask: npt.NDArray[Any]) -> Padding:
+        """Return the padding that `mask` (slices, rows, columns) marks, where it is true."""
+        slices, rows, columns = mask.shape
+        padding = cls.none((slices, rows, columns))
+        for index, one in enumerate(mask):
+            padding.mark(index, one)
+        return padding
+
+    def mark(self, index: int, mask: npt.NDArray[Any]) -> None:
+        """Set the padding of slice `index` to `mask` (rows, columns)."""
+        self.bits[index] = np.packbits(mask)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: int | slice | npt.NDArray[np.integer[Any]]) -> Mask:
+        bits = self.bits[index]
+        pixels = np.unpackbits(bits, axis=-1, count=self.shape[1] * self.shape[2])
+        return pixels.view(np.bool_).reshape(*bits.shape[:-1], *self.shape[1:])
+
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        mask = self[:]
+        return mask if dtype is None else mask.astype(dtype)
+
+    def any(self) -> bool:
+        """Tell whether any pixel is padding."""
+        return bool(self.bits.any())
+
+    def count(self) -> int:
+        """Return the number of pixels that are padding."""
+        return sum(int(np.unpackbits(row).sum(dtype=np.int64)) for row in self.bits)

@@ -7,22 +7,29 @@ from typing import Annotated
 
 import typer
 
-from ldctpipe.cli.options import Threads
+from ldctpipe.cli.options import Quiet, Threads
 
 
 def command(
     source: Annotated[Path, typer.Argument(metavar="INPUT", help="Folder, file or zip: DICOM, cases or NIfTI.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON, for programs.")] = False,
+    list_skipped: Annotated[
+        bool, typer.Option("--list-skipped", help="Name each file left out; paths can hold a patient's name.")
+    ] = False,
     threads: Threads = None,
+    quiet: Quiet = False,
 ) -> None:
-    """Say what CT series are in INPUT, which of them can be denoised, and why the other files can't.
+    """Say what series are in INPUT, which of them can be denoised, and why the others can't.
 
     Reads DICOM headers only and writes nothing. A series goes by its key (12 digits that can't be turned back into a
-    patient), as in all that ldctpipe writes. `spacing/mm` is slice × row × column.
+    patient), as in all that ldctpipe writes. Columns: `step` from slice to slice, `pixel` spacing, tube voltage, mAs
+    (the range over the slices), `tilt` of the stack against its slices, `gaps` (missing slices), transfer `syntax`.
+    --json has everything, with the unit in each name.
     """
     import json
 
     from ldctpipe.data.inspection import inspect
+    from ldctpipe.data.inspection_table import as_text
 
-    found = inspect(source, threads)
-    print(json.dumps(found.as_dict(), indent=2, ensure_ascii=False) if as_json else found.as_text())
+    found = inspect(source, threads, list_skipped=list_skipped)
+    print(json.dumps(found.as_dict(), indent=2, ensure_ascii=False) if as_json else as_text(found))

@@ -1,100 +1,207 @@
-"""What is in a folder, before anything is done with it."""
+"""What is in a folder, before anything is done with it: every series, and whether it can be denoised."""
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ldctpipe.data.scans import case_folders
-from ldctpipe.dicom.discovery import discover
-from ldctpipe.dicom.series import Series
-from ldctpipe.files import require_exists
+from ldctpipe.data.scans import case_folders, nifti_files
+from ldctpipe.data.stack_shape import StackShape, stack_shape
+from ldctpipe.dicom.discovery import Discovery, Skipped, discover
+from ldctpipe.dicom.membership import Membership, membership_of
+from ldctpipe.dicom.series import Series, series_key
+from ldctpipe.errors import InputError
+from ldctpipe.files import require_exists, sha256_of_file
 from ldctpipe.volumes.case import read_case
-from ldctpipe.volumes.nifti import is_nifti, read_nifti
+from ldctpipe.volumes.nifti import read_nifti, refuse_image_pair
 from ldctpipe.volumes.volume import Acquisition, Volume
 
-_COLUMNS = ("key", "kind", "modality", "slices", "pixels", "spacing/mm", "kernel", "kVp", "denoisable")
+_KEY_DIGITS = 12
+
+
+@dataclass(frozen=True)
+class Range:
+    """Smallest, largest and mean value over the slices that have one."""
+
+    min: float
+    max: float
+    mean: float
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One series: `refusal` says why it can't be denoised and is None where it can."""
+    """One series: `refusal` says why it can't be denoised and is None where it can; None stands for what is not known.
+
+    A series that can't be used has no slices, only `unusable_files`. `shear_deg` is measured from the positions of the slices,
+    `gantry_tilt_deg` is what the header says; the signs of the latter differ from maker to maker.
+    """
 
     key: str
     kind: str
     modality: str
     slices: int
-    rows: int
-    columns: int
-    spacing_mm: tuple[float, float, float]
-    kernel: str | None
-    kvp: float | None
     refusal: str | None
-    warnings: tuple[str, ...]
+    unusable_files: int = 0
+    rows: int | None = None
+    columns: int | None = None
+    slice_spacing_mm: float | None = None
+    row_spacing_mm: float | None = None
+    column_spacing_mm: float | None = None
+    slice_thickness_mm: float | None = None
+    smallest_slice_distance_mm: float | None = None
+    largest_slice_distance_mm: float | None = None
+    missing_slices: int | None = None
+    is_uneven: bool = False
+    orientation: str | None = None
+    patient_position: str | None = None
+    shear_deg: float | None = None
+    gantry_tilt_deg: float | None = None
+    kernel: str | None = None
+    tube_voltage_kv: float | None = None
+    tube_current_ma: Range | None = None
+    exposure_mas: Range | None = None
+    ctdi_vol_mgy: float | None = None
+    manufacturer: str | None = None
+    scanner_model: str | None = None
+    body_part: str | None = None
+    image_type: tuple[str, ...] = ()
+    transfer_syntaxes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def is_denoisable(self) -> bool:
+        """Tell whether `ldctpipe denoise` takes this series."""
+        return self.refusal is None
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A file that is in no usable series, as its path below the input, and the reason."""
+
+    file: str
+    reason: str
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """The series in a folder, and how many files were left out for each reason."""
+    """The series in a folder, how many files were left out for each reason, and which (where that was asked for)."""
 
     series: tuple[Finding, ...]
     skipped: dict[str, int]
+    skipped_files: tuple[LeftOut, ...] | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything as plain values for JSON."""
-        return asdict(self)
-
-    def as_text(self) -> str:
-        """Return a table of the series, their warnings, and the files left out."""
-        lines = _table([_COLUMNS, *(_cells(finding) for finding in self.series)])
-        lines += [f"warning: {finding.key}: {text}" for finding in self.series for text in finding.warnings]
-        lines += [f"skipped: {count} × {reason}" for reason, count in self.skipped.items()]
-        return "\n".join(lines)
+        found = [{**asdict(one), "is_denoisable": one.is_denoisable} for one in self.series]
+        listed = {} if self.skipped_files is None else {"skipped_files": [asdict(one) for one in self.skipped_files]}
+        return {"series": found, "skipped": self.skipped, **listed}
 
 
-def inspect(path: Path, threads: int | None = None) -> Inspection:
+def inspect(path: Path, threads: int | None = None, *, list_skipped: bool = False) -> Inspection:
     """Return what series are in `path` (DICOM, cases or NIfTI) and which can be denoised; of DICOM, reads headers only.
 
-    Raises `InputError` where nothing in it is of use.
+    Series of other modalities, and CT series of which no image can be used, are there with the reason. Raises
+    `InputError` where nothing in it is of use. With `list_skipped`, names the files left out: paths can hold a
+    patient's name, so nobody gets them unasked.
     """
-    if require_exists(path).is_file() and is_nifti(path):
-        return Inspection((_of_volume(read_nifti(path), "NIfTI"),), {})
+    require_exists(path)
+    refuse_image_pair(path)
     if path.is_dir() and (cases := case_folders(path)):
-        return Inspection(tuple(_of_volume(read_case(case), "case") for case in cases), {})
+        return Inspection(tuple(_of_file(case, "case", read_case) for case in cases), {})
+    if images := nifti_files(path):
+        return Inspection(tuple(_of_file(image, "NIfTI", read_nifti) for image in images), {})
     discovery = discover(path, threads)
-    return Inspection(tuple(_of_series(series) for series in discovery.series), discovery.skipped_by_reason())
+    usable = [_of_series(series) for series in discovery.series]
+    listed = tuple(LeftOut(_below(path, skip.path), skip.reason) for skip in discovery.skipped)
+    return Inspection((*usable, *_unusable(discovery)), discovery.skipped_by_reason(), listed if list_skipped else None)
+
+
+def _below(root: Path, file: Path) -> str:
+    return str(file.relative_to(root)) if file.is_relative_to(root) and file != root else file.name
 
 
 def _of_series(series: Series) -> Finding:
-    shape = len(series.slices), series.rows, series.columns
-    return _finding(series.key, "DICOM", shape, series, series.denoising_refusal)
+    size = len(series.slices), series.rows, series.columns
+    shape = stack_shape(series.affine, series.positions_mm)
+    return _finding(series, "DICOM", size, shape, series.denoising_refusal, series.transfer_syntaxes)
 
 
-def _of_volume(volume: Volume, kind: str) -> Finding:
+def _of_file(path: Path, kind: str, read: Callable[[Path], Volume]) -> Finding:
+    try:
+        volume = read(path)
+    except InputError as error:
+        key = sha256_of_file(path)[:_KEY_DIGITS] if path.is_file() else path.name
+        return Finding(key, kind, "CT", 0, error.fault, 1)
     slices, rows, columns = volume.hu.shape
-    return _finding(volume.key, kind, (slices, rows, columns), volume, None)
+    return _finding(volume, kind, (slices, rows, columns), stack_shape(volume.affine, volume.positions_mm), None)
 
 
-def _finding(key: str, kind: str, shape: tuple[int, int, int], source: Series | Volume, refusal: str | None) -> Finding:
+def _finding(
+    source: Series | Volume,
+    kind: str,
+    size: tuple[int, int, int],
+    shape: StackShape,
+    refusal: str | None,
+    transfer_syntaxes: tuple[str, ...] = (),
+) -> Finding:
     taken: Acquisition = source.acquisition
-    return Finding(key, kind, "CT", *shape, source.spacing_mm, taken.kernel, taken.kvp, refusal, source.warnings)
-
-
-def _cells(finding: Finding) -> tuple[str, ...]:
-    return (
-        finding.key,
-        finding.kind,
-        finding.modality,
-        str(finding.slices),
-        f"{finding.rows}×{finding.columns}",
-        "×".join(f"{mm:.3g}" for mm in finding.spacing_mm),
-        finding.kernel or "–",
-        f"{finding.kvp:g}" if finding.kvp else "–",
-        "yes" if finding.refusal is None else f"no: {finding.refusal}",
+    slices, rows, columns = size
+    slice_mm, row_mm, column_mm = source.spacing_mm
+    return Finding(
+        key=source.key,
+        kind=kind,
+        modality="CT",
+        slices=slices,
+        refusal=refusal,
+        rows=rows,
+        columns=columns,
+        slice_spacing_mm=slice_mm,
+        row_spacing_mm=row_mm,
+        column_spacing_mm=column_mm,
+        slice_thickness_mm=taken.slice_thickness_mm,
+        smallest_slice_distance_mm=shape.smallest_distance_mm,
+        largest_slice_distance_mm=shape.largest_distance_mm,
+        missing_slices=shape.missing_slices,
+        is_uneven=shape.is_uneven,
+        orientation=shape.orientation,
+        patient_position=taken.patient_position,
+        shear_deg=shape.shear_deg,
+        gantry_tilt_deg=taken.gantry_tilt_deg,
+        kernel=taken.kernel,
+        tube_voltage_kv=taken.kvp,
+        tube_current_ma=_range(taken.tube_current_ma),
+        exposure_mas=_range(taken.exposure_mas),
+        ctdi_vol_mgy=taken.ctdi_vol_mgy,
+        manufacturer=taken.manufacturer,
+        scanner_model=taken.scanner_model,
+        body_part=taken.body_part,
+        image_type=taken.image_type,
+        transfer_syntaxes=transfer_syntaxes,
+        warnings=source.warnings,
     )
 
 
-def _table(rows: list[tuple[str, ...]]) -> list[str]:
-    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+def _range(values: Sequence[float | None] | None) -> Range | None:
+    known = [value for value in values or () if value is not None]
+    return Range(min(known), max(known), sum(known) / len(known)) if known else None
+
+
+def _unusable(discovery: Discovery) -> list[Finding]:
+    """Series of which no image can be used, sorted by key; files that lie beside a usable series are only counted."""
+    usable = {series.uid for series in discovery.series}
+    groups: dict[Membership, list[Skipped]] = defaultdict(list)
+    for skip in discovery.skipped:
+        member = membership_of(skip.path)
+        if member and member.series_uid not in usable:
+            groups[member].append(skip)
+    found = [_of_skipped(member, skipped) for member, skipped in groups.items()]
+    return sorted(found, key=lambda one: (one.key, one.modality))
+
+
+def _of_skipped(member: Membership, skipped: Sequence[Skipped]) -> Finding:
+    counts = Counter(skip.reason for skip in skipped).most_common()
+    reasons = [reason if len(counts) == 1 else f"{count} × {reason}" for reason, count in counts]
+    return Finding(series_key(member.series_uid), "DICOM", member.modality, 0, "; ".join(reasons), len(skipped))

@@ -20,14 +20,11 @@ def load_volumes(path: Path, threads: int | None = None) -> list[Volume]:
     or a folder of NIfTI files. Where a folder holds several kinds, cases come before NIfTI and NIfTI before DICOM.
     Raises `InputError` where nothing in it can be read.
     """
-    if require_exists(path).is_file() and is_nifti(path):
-        return [read_nifti(path)]
-    refuse_image_pair(path)
-    if path.is_dir():
-        if cases := case_folders(path):
-            return [read_case(folder) for folder in cases]
-        if images := sorted(file for file in path.iterdir() if file.is_file() and is_nifti(file)):
-            return [read_nifti(image) for image in images]
+    refuse_image_pair(require_exists(path))
+    if path.is_dir() and (cases := case_folders(path)):
+        return [read_case(folder) for folder in cases]
+    if images := nifti_files(path):
+        return [read_nifti(image) for image in images]
     return [read_volume(series, threads) for series in discover(path, threads).series]
 
 
@@ -39,7 +36,7 @@ def scan_shapes(path: Path, threads: int | None = None) -> list[tuple[int, int, 
     is_folder = require_exists(path).is_dir()
     if is_folder and (cases := case_folders(path)):
         return [_shape(read_case(folder)) for folder in cases]  # memory-mapped
-    if is_nifti(path) or (is_folder and any(is_nifti(file) for file in path.iterdir())):
+    if nifti_files(path):
         return [_shape(volume) for volume in load_volumes(path)]
     return [(len(series.slices), series.rows, series.columns) for series in discover(path, threads).series]
 
@@ -52,6 +49,12 @@ def _shape(volume: Volume) -> tuple[int, int, int]:
 def case_folders(path: Path) -> list[Path]:
     """Return the ingested cases that `path` is or holds, sorted by path."""
     return [path] if is_case(path) else sorted(file.parent for file in files_below(path) if file.name == "case.json")
+
+
+def nifti_files(path: Path) -> list[Path]:
+    """Return the NIfTI files that `path` is or has directly in it, sorted by path."""
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    return [file for file in files if file.is_file() and is_nifti(file)]
 
 
 def load_volume(path: Path, threads: int | None = None) -> Volume:

@@ -10,7 +10,6 @@ import pytest
 from small_dicom import PATIENT_ID, body, write_ct, write_series
 
 from ldctpipe.data.ingestion import ingest
-from ldctpipe.data.inspection import inspect
 from ldctpipe.data.scans import load_volume, load_volumes, scan_shapes
 from ldctpipe.errors import InputError
 from ldctpipe.volumes.nifti import write_nifti
@@ -109,14 +108,3 @@ def test_one_series_is_wanted_but_two_are_there(tmp_path: Path) -> None:
 
     with pytest.raises(InputError, match="2 series where one is wanted"):
         load_volume(tmp_path)
-
-
-def test_inspect_tells_series_reasons_and_warnings(real_data: Path) -> None:
-    found = inspect(real_data)
-
-    text = found.as_text()
-    assert len(found.series) == 17
-    assert "28      512×512  5×0.451×0.451" in text
-    assert "skipped: 1 × localizer" in text
-    assert "gantry tilt" in text
-    assert json.loads(json.dumps(found.as_dict()))["skipped"]["localizer"] == 1

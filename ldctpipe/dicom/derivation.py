@@ -8,8 +8,10 @@ from datetime import datetime
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_data_element
+from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
-from pydicom.uid import UID, JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless
+from pydicom.tag import BaseTag
+from pydicom.uid import UID
 
 from ldctpipe.dicom.headers import CODING_SCHEME
 from ldctpipe.dicom.series import Series
@@ -20,8 +22,7 @@ _LONG_STRING_CHARACTERS = 64
 _SHORT_TEXT_CHARACTERS = 1024
 _FIRST_DATASET_GROUP = 0x0008
 _PIXEL_DATA = 0x7FE00010
-_LARGEST_INTEGER_STRING = 2**31 - 1
-_LOSSY_SYNTAXES = (JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless)
+_TEXT = ("LO", "LT", "PN", "SH", "ST", "UC", "UT")
 
 # They describe the instance or the bytes that the source had, not those of the derived image.
 _NOT_CARRIED_OVER = (
@@ -78,44 +79,49 @@ def mark_as_derived(dataset: FileDataset, series: Series, derivation: Derivation
     dataset.SOPInstanceUID = derivation.uid(source_uid)
     dataset.SeriesInstanceUID = derivation.uid(series.key)
     dataset.SeriesDescription = _series_description(dataset, derivation)
-    dataset.SeriesNumber = _series_number(dataset)
-    if dataset.file_meta.get("TransferSyntaxUID") in _LOSSY_SYNTAXES:
-        dataset.LossyImageCompression = "01"
+    dataset.SeriesNumber = series.derived_number
     _describe(dataset, derivation)
     _refer_to_source(dataset, source_class, source_uid, source_series_uid)
     _append(dataset, "ContributingEquipmentSequence", _equipment(derivation))
 
 
 def _drop_unwritable(dataset: FileDataset) -> None:
-    """Drop attributes of damaged headers that can't be parsed or encoded, or lie in groups no dataset may have."""
+    """Drop attributes of damaged headers that can't be parsed or encoded, or lie in groups no dataset may have.
+
+    Text stays the source's bytes where the encoding stays: decoding would change what its character set can't hold.
+    """
+    for tag in list(dataset.keys()):
+        raw = dataset.get_item(tag)
+        if tag.group < _FIRST_DATASET_GROUP or (tag != _PIXEL_DATA and not _is_writable(dataset, tag)):
+            del dataset[tag]
+        elif raw.is_raw and raw.VR in _TEXT and len(raw.value or b"") % 2 == 0:
+            dataset[tag] = raw
+
+
+def _is_writable(dataset: FileDataset, tag: BaseTag) -> bool:
     trial = DicomBytesIO()
     trial.is_little_endian, trial.is_implicit_VR = True, False
-    for tag in list(dataset.keys()):
-        if tag.group < _FIRST_DATASET_GROUP:
-            del dataset[tag]
-        elif tag != _PIXEL_DATA:
-            try:
-                write_data_element(trial, dataset[tag])
-            except Exception:  # noqa: BLE001 - a parser of foreign bytes fails in any way there is
-                del dataset[tag]
+    try:
+        write_data_element(trial, dataset[tag])
+    except Exception:  # noqa: BLE001 - a parser of foreign bytes fails in any way there is
+        return False
+    return True
 
 
 def _series_description(dataset: Dataset, derivation: Derivation) -> str:
     suffix = f" [{derivation.series_suffix}]"[:_LONG_STRING_CHARACTERS]
-    source = str(dataset.get("SeriesDescription") or "")
+    source = _text(dataset, "SeriesDescription")
     return (source[: _LONG_STRING_CHARACTERS - len(suffix)] + suffix).strip()
 
 
-def _series_number(dataset: Dataset) -> int:
-    try:
-        number = int(dataset.get("SeriesNumber") or 0) * 100 + 1
-    except ValueError:
-        number = 1
-    return number if abs(number) <= _LARGEST_INTEGER_STRING else 1
+def _text(dataset: Dataset, keyword: str) -> str:
+    """The attribute as one text: a backslash in free text makes several values of it."""
+    value = dataset.get(keyword)
+    return " ".join(value) if isinstance(value, MultiValue) else str(value or "")
 
 
 def _describe(dataset: Dataset, derivation: Derivation) -> None:
-    earlier = str(dataset.get("DerivationDescription") or "")
+    earlier = _text(dataset, "DerivationDescription")
     text = f"{derivation.description}; before: {earlier}" if earlier else derivation.description
     dataset.DerivationDescription = text[:_SHORT_TEXT_CHARACTERS]
     _append(

@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pydicom
 from pydicom.dataset import FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from ldctpipe import __version__
-from ldctpipe.dicom.decoding import Image, Words, decode
+from ldctpipe.dicom.compression import Compression, encapsulated
+from ldctpipe.dicom.decoding import Image, decode
+from ldctpipe.dicom.deidentification import Deidentifier
 from ldctpipe.dicom.derivation import Derivation, mark_as_derived
+from ldctpipe.dicom.lossiness import state_lossy_source
+from ldctpipe.dicom.pixels import PixelFormat, Words
 from ldctpipe.dicom.reading import source_hu
 from ldctpipe.dicom.series import Series, Slice
 from ldctpipe.dicom.uids import IMPLEMENTATION_CLASS_UID
+from ldctpipe.progress import warn
 
 _NAME_DIGITS = 8
+_PIXEL_DATA = 0x7FE00010
 
 __all__ = ["Derivation", "derived_names", "write_derived_series"]
 
@@ -36,42 +43,77 @@ def write_derived_series(
     derivation: Derivation,
     *,
     keep_private: bool = False,
+    compression: Compression = Compression.NONE,
+    deidentifier: Deidentifier | None = None,
     threads: int | None = None,
 ) -> list[Path]:
     """Write `hu` as a series derived from `series` into the existing `folder` and return the files in slice order.
 
     `hu` has shape (slices, rows, columns), is in HU, in the order of `series.slices`. Each file is its source with
-    new UIDs, provenance and pixels (uncompressed, Explicit VR Little Endian). HU become stored values by the source
-    slice's own slope and intercept, rounded and clipped to what its bits hold. Where `hu` equals the source's HU, and
-    in padding, the stored words are the source's own, to the bit. Raises `InputError` when a source file can't be read
-    any more.
+    new UIDs, provenance and pixels. HU become stored values by the source slice's own slope and intercept, rounded and
+    clipped to what its bits hold. Where `hu` equals the source's HU, and in padding, the stored words are the source's
+    own, to the bit. An image that `compression` can't give back unchanged is written uncompressed, with a warning.
+
+    With a `deidentifier`, `series` is still the source itself; files are named and made as if the de-identified series
+    were the source: no private attributes, no overlays, no bits outside BitsStored. Raises `InputError` when a source
+    file can't be read any more or can't be de-identified.
     """
     shape = (len(series.slices), series.rows, series.columns)
     if hu.shape != shape:
         raise ValueError(f"hu has shape {hu.shape}, wanted {shape}")
-    paths = [folder / name for name in derived_names(series)]
+    named = deidentifier.series(series) if deidentifier else series
+    job = _Job(named, derivation, keep_private, compression, deidentifier)
+    paths = [folder / name for name in derived_names(named)]
     with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
         tasks = [
-            pool.submit(_write_slice, series, place, slice_hu, path, derivation, keep_private)
+            pool.submit(_write_slice, job, place, slice_hu, path)
             for place, slice_hu, path in zip(series.slices, hu, paths, strict=True)
         ]
-        for task in tasks:
-            task.result()
+        plain = [task.result() for task in tasks].count(ExplicitVRLittleEndian)
+    if plain and compression is not Compression.NONE:
+        warn(
+            f"series {named.key}: {plain} of {len(paths)} images stay uncompressed, {compression.value} would lose bits"
+        )
     return paths
 
 
-def _write_slice(
-    series: Series, place: Slice, hu: npt.NDArray[np.generic], path: Path, derivation: Derivation, keep_private: bool
-) -> None:
+@dataclass(frozen=True)
+class _Job:
+    """What is the same for all slices of a series."""
+
+    series: Series
+    derivation: Derivation
+    keep_private: bool
+    compression: Compression
+    deidentifier: Deidentifier | None
+
+
+def _write_slice(job: _Job, place: Slice, hu: npt.NDArray[np.generic], path: Path) -> UID:
+    """Write one image and return the transfer syntax that it got."""
     image = decode(place.path)
     words = stored_words(image, place, hu)
     dataset = image.dataset
-    mark_as_derived(dataset, series, derivation, keep_private=keep_private)
-    dataset["PixelData"] = pydicom.DataElement(0x7FE00010, "OW", words.astype("<u2").tobytes())
+    state_lossy_source(dataset)
+    if job.deidentifier:
+        job.deidentifier.apply(dataset)
+        words = without_overlay_bits(image, place, words)
+    mark_as_derived(dataset, job.series, job.derivation, keep_private=job.keep_private)
     _state_extremes(image, words)
-    dataset.file_meta = _file_meta(dataset)
+    syntax = _put_pixels(dataset, words, image.pixel_format, job.compression)
+    dataset.file_meta = _file_meta(dataset, syntax)
     dataset.preamble = b"\0" * 128
     pydicom.dcmwrite(path, dataset, enforce_file_format=True, implicit_vr=False, little_endian=True)
+    return syntax
+
+
+def _put_pixels(dataset: pydicom.Dataset, words: Words, pixel_format: PixelFormat, compression: Compression) -> UID:
+    packed = encapsulated(words, pixel_format, compression) if compression.is_of_pixels else None
+    if packed is None:
+        dataset["PixelData"] = pydicom.DataElement(_PIXEL_DATA, "OW", words.astype("<u2").tobytes())
+        return ExplicitVRLittleEndian if compression.is_of_pixels else compression.transfer_syntax
+    dataset["PixelData"] = pydicom.DataElement(_PIXEL_DATA, "OB", packed)
+    dataset["PixelData"].is_undefined_length = True
+    return compression.transfer_syntax
 
 
 def stored_words(image: Image, place: Slice, hu: npt.NDArray[np.generic]) -> Words:
@@ -86,6 +128,20 @@ def stored_words(image: Image, place: Slice, hu: npt.NDArray[np.generic]) -> Wor
     return np.where(changed, new, image.words)
 
 
+def without_overlay_bits(image: Image, place: Slice, words: Words) -> Words:
+    """Return `words` with nothing outside BitsStored, where burnt-in text can hide as an overlay (PS3.5 §8.1.2).
+
+    A declared padding value that needs more than BitsStored bits stays as it is, the same word for all its pixels.
+    """
+    pixel_format = image.pixel_format
+    values = pixel_format.values(words)
+    clean = pixel_format.words(values, np.zeros_like(words))
+    for declared in place.pixels.padding or ():
+        whole = np.array([declared & 0xFFFF], dtype=np.uint16)
+        clean = np.where(image.padding & (values == pixel_format.values(whole)), whole, clean)
+    return clean
+
+
 def _state_extremes(image: Image, words: Words) -> None:
     """Recompute the smallest and largest pixel value where the source had them."""
     values = image.pixel_format.values(words)
@@ -97,11 +153,11 @@ def _state_extremes(image: Image, words: Words) -> None:
             image.dataset[tag] = pydicom.DataElement(tag, representation, value)
 
 
-def _file_meta(dataset: pydicom.Dataset) -> FileMetaDataset:
+def _file_meta(dataset: pydicom.Dataset, syntax: UID) -> FileMetaDataset:
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = dataset.SOPClassUID
     meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.TransferSyntaxUID = syntax
     meta.ImplementationClassUID = IMPLEMENTATION_CLASS_UID
     meta.ImplementationVersionName = f"LDCTPIPE {__version__}"[:16]
     return meta

@@ -19,6 +19,7 @@ _CURVES, _OVERLAYS, _REPEATING_GROUPS = 0x5000, 0x6000, 0xFF00
 # The two temporal attributes of a patient that the option with modified dates leaves to the profile itself.
 _OF_BIRTH = {Tag("PatientBirthDate"), Tag("PatientBirthTime")}
 _TEMPORAL = ("DA", "DT", "TM")
+_OF_REFERENCES = {Tag("ReferencedSOPClassUID"), Tag("ReferencedSOPInstanceUID"), Tag("ReferencedFrameNumber")}
 _DATE = re.compile(r"(\d{4})(\.?)(\d{2})\2(\d{2})")
 _DATE_TIME = re.compile(r"(\d{8})((?:\d{2}){0,3}(?:\.\d{1,6})?(?:[+-]\d{4})?)")
 _TIME = re.compile(r"\d{2}(?::?\d{2}(?::?\d{2}(?:\.\d{1,6})?)?)?")
@@ -88,11 +89,21 @@ def _is_drawing(tag: BaseTag) -> bool:
 
 
 def _treat_sequence(dataset: Dataset, element: DataElement, new_uid: Callable[[str], str], shift_days: int) -> None:
-    if _actions().get(element.tag) not in (None, library.delete_or_empty_or_replace_UID):
+    action = _actions().get(element.tag)
+    if action not in (None, library.delete_or_empty_or_replace_UID):
         del dataset[element.tag]
         return
     for item in element.value:
+        if action:
+            _keep_reference_only(item)
         apply_profile(item, new_uid, shift_days)
+
+
+def _keep_reference_only(item: Dataset) -> None:
+    """Action U* asks for the replacement of the UIDs that a sequence of references holds; the rest of it goes."""
+    for tag in list(item.keys()):
+        if tag not in _OF_REFERENCES:
+            del item[tag]
 
 
 def _replace_uids(element: DataElement, new_uid: Callable[[str], str]) -> None:

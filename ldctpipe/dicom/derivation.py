@@ -74,7 +74,7 @@ def mark_as_derived(dataset: FileDataset, series: Series, derivation: Derivation
             delattr(dataset, keyword)
     _drop_unwritable(dataset)
     if not keep_private:
-        dataset.remove_private_tags()
+        _drop_private(dataset)
     dataset.ImageType = ["DERIVED", "SECONDARY", *(list(dataset.get("ImageType") or [])[2:] or ["AXIAL"])]
     dataset.SOPInstanceUID = derivation.uid(source_uid)
     dataset.SeriesInstanceUID = derivation.uid(series.key)
@@ -85,7 +85,7 @@ def mark_as_derived(dataset: FileDataset, series: Series, derivation: Derivation
     _append(dataset, "ContributingEquipmentSequence", _equipment(derivation))
 
 
-def _drop_unwritable(dataset: FileDataset) -> None:
+def _drop_unwritable(dataset: Dataset) -> None:
     """Drop attributes of damaged headers that can't be parsed or encoded, or lie in groups no dataset may have.
 
     Text stays the source's bytes where the encoding stays: decoding would change what its character set can't hold.
@@ -94,18 +94,31 @@ def _drop_unwritable(dataset: FileDataset) -> None:
         raw = dataset.get_item(tag)
         if tag.group < _FIRST_DATASET_GROUP or (tag != _PIXEL_DATA and not _is_writable(dataset, tag)):
             del dataset[tag]
+        elif dataset[tag].VR == "SQ":
+            for item in dataset[tag].value:
+                _drop_unwritable(item)
         elif raw.is_raw and raw.VR in _TEXT and len(raw.value or b"") % 2 == 0:
             dataset[tag] = raw
 
 
-def _is_writable(dataset: FileDataset, tag: BaseTag) -> bool:
+def _is_writable(dataset: Dataset, tag: BaseTag) -> bool:
     trial = DicomBytesIO()
     trial.is_little_endian, trial.is_implicit_VR = True, False
     try:
-        write_data_element(trial, dataset[tag])
+        write_data_element(trial, dataset[tag], dataset.get("SpecificCharacterSet"))
     except Exception:  # noqa: BLE001 - a parser of foreign bytes fails in any way there is
         return False
     return True
+
+
+def _drop_private(dataset: Dataset) -> None:
+    """Drop private attributes at every depth; pydicom's own way would decode all text."""
+    for tag in list(dataset.keys()):
+        if tag.is_private:
+            del dataset[tag]
+        elif (element := dataset.get_item(tag)).VR == "SQ":
+            for item in element.value:
+                _drop_private(item)
 
 
 def _series_description(dataset: Dataset, derivation: Derivation) -> str:

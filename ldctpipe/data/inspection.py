@@ -35,8 +35,8 @@ class Range:
 class Finding:
     """One series: `refusal` says why it can't be denoised and is None where it can; None stands for what is not known.
 
-    A series that can't be used has no slices, only `unusable_files`. `shear_deg` is measured from the positions of the slices,
-    `gantry_tilt_deg` is what the header says; the signs of the latter differ from maker to maker.
+    A series that can't be used has no slices, only `unusable_files`. `shear_deg` is measured from the positions of the
+    slices, `gantry_tilt_deg` is what the header says; the signs of the latter differ from maker to maker.
     """
 
     key: str

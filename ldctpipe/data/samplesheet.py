@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ldctpipe.data.layouts import MayoSeries, patients_in
+from ldctpipe.data.layouts import Found, MayoSeries, patients_in
 from ldctpipe.errors import InputError
 from ldctpipe.files import require_exists, write_text
 from ldctpipe.progress import say
@@ -73,10 +73,19 @@ def rows_of_cohort(root: Path, test_patients: Sequence[str] = (), mayo: MayoSeri
     if require_exists(root).is_file():
         rows = read_sheet(root)
     else:
-        found = patients_in(root, mayo or MayoSeries())
+        found = _with_full_dose(patients_in(root, mayo or MayoSeries()))
         rows = [Row(one.patient, one.low_dose, one.full_dose) for one in found]
         _refuse_repeats(root, rows)
     return _with_splits(root, rows, test_patients)
+
+
+def _with_full_dose(found: list[Found]) -> list[Found]:
+    """Leave out patients that can neither train nor test, unless there are no others."""
+    kept = [one for one in found if one.full_dose]
+    without = [one.patient for one in found if not one.full_dose]
+    if kept and without:
+        say(f"samplesheet: left out, because they have no full dose: {', '.join(without)}")
+    return kept or found
 
 
 def _rows(path: Path, reader: csv.DictReader[str], check_paths: bool) -> list[Row]:
@@ -99,6 +108,8 @@ def _row(path: Path, line: int, fields: dict[str, str], check_paths: bool) -> Ro
     low_dose, full_dose = (_scan(path, where, name, cells[name], check_paths) for name in ("low_dose", "full_dose"))
     if low_dose is None and full_dose is None:
         raise InputError(path, f"{where} has neither a low_dose nor a full_dose path", "give at least one")
+    if low_dose and full_dose and low_dose.resolve() == full_dose.resolve():
+        raise InputError(path, f"{where} has one scan for both doses", "give each dose its own")
     return Row(cells["patient"], low_dose, full_dose, cells["split"])
 
 

@@ -169,10 +169,10 @@ def test_the_table_of_real_series_fits_120_columns(real_data: Path) -> None:
 
 def test_a_crowded_row_stays_within_120_columns() -> None:
     crowded = Finding(
-        "0123456789ab", "DICOM", "CT", 1999, None, 1024, 1024, 0.625, 0.977, 0.977, 0.625, 0.6, 0.6, 12,
-        orientation="axial", patient_position="HFDR", shear_deg=-18.5, kernel="Br40d\\\\3 very long name",
-        tube_voltage_kv=140, exposure_mas=Range(112, 1310, 700), ctdi_vol_mgy=18.4321,
-        transfer_syntaxes=("JPEG 2000 Image Compression (Lossless Only)",),
+        "0123456789ab", "DICOM", "CT", 1999, None, rows=1024, columns=1024, slice_spacing_mm=0.625,
+        row_spacing_mm=0.977, column_spacing_mm=0.977, missing_slices=12, orientation="axial", patient_position="HFDR",
+        shear_deg=18.53, kernel="Br40d\\3 very long name", tube_voltage_kv=140, exposure_mas=Range(112, 1310, 700),
+        ctdi_vol_mgy=18.4321, transfer_syntaxes=("JPEG 2000 Image Compression (Lossless Only)",),
     )  # fmt: skip
 
     assert max(map(len, as_text(Inspection((crowded,), {})).splitlines())) <= 120

@@ -9,7 +9,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from small_dicom import body, write_ct
 
-from ldctpipe.data.layouts import MayoSeries
 from ldctpipe.data.samplesheet import Row, read_sheet, rows_of_cohort, write_sheet
 from ldctpipe.errors import InputError
 
@@ -66,6 +65,7 @@ def test_names_and_splits_can_be_read_where_the_scans_are_not(tmp_path: Path) ->
         (["L001,a,b,train", "L002,a,c,test"], "patients L001 and L002 have the same scan"),
         (["L001,a,nowhere,train"], r"line 2 \(patient 'L001'\) names a full_dose path that isn't there: nowhere"),
         (["L001,a,b,train", "L002,,,test"], r"line 3 \(patient 'L002'\) has neither"),
+        (["L001,a,a,train"], r"patient 'L001'\) has one scan for both doses"),
         (["L001,a,b,holdout"], "unknown split 'holdout'"),
         (["../../x,a,b,train"], "name that can't be used for a folder"),
         ([",a,b,train"], "name that can't be used for a folder"),
@@ -108,57 +108,6 @@ def test_a_byte_order_mark_and_windows_line_ends_do_no_harm(tmp_path: Path) -> N
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
 
     assert read_sheet(path) == [Row("L001", tmp_path / "a", tmp_path / "b", "train")]
-
-
-def mayo(root: Path, *patients: str) -> Path:
-    for patient in patients:
-        for dose in ("full", "quarter"):
-            scans(root, f"{dose}_3mm/{patient}/{dose}_3mm", f"{dose}_1mm/{patient}/{dose}_1mm")
-            scans(root, f"3mm D45/{dose}_3mm_sharp/{patient}/{dose}_3mm_sharp")
-    return root
-
-
-def test_aapm_mayo_layout_gives_3_mm_b30_and_holds_out_l506(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    root = mayo(tmp_path, "L506", "L067", "L096")
-
-    rows = rows_of_cohort(root)
-
-    assert [(row.patient, row.split) for row in rows] == [("L067", "train"), ("L096", "train"), ("L506", "test")]
-    assert rows[0].low_dose == root / "quarter_3mm/L067/quarter_3mm"
-    assert rows[0].full_dose == root / "full_3mm/L067/full_3mm"
-    assert "L506 is held out" in capsys.readouterr().err
-
-
-def test_other_aapm_mayo_reconstructions_on_request(tmp_path: Path) -> None:
-    root = mayo(tmp_path, "L067")
-
-    (thin,) = rows_of_cohort(root, mayo=MayoSeries("1mm", "B30"))
-    (sharp,) = rows_of_cohort(root, mayo=MayoSeries("3mm", "D45"))
-
-    assert thin.low_dose == root / "quarter_1mm/L067/quarter_1mm"
-    assert sharp.full_dose == root / "3mm D45/full_3mm_sharp/L067/full_3mm_sharp"
-    with pytest.raises(InputError, match="no 1mm D45 series, only 1mm B30, 3mm B30, 3mm D45"):
-        rows_of_cohort(root, mayo=MayoSeries("1mm", "D45"))
-
-
-def test_aapm_mayo_by_patient_folder(tmp_path: Path) -> None:
-    scans(tmp_path, "L067/full_3mm", "L067/quarter_3mm")
-
-    (row,) = rows_of_cohort(tmp_path)
-
-    assert (row.patient, row.low_dose) == ("L067", tmp_path / "L067" / "quarter_3mm")
-
-
-def test_tcia_layout_passes_projections_over(tmp_path: Path) -> None:
-    study = "LDCT-and-Projection-data/C002/12-23-2021-NA-NA-62464"
-    scans(tmp_path, f"{study}/1.000000-Low Dose Images-39882", f"{study}/1.000000-Full Dose Images-89797")
-    scans(tmp_path, f"{study}/1.000000-Full dose projections-24362")
-
-    (row,) = rows_of_cohort(tmp_path)
-
-    assert row.patient == "C002"
-    assert row.low_dose == tmp_path / study / "1.000000-Low Dose Images-39882"
-    assert row.full_dose == tmp_path / study / "1.000000-Full Dose Images-89797"
 
 
 def test_folders_by_dose_and_folders_with_the_full_dose_only(tmp_path: Path, real_data: Path) -> None:

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import os
+import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ldctpipe.dicom.archives import is_zip, unpacked
+from ldctpipe.dicom.dicomdir import is_dicomdir, referenced_files
 from ldctpipe.dicom.grouping import series_of
-from ldctpipe.dicom.headers import Header, header_of
+from ldctpipe.dicom.headers import DIRECTORY, Header, header_of
+from ldctpipe.dicom.opening import unreadable
 from ldctpipe.dicom.rejection import NOT_DICOM, NOT_DICOM_DESPITE_NAME, Rejected, Rejection
 from ldctpipe.dicom.series import Series
 from ldctpipe.errors import InputError
 from ldctpipe.files import require_exists
+from ldctpipe.progress import Progress
 
+_FILES_A_TASK = 32  # a task a file would take as long as the file
+_QUIET_S = 1.0
+_ZIP = Rejection("a zip archive within the folder", "unpack it, or give it on its own", True)
+_SILENT = (NOT_DICOM, DIRECTORY)
 _DICOM_SUFFIXES = (".dcm", ".ima", ".dicom")
 
 
@@ -43,16 +51,19 @@ class Discovery:
 
 
 def discover(path: Path, threads: int | None = None) -> Discovery:
-    """Return the CT series in `path` and what was left out; `path` is a folder (any tree), a zip archive or one file.
+    """Return the CT series in `path` and what was left out.
 
-    Names that start with a dot are passed over. Files that are not DICOM are left out silently unless their name says
-    DICOM. Raises `InputError` when the path is missing, empty, or holds no usable CT image.
+    `path` is a folder (any tree), a zip archive, a DICOMDIR (for the files that it lists) or one file. Names that start
+    with a dot are passed over. Files that are not DICOM are left out silently unless their name says DICOM, and so is
+    the DICOMDIR of a folder, whose files are tried anyway. Raises `InputError` when the path is missing, empty, or
+    holds no usable CT image.
     """
-    root = unpacked(path) if is_zip(require_exists(path)) else path
-    files = [path] if root.is_file() else sorted(files_below(root))
-    if not files:
+    unreadable_folders: list[OSError] = []
+    files = _files(path, unreadable_folders.append)
+    if not files and not unreadable_folders:
         raise InputError(path, "holds no files", "give a folder with CT images in DICOM")
     headers, skipped, losses = _headers(files, threads)
+    skipped += [_skip(Path(error.filename), unreadable(error)) for error in unreadable_folders]
     series, left_out = series_of(headers)
     skipped += [_skip(header.path, rejection) for header, rejection in left_out]
     if not series:
@@ -60,13 +71,24 @@ def discover(path: Path, threads: int | None = None) -> Discovery:
     return Discovery(_with_losses(series, losses), tuple(sorted(skipped, key=lambda skip: skip.path)))
 
 
-def files_below(folder: Path) -> Iterator[Path]:
-    """Yield the regular files below `folder` whose path has no part that starts with a dot.
+def _files(path: Path, on_error: Callable[[OSError], None]) -> Sequence[Path]:
+    root = unpacked(path) if is_zip(require_exists(path)) else path
+    if root.is_dir():
+        return sorted(files_below(root, on_error))
+    try:
+        return referenced_files(root) if is_dicomdir(root) else [root]
+    except OSError:  # its header can't be read either, and that says why
+        return [root]
+
+
+def files_below(folder: Path, on_error: Callable[[OSError], None] = lambda _: None) -> Iterator[Path]:
+    """Yield the files below `folder` whose path has no part that starts with a dot, broken links to files included.
 
     Goes through symbolic links, which workflow engines fill their task folders with, but into each folder once.
+    `on_error` hears of folders that can't be listed.
     """
     seen: set[str] = set()
-    for parent, folders, names in os.walk(folder, followlinks=True):
+    for parent, folders, names in os.walk(folder, onerror=on_error, followlinks=True):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         real = os.path.realpath(parent)
         if real in seen:
@@ -74,7 +96,7 @@ def files_below(folder: Path) -> Iterator[Path]:
             continue
         seen.add(real)
         paths = (Path(parent, name) for name in names if not name.startswith("."))
-        yield from (path for path in paths if path.is_file())
+        yield from (path for path in paths if os.path.isfile(path) or not os.path.exists(path))  # noqa: PTH110, PTH113 - these never raise
 
 
 def _headers(files: Sequence[Path], threads: int | None) -> tuple[list[Header], list[Skipped], Counter[str]]:
@@ -82,18 +104,31 @@ def _headers(files: Sequence[Path], threads: int | None) -> tuple[list[Header], 
     headers: list[Header] = []
     skipped: list[Skipped] = []
     losses: Counter[str] = Counter()
-    with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
-        for path, result in zip(files, pool.map(_header_or_rejected, files), strict=True):
-            if isinstance(result, Header):
-                headers.append(result)
-                continue
-            losses.update([result.series_uid] if result.series_uid else [])
-            rejection = result.rejection
-            if rejection is NOT_DICOM and path.suffix.lower() in _DICOM_SUFFIXES:
-                rejection = NOT_DICOM_DESPITE_NAME
-            if rejection is not NOT_DICOM or len(files) == 1:
-                skipped.append(_skip(path, rejection))
+    for path, result in zip(files, _scanned(files, threads or os.cpu_count() or 1), strict=True):
+        if isinstance(result, Header):
+            headers.append(result)
+            continue
+        losses.update([result.series_uid] if result.series_uid else [])
+        rejection = _explained(path, result.rejection)
+        if rejection not in _SILENT or len(files) == 1:
+            skipped.append(_skip(path, rejection))
     return headers, skipped, losses
+
+
+def _scanned(files: Sequence[Path], threads: int) -> Iterator[Header | Rejected]:
+    """Headers in the order of `files`, with progress where that takes more than a moment."""
+    progress, started, unshown = Progress("reading headers", len(files), "files"), time.monotonic(), 0
+    parts = [files[first : first + _FILES_A_TASK] for first in range(0, len(files), _FILES_A_TASK)]
+    with ThreadPoolExecutor(threads) as pool:
+        for results in pool.map(lambda part: [_header_or_rejected(path) for path in part], parts):
+            yield from results
+            unshown += len(results)
+            if time.monotonic() - started > _QUIET_S:
+                progress.advance(unshown)
+                unshown = 0
+    if progress.done:
+        progress.advance(unshown)
+        progress.finish()
 
 
 def _header_or_rejected(path: Path) -> Header | Rejected:
@@ -101,6 +136,15 @@ def _header_or_rejected(path: Path) -> Header | Rejected:
         return header_of(path)
     except Rejected as rejected:
         return rejected
+
+
+def _explained(path: Path, rejection: Rejection) -> Rejection:
+    """What a file that is not DICOM is instead, as far as that matters to the user."""
+    if rejection is not NOT_DICOM:
+        return rejection
+    if path.suffix.lower() in _DICOM_SUFFIXES:
+        return NOT_DICOM_DESPITE_NAME
+    return _ZIP if is_zip(path) else NOT_DICOM
 
 
 def _skip(path: Path, rejection: Rejection) -> Skipped:

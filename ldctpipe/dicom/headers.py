@@ -18,6 +18,7 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     LegacyConvertedEnhancedCTImageStorage,
+    MediaStorageDirectoryStorage,
 )
 
 from ldctpipe.dicom.attributes import Attributes
@@ -29,6 +30,7 @@ from ldctpipe.dicom.rejection import (
     LOCALIZER,
     MULTI_FRAME,
     Rejected,
+    Rejection,
     not_ct,
     unsupported,
 )
@@ -37,6 +39,8 @@ from ldctpipe.volumes.volume import Acquisition
 
 CODING_SCHEME = "99LDCTPIPE"
 NOISE_REDUCTION_CODE = "NOISERED"
+
+DIRECTORY = Rejection("a DICOMDIR, which holds no image", "give the folder that it lies in", False)
 
 Vector = tuple[float, float, float]
 
@@ -150,6 +154,8 @@ def _refuse_other_objects(found: Scan) -> None:
     sop_class = UID(given.text("SOPClassUID"))
     if sop_class in (EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage):
         raise Rejected(MULTI_FRAME)
+    if found.meta.text("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
+        raise Rejected(DIRECTORY)
     if not sop_class:
         is_ct = found.meta.text("MediaStorageSOPClassUID") == CTImageStorage
         raise Rejected(CUT_SHORT if is_ct else not_ct("no object class"))

@@ -95,8 +95,8 @@ def value_of(read: ReadAt, element: Element) -> bytes:
     return read(element.offset, element.length_bytes)
 
 
-def inflated(read: ReadAt, start: int) -> bytes:
-    """Return the deflated dataset (PS3.5 §A.5) that starts at `start`; of a cut one, what there is.
+def inflated(read: ReadAt, start: int) -> tuple[bytes, bool]:
+    """Return the deflated dataset (PS3.5 §A.5) that starts at `start`, or what there is of it, and if that is all.
 
     Raises `Rejected` where it is damaged or grows beyond 64 MiB.
     """
@@ -112,7 +112,7 @@ def inflated(read: ReadAt, start: int) -> bytes:
         if len(content) > limit_bytes:
             what = f"inflates beyond {_LARGEST_INFLATED_MIB} MiB"
             raise Rejected(Rejection(what, "export it again uncompressed", True))
-    return bytes(content)
+    return bytes(content), inflating.eof
 
 
 def _reader_of(stream: BinaryIO) -> ReadAt:

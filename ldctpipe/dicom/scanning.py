@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
@@ -81,12 +81,14 @@ def _scan(descriptor: int, keywords: tuple[str, ...]) -> Scan:
 
     read: ReadAt = read_file
     meta, start = file_meta(read, state.st_size)
-    syntax, size_bytes = meta.text("TransferSyntaxUID"), state.st_size
+    syntax, size_bytes, is_complete = meta.text("TransferSyntaxUID"), state.st_size, True
     if syntax == DeflatedExplicitVRLittleEndian:
-        read, start = _reader_of(inflated(read, start)), 0
-        size_bytes = len(read(0, UNDEFINED_LENGTH))
+        content, is_complete = inflated(read, start)
+        read, start, size_bytes = _reader_of(content), 0, len(content)
     encoding = _encoding(read(start, 6), syntax)
     attributes, place = _dataset(read, start, size_bytes, encoding, keywords)
+    if place and not is_complete:
+        place = replace(place, is_whole=False)
     return Scan(meta, attributes, place, state.st_size, state.st_mtime_ns)
 
 

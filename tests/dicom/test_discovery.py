@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import zipfile
 from pathlib import Path
@@ -11,10 +12,14 @@ import pydicom
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydicom.fileset import FileSet
 from small_dicom import PATIENT_ID, body, write_ct, write_series
 
 from ldctpipe.dicom.discovery import discover
 from ldctpipe.errors import InputError
+
+# What a DICOMDIR has to list beside the identifiers.
+STUDY = {"StudyDate": "20260102", "StudyTime": "1200", "StudyID": "1"}
 
 
 def test_slices_are_ordered_by_position_whatever_their_names_and_numbers(tmp_path: Path) -> None:
@@ -231,3 +236,135 @@ def test_keys_do_not_depend_on_the_patient_and_tell_patients_apart(tmp_path: Pat
     first, second, third = (found[uid] for uid in sorted(found))
     assert len({first.patient_key, second.patient_key, third.patient_key}) == 2
     assert len({first.key, second.key, third.key}) == 3
+
+
+def test_a_vanished_and_an_unreadable_file_are_reasons(tmp_path: Path) -> None:
+    write_series(tmp_path)
+    (tmp_path / "gone").symlink_to(tmp_path / "never there")
+
+    found = discover(tmp_path)
+
+    (skip,) = found.skipped
+    assert (skip.path.name, skip.is_fault) == ("gone", True)
+    assert skip.reason == "can't be read (No such file or directory)"
+    assert len(found.series[0].slices) == 3
+
+
+def test_a_folder_that_cannot_be_listed_is_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_series(tmp_path / "scan")
+    write_series(tmp_path / "locked")
+    scandir = os.scandir
+
+    def denying(path: str) -> object:
+        if str(path).endswith("locked"):  # root, who may run the tests, is let into every folder
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", denying)
+
+    found = discover(tmp_path)
+
+    assert [(skip.path.name, skip.reason) for skip in found.skipped] == [
+        ("locked", "can't be read (Permission denied)")
+    ]
+
+
+def test_a_dicomdir_within_a_folder_is_passed_over_and_a_zip_is_named(tmp_path: Path) -> None:
+    write_series(tmp_path, **STUDY)
+    directory = FileSet()
+    directory.add(tmp_path / "IM001")
+    directory.write(tmp_path / "export")
+    (tmp_path / "export" / "DICOMDIR").rename(tmp_path / "DICOMDIR")
+    shutil.rmtree(tmp_path / "export")
+    with zipfile.ZipFile(tmp_path / "more.zip", "w") as archive:
+        archive.write(tmp_path / "IM001")
+
+    found = discover(tmp_path)
+
+    assert [(skip.path.name, skip.reason) for skip in found.skipped] == [
+        ("more.zip", "a zip archive within the folder")
+    ]
+    assert len(found.series[0].slices) == 3
+
+
+def test_a_dicomdir_stands_for_the_files_that_it_lists(tmp_path: Path) -> None:
+    write_series(tmp_path / "scan", **STUDY)
+    directory = FileSet()
+    for path in sorted((tmp_path / "scan").iterdir())[:2]:
+        directory.add(path)
+    directory.write(tmp_path / "cd")
+    write_series(tmp_path / "cd" / "not listed", uid_root="1.2.9", SeriesInstanceUID="1.2.9")
+
+    (series,) = discover(tmp_path / "cd" / "DICOMDIR").series
+
+    assert len(series.slices) == 2
+
+
+@pytest.mark.parametrize(
+    ("z_mm", "expected"),
+    [
+        ((0, 3, 6, 9), ()),
+        ((0, 3, 9, 12), ("1 slice missing near z = 6.0 mm",)),
+        ((0, 3, 6, 18, 21), ("3 slices missing near z = 12.0 mm",)),
+        ((0, 3, 6, 10, 13), ("slice distances are uneven: 3.00 to 4.00 mm",)),
+        ((0, 1.5, 3, 4.5), ("slices overlap: 3.00 mm thick, 1.50 mm apart",)),
+        ((0, 5, 10), ()),
+        ((7,), ("a single slice",)),
+        (
+            (0, 3, 6, 9, 12, 15, 21, 24, 30, 33, 39, 42, 48, 51, 57),
+            (
+                "1 slice missing near z = 18.0 mm",
+                "1 slice missing near z = 27.0 mm",
+                "1 slice missing near z = 36.0 mm",
+                "slices are missing at 2 more places",
+            ),
+        ),
+    ],
+)
+def test_each_kind_of_uneven_stack_has_its_own_warning(tmp_path: Path, z_mm: tuple, expected: tuple) -> None:
+    for index, z in enumerate(z_mm):
+        write_ct(tmp_path / str(index), body(index), z)
+
+    (series,) = discover(tmp_path).series
+
+    assert series.warnings == expected
+
+
+def test_a_gap_of_a_sagittal_series_is_placed_along_its_normal(tmp_path: Path) -> None:
+    for index, x_mm in enumerate((0, 2, 6, 8)):
+        place = {
+            "ImageOrientationPatient": [0, 1, 0, 0, 0, 1],
+            "ImagePositionPatient": [x_mm, 0, 0],
+            "SliceThickness": 2,
+        }
+        write_ct(tmp_path / str(index), body(), index, **place)
+
+    (series,) = discover(tmp_path).series
+
+    assert series.warnings == ("1 slice missing near position 4.0 mm",)
+
+
+def test_numbers_for_derived_series_are_free_and_do_not_depend_on_the_order(tmp_path: Path) -> None:
+    numbers = {"1.2.1": 3, "1.2.2": 3, "1.2.3": 301, "1.2.4": None, "1.2.5": 2**31 - 1, "1.2.6": -2}
+    for uid, number in numbers.items():
+        write_ct(tmp_path / uid, body(), SeriesInstanceUID=uid, SOPInstanceUID=f"{uid}.1", SeriesNumber=number)
+    write_ct(tmp_path / "x", body(), SeriesInstanceUID="1.3", SOPInstanceUID="1.3.1", StudyInstanceUID="1.4")
+
+    found = discover(tmp_path).series
+
+    derived = {series.uid: series.derived_number for series in found}
+    assert derived.pop("1.3") == 301  # another study
+    assert sorted((derived["1.2.1"], derived["1.2.2"])) == [302, 303]
+    assert derived["1.2.3"] == 30101
+    assert derived["1.2.4"] == 1
+    assert derived["1.2.5"] == 2
+    assert derived["1.2.6"] == -199
+    assert {series.uid: series.number for series in found if series.uid != "1.3"} == numbers
+
+
+def test_the_patient_is_in_no_text_of_a_series(tmp_path: Path) -> None:
+    (series,) = discover(write_series(tmp_path)).series
+
+    assert series.patient_id == PATIENT_ID
+    assert PATIENT_ID not in repr(series)
+    assert series.transfer_syntaxes == ("Explicit VR Little Endian",)

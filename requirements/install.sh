@@ -145,3 +145,4 @@ install_java
 install_package
 install_nextflow
 [[ $wanted != dev ]] || install_lint
+[[ $wanted != dev ]] || requirements/debian.sh

@@ -12,8 +12,8 @@ import pytest
 from noisy_body import noisy_body
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-# What requirements/debian.sh unpacked comes after what the machine has.
-os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", os.defpath), str(REPOSITORY / ".tools" / "bin")])
+# Orthanc lies in /usr/sbin; what requirements/debian.sh unpacked comes after what the machine has.
+os.environ["PATH"] = os.pathsep.join([os.environ["PATH"], "/usr/sbin", str(REPOSITORY / ".tools" / "bin")])
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -17,9 +18,8 @@ from requests.auth import HTTPBasicAuth
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 # Debian's places, and where the same packages lie when requirements/debian.sh unpacked them.
-_PLUGINS = [
-    root / "usr/share/orthanc/plugins/libOrthancDicomWeb.so" for root in (Path("/"), REPOSITORY / ".tools" / "debian")
-]
+_UNPACKED = REPOSITORY / ".tools" / "debian"
+_PLUGINS = [root / "usr/share/orthanc/plugins/libOrthancDicomWeb.so" for root in (Path("/"), _UNPACKED)]
 _START_S = 30
 
 
@@ -75,8 +75,11 @@ class Orthanc:
         self.folder.mkdir(exist_ok=True)
         configuration = self.folder / "orthanc.json"
         configuration.write_text(json.dumps(self._configuration()))
+        libraries = [os.environ.get("LD_LIBRARY_PATH", ""), *map(str, _UNPACKED.glob("usr/lib/*-linux-*"))]
+        environment = {**os.environ, "LD_LIBRARY_PATH": os.pathsep.join(filter(None, libraries))}
+        command = ["Orthanc", str(configuration)]
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(["Orthanc", str(configuration)], stdout=log, stderr=subprocess.STDOUT)
+            self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
         until = time.monotonic() + _START_S
         while not self._answers():
             assert self.process.poll() is None, f"Orthanc ended:\n{self.log.read_text()}"

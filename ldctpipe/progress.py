@@ -29,12 +29,17 @@ def set_quiet(quiet: bool) -> None:
 def say(message: str) -> None:
     """Print one line for a person on stderr, unless quiet."""
     if not _quiet:
-        tell(message)
+        tell(one_line(message))
 
 
 def warn(message: str) -> None:
     """Print one warning on stderr, also when quiet."""
-    tell(f"warning: {message}")
+    tell(f"warning: {one_line(message)}")
+
+
+def one_line(text: str) -> str:
+    """Return `text` with line breaks, terminal codes and bytes that are no text escaped: file names can hold them."""
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
 
 
 def tell(text: str, stream: TextIO | None = None, end: str = "\n") -> None:

@@ -8,6 +8,7 @@ import select
 import signal
 import sys
 import traceback
+from io import TextIOWrapper
 from pathlib import Path
 from types import FrameType
 from typing import Annotated
@@ -31,7 +32,7 @@ from ldctpipe.cli import (
     train,
 )
 from ldctpipe.errors import ExitCode, InputError, StoppedEarly
-from ldctpipe.progress import discard, tell
+from ldctpipe.progress import discard, one_line, tell
 
 app = typer.Typer(
     name="ldctpipe",
@@ -70,6 +71,8 @@ def main() -> None:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by the caller: without this, the next file opened would take its place
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - open to the end
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")  # the path of a result comes out as the bytes that it has
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _stop)
     sys.exit(run(sys.argv[1:]))
@@ -125,7 +128,7 @@ def _reader_left() -> bool:
 
 
 def _fail(sentence: str, code: int) -> int:
-    tell(f"ldctpipe: {sentence}")
+    tell(f"ldctpipe: {one_line(sentence)}")
     return code
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from enum import Enum
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,8 @@ from ldctpipe.dicom.pixels import PixelFormat, Words
 _BITS_ALLOCATED, _BITS_IN_A_BYTE = 16, 8
 # Named, because pydicom would otherwise take GDCM where it is installed, which aborts the process on odd image sizes.
 _PLUGINS = {RLELossless: "pylibjpeg", JPEG2000Lossless: "pylibjpeg", JPEGLSLossless: "pyjpegls"}
+# The encoder of pylibjpeg-openjpeg 2.6 crashes when two threads are in it.
+_ONE_AT_A_TIME = Lock()
 
 
 class Compression(str, Enum):
@@ -78,7 +82,8 @@ def encapsulated(words: Words, pixel_format: PixelFormat, compression: Compressi
     plugin = _PLUGINS[syntax]
     try:
         source = _source(words, pixel_format, compression)
-        frame = get_encoder(syntax).encode(source, encoding_plugin=plugin, **options)
+        with _ONE_AT_A_TIME if syntax == JPEG2000Lossless else nullcontext():
+            frame = get_encoder(syntax).encode(source, encoding_plugin=plugin, **options)
         packed = encapsulate([frame], has_bot=True)
         decoded, _ = get_decoder(syntax).as_array(packed, raw=True, decoding_plugin=plugin, **options)
     except (RuntimeError, ValueError):  # how pydicom says that a codec can't take these numbers

@@ -11,7 +11,7 @@ import pydicom
 import pytest
 import SimpleITK
 from pydicom.uid import ExplicitVRLittleEndian
-from small_dicom import body, write_ct
+from small_dicom import body, write_ct, write_series
 from test_writing import derivation
 
 from ldctpipe.dicom.compression import Compression, encapsulated
@@ -124,3 +124,17 @@ def test_dciodvfy_takes_compressed_images(real_data: Path, tmp_path: Path, compr
     ]
     new, old = ({line for line in each.stderr.splitlines() if line.startswith("Error")} for each in reports)
     assert new <= old
+
+
+@pytest.mark.parametrize("compression", OF_PIXELS)
+def test_many_threads_write_what_one_writes(tmp_path: Path, compression: Compression) -> None:
+    (series,) = discover(write_series(tmp_path / "source", slices=24)).series  # one encoder crashed with two threads
+    hu = read_volume(series).hu
+    for threads in (1, 6):
+        (tmp_path / str(threads)).mkdir()
+        write_derived_series(
+            series, hu, tmp_path / str(threads), derivation(), compression=compression, threads=threads
+        )
+
+    for path in (tmp_path / "1").iterdir():
+        assert path.read_bytes() == (tmp_path / "6" / path.name).read_bytes()

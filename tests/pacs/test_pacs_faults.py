@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
+import ssl
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -25,8 +28,11 @@ JSON = {"Content-Type": "application/dicom+json; charset=utf-8"}
 
 
 @contextmanager
-def server(script: Script) -> Iterator[str]:
-    """Serve what `script` (method, path, body → status, headers, body) returns; yield the address."""
+def server(script: Script, certificate: Path | None = None) -> Iterator[str]:
+    """Serve what `script` (method, path, body → status, headers, body) returns; yield the address.
+
+    By https with the certificate and key in the file `certificate`, where one is given.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -44,9 +50,12 @@ def server(script: Script) -> Iterator[str]:
             pass
 
     service = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=service.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{service.server_port}/dicom-web"
+    if certificate is not None:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(certificate)
+        service.socket = context.wrap_socket(service.socket, server_side=True)
+    threading.Thread(target=service.serve_forever, daemon=True).start()
+    yield f"http{'s' if certificate else ''}://127.0.0.1:{service.server_port}/dicom-web"
     service.shutdown()
     service.server_close()
 
@@ -253,6 +262,23 @@ def test_a_list_in_pages_is_read_to_its_end(ours: list[Path]) -> None:
         return 200, JSON, json.dumps(every[start : start + 4]).encode() if method == "GET" else b""
 
     with server(script) as url:
+        push(ours, url, on_sent=lambda _: None)
+
+
+def test_a_certificate_is_checked_against_the_authority_that_the_user_names(
+    ours: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not here to make a certificate with")
+    pem = tmp_path / "own.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=127.0.0.1"]
+    command += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(pem), "-out", str(tmp_path / "certificate")]
+    subprocess.run(command, check=True, capture_output=True)
+    pem.write_text(pem.read_text() + (tmp_path / "certificate").read_text())
+
+    with server(lambda *_: (200, JSON, stored(ours)), certificate=pem) as url:
+        assert "its certificate can't be trusted" in refusal(ours, url)
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "certificate"))
         push(ours, url, on_sent=lambda _: None)
 
 

@@ -49,7 +49,7 @@ def stored_words(path: Path) -> Words:
         raise Rejected(_OTHER_SIZE)
     codec, cell, frame = CODECS[syntax], _cell(dataset), _only_frame(dataset)
     header = _header(codec, frame, FrameHeader(rows, columns, 16))
-    bits = codec.decode(frame, header)
+    bits = _decoded(codec, frame, header)
     return bits if codec.header is None else _words(bits, header, cell)
 
 
@@ -80,6 +80,14 @@ def _header(codec: Codec, frame: bytes, by_dicom: FrameHeader) -> FrameHeader:
     if not 2 <= header.precision <= 16:
         raise Rejected(_OTHER_BITS)
     return header
+
+
+def _decoded(codec: Codec, frame: bytes, header: FrameHeader) -> Words:
+    try:
+        return codec.decode(frame, header)
+    except ImportError:  # installed, as `missing_codec` has seen, but broken: no fault of the file
+        reason = f"compressed in a way that needs the package {codec.package}, which doesn't load here"
+        raise Rejected(unsupported(reason, f"install {codec.package} again")) from None
 
 
 def _words(bits: Words, header: FrameHeader, cell: _Cell) -> Words:

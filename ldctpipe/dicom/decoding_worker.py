@@ -5,14 +5,15 @@ Started by `decompression` with the decoder's import path, the limits, and the p
 
 from __future__ import annotations
 
+import fcntl
 import importlib
 import json
 import os
 import signal
 import struct
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -40,13 +41,17 @@ def main() -> None:
     requests, replies = _private_pipes()
     decode: Decode = getattr(importlib.import_module(module), function)
     _bound_memory(limit_mib * _MIB)
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    _reply(replies, READY)
+    for last in (signal.SIGALRM, signal.SIGIO):
+        signal.signal(last, signal.SIG_DFL)
+    replies.write(REPLY.pack(READY, 0, 0))
+    replies.flush()
     while (path := _next_path(requests)) is not None:
-        # The parent ends what runs too long; the alarm is for the case that the parent has died meanwhile.
-        signal.setitimer(signal.ITIMER_REAL, limit_s + _GRACE_S)
-        _answer(decode, path, replies)
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        with _mortal(requests, limit_s):
+            reply = _reply_to(decode, path)
+        replies.write(reply)
+        replies.flush()
+        if reply[:1] in (OUT_OF_MEMORY, FAILED):
+            os._exit(1)
 
 
 def _private_pipes() -> tuple[BinaryIO, BinaryIO]:
@@ -68,6 +73,25 @@ def _bound_memory(extra_bytes: int) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (mapped_bytes + extra_bytes,) * 2)
 
 
+@contextmanager
+def _mortal(requests: BinaryIO, limit_s: float) -> Iterator[None]:
+    """End this process, whatever native code it is in, when the parent dies meanwhile; the parent ends what hangs.
+
+    SIGIO comes when the other end of the pipe is closed (Linux), or when something is written to it, which the parent
+    does only after a reply. The alarm is for systems without it.
+    """
+    signal.setitimer(signal.ITIMER_REAL, limit_s + _GRACE_S)
+    flags = fcntl.fcntl(requests, fcntl.F_GETFL)
+    with suppress(OSError):
+        fcntl.fcntl(requests, fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(requests, fcntl.F_SETFL, flags | os.O_ASYNC)
+    try:
+        yield
+    finally:
+        fcntl.fcntl(requests, fcntl.F_SETFL, flags)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
 def _next_path(requests: BinaryIO) -> Path | None:
     length = requests.read(REQUEST.size)
     if len(length) < REQUEST.size:
@@ -75,34 +99,23 @@ def _next_path(requests: BinaryIO) -> Path | None:
     return Path(os.fsdecode(requests.read(REQUEST.unpack(length)[0])))
 
 
-def _answer(decode: Decode, path: Path, replies: BinaryIO) -> None:
+def _reply_to(decode: Decode, path: Path) -> bytes:
     try:
         words = np.ascontiguousarray(decode(path), dtype="<u2")
-        rows, columns = words.shape
+        return REPLY.pack(WORDS, *words.shape) + words.tobytes()
     except Rejected as rejected:
-        return _reject(replies, rejected.rejection)
+        return _rejected(rejected.rejection)
     except MemoryError:
-        return _give_up(replies, OUT_OF_MEMORY)
+        return REPLY.pack(OUT_OF_MEMORY, 0, 0)
     except Exception:  # noqa: BLE001 - decoders of many makers, each with its own exceptions
-        return _reject(replies, UNDECODABLE)
+        return _rejected(UNDECODABLE)
     except BaseException:  # noqa: BLE001 - a panic of a decoder in Rust is no Exception
-        return _give_up(replies, FAILED)
-    return _reply(replies, WORDS, rows, columns, words.tobytes())
+        return REPLY.pack(FAILED, 0, 0)
 
 
-def _reject(replies: BinaryIO, rejection: Rejection) -> None:
+def _rejected(rejection: Rejection) -> bytes:
     content = json.dumps([rejection.reason, rejection.remedy, rejection.is_fault]).encode()
-    _reply(replies, REJECTED, len(content), content=content)
-
-
-def _give_up(replies: BinaryIO, kind: bytes) -> None:
-    _reply(replies, kind)
-    os._exit(1)
-
-
-def _reply(replies: BinaryIO, kind: bytes, first: int = 0, second: int = 0, content: bytes = b"") -> None:
-    replies.write(REPLY.pack(kind, first, second) + content)
-    replies.flush()
+    return REPLY.pack(REJECTED, len(content), 0) + content
 
 
 if __name__ == "__main__":

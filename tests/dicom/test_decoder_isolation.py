@@ -123,7 +123,7 @@ def test_nothing_is_left_of_processes_that_broke_or_were_closed(decoders: Decode
 def test_one_process_decodes_file_after_file(decoders: Decoders, orders: dict[str, Path]) -> None:
     decoders.words(orders["words"])
     first = set(children())
-    for name in ("words", "error", "print", "flat", "words"):
+    for name in ("words", "error", "print", "flat", *["words"] * 200):
         try:
             decoders.words(orders[name])
         except Rejected:
@@ -213,7 +213,7 @@ print(decompressed(Path(sys.argv[1])).shape, psutil.Process().children()[0].pid)
     assert not psutil.pid_exists(int(output.split()[-1]))
 
 
-@pytest.mark.parametrize(("last", "limit_s", "gone_within_s"), [("words", 60, 2), ("hang", 1.5, 5)])
+@pytest.mark.parametrize(("last", "limit_s", "gone_within_s"), [("words", 60, 2), ("hang", 60, 2)])
 def test_decoders_end_when_their_parent_is_killed(
     last: str, limit_s: float, gone_within_s: float, orders: dict[str, Path]
 ) -> None:

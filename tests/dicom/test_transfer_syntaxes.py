@@ -373,6 +373,22 @@ def test_files_without_meta_information_count_as_uncompressed() -> None:
     assert missing_codec("") is None
 
 
+@pytest.mark.parametrize("name", LOSSLESS)
+def test_a_stream_cut_anywhere_in_a_whole_file_is_refused(name: str, tmp_path: Path) -> None:
+    """Some decoders fill what is missing with grey, which would be wrong HU."""
+    syntax, encode = LOSSLESS[name]
+    write_ct(tmp_path / "plain.dcm", body(), BitsStored=12, HighBit=11)
+    encode(tmp_path / "plain.dcm", tmp_path / "packed.dcm")
+    image = pydicom.dcmread(tmp_path / "packed.dcm")
+    frame = next(generate_frames(image.PixelData, number_of_frames=1))
+    np.testing.assert_array_equal(
+        decompressed(save_encapsulated(image, frame, uid.UID(syntax), tmp_path / "x.dcm")), body()
+    )
+    for length in (len(frame) // 2, len(frame) * 9 // 10, len(frame) - 100, len(frame) - 4):
+        with pytest.raises(Rejected):
+            decompressed(save_encapsulated(image, frame[:length], uid.UID(syntax), tmp_path / "x.dcm"))
+
+
 @pytest.mark.parametrize("name", [name for name in LOSSLESS if "predictor" not in name])
 def test_mutated_streams_end_in_words_or_a_rejection(name: str, tmp_path: Path) -> None:
     write_ct(tmp_path / "plain.dcm", body(), BitsStored=12, HighBit=11)

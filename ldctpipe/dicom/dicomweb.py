@@ -7,6 +7,7 @@ import logging
 import os
 import re
 from dataclasses import dataclass, field
+from functools import cache
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 import requests
@@ -63,8 +64,14 @@ def service_at(url: str) -> Service:
     path = parts.path.rstrip("/").removesuffix("/studies")  # where the images go, and what manuals like to print
     root = urlunsplit((parts.scheme, host, path, "", ""))
     if parts.scheme == "http" and not _is_this_machine(parts.hostname or ""):
-        warn(f"{root}: patients' images and passwords travel in clear over http; use https where others can listen")
+        _warn_of_clear_text(root)
     return Service(root, _session(_credentials(parts)))
+
+
+@cache
+def _warn_of_clear_text(root: str) -> None:
+    """Warn once in a process, however often the service is asked for."""
+    warn(f"{root}: patients' images and passwords travel in clear over http; use https where others can listen")
 
 
 def _parts(url: str) -> SplitResult:

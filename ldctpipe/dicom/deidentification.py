@@ -34,6 +34,11 @@ class Deidentifier:
 
     key: bytes = field(repr=False)
 
+    @property
+    def fingerprint(self) -> str:
+        """Eight digits that tell one key from another and say nothing about either."""
+        return self._digest("fingerprint", "").hex()[:8]
+
     def uid(self, uid: str) -> str:
         """Return the UID that stands for `uid`: `2.25.` + 128 bits of HMAC-SHA256 (form of PS3.5 §B.2)."""
         return f"2.25.{int.from_bytes(self._digest('uid', uid)[:_UID_BYTES], 'big')}"
@@ -75,7 +80,7 @@ class Deidentifier:
         _state_method(dataset)
 
     def _digest(self, purpose: str, text: str) -> bytes:
-        return hmac.digest(self.key, f"{purpose}\0{text}".encode("utf-8", "surrogateescape"), hashlib.sha256)
+        return hmac.digest(self.key, f"{purpose}\0{text}".encode("utf-8", "surrogatepass"), hashlib.sha256)
 
 
 def site_key(path: Path | None) -> bytes:
@@ -143,8 +148,12 @@ def _patient(dataset: Dataset) -> str:
 def _state_method(dataset: Dataset) -> None:
     """Say what was done (PS3.3 §C.7.1.1, §C.12.1.1.7 and PS3.15 §E.1.1)."""
     dataset.PatientIdentityRemoved = "YES"
-    dataset.DeidentificationMethod = [meaning[:64] for _, meaning in _METHODS]
-    dataset.DeidentificationMethodCodeSequence = Sequence([_code(*method) for method in _METHODS])
+    dataset.DeidentificationMethod = [meaning for _, meaning in _METHODS]
+    ours = [value for value, _ in _METHODS]
+    earlier = [
+        item for item in dataset.get("DeidentificationMethodCodeSequence") or () if item.get("CodeValue") not in ours
+    ]
+    dataset.DeidentificationMethodCodeSequence = Sequence([*earlier, *(_code(*method) for method in _METHODS)])
     dataset.LongitudinalTemporalInformationModified = "MODIFIED"
 
 

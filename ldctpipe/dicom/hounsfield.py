@@ -15,13 +15,10 @@ _WORD = 0xFFFF
 
 def rescaled(values: npt.NDArray[Any], slope: float, intercept: float) -> HuArray:
     """Return values × slope + intercept as int16 where every result is a whole number that fits, else as float32."""
-    if slope.is_integer() and intercept.is_integer():
-        if _fits(values, slope, intercept):
-            return (values.astype(np.int64) * int(slope) + int(intercept)).astype(np.int16)
-        return (values.astype(np.float64) * slope + intercept).astype(np.float32)
     exact = values * np.float64(slope) + intercept
     is_whole = _fits(values, slope, intercept) and bool((exact == np.rint(exact)).all())
-    return exact.astype(np.int16) if is_whole else exact.astype(np.float32)
+    with np.errstate(over="ignore"):  # infinite HU of a wild slope; whoever reads a series refuses it
+        return exact.astype(np.int16) if is_whole else exact.astype(np.float32)
 
 
 def become_whole_hu(values: npt.NDArray[np.int16] | npt.NDArray[np.uint16], slope: float, intercept: float) -> bool:

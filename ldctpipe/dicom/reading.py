@@ -19,6 +19,7 @@ _SLICES_A_TASK = 8  # a task a slice would take as long as the slice
 _SAMPLED_SLICES, _SAMPLED_PIXEL_STEP = 64, 4
 _DENSEST_OF_AIR_HU = -300.0
 _BRIGHT_WITHOUT_INTERCEPT_HU = 800.0
+_LARGEST_HU = 65536.0  # extended CT scales for metal end at 65535
 
 
 def read_volume(series: Series, threads: int | None = None) -> Volume:
@@ -90,15 +91,16 @@ def _read_slice(place: Slice, hu: HuArray, padding: Padding, number: int) -> boo
 
 
 def _refuse_impossible_hu(series: Series, hu: HuArray, padding: Padding) -> None:
-    """Refuse volumes whose soft tissue is nowhere near 0 HU: nothing denser than lung, or a lost intercept."""
-    slices = slice(None, None, -(-len(hu) // _SAMPLED_SLICES))
-    step = _SAMPLED_PIXEL_STEP
-    sampled = hu[slices, ::step, ::step][~padding[slices][:, ::step, ::step]]
+    """Refuse volumes whose soft tissue is nowhere near 0 HU: none denser than lung, a lost intercept, a wild slope."""
+    numbers = range(0, len(hu), -(-len(hu) // _SAMPLED_SLICES))
+    pixels = np.s_[::_SAMPLED_PIXEL_STEP, ::_SAMPLED_PIXEL_STEP]
+    sampled = np.concatenate([hu[number][pixels][~padding[number][pixels]] for number in numbers])
     if not sampled.size:
         return
     dense = float(np.percentile(sampled, 99.9))
     without_intercept = sampled.min() >= 0 and dense > _BRIGHT_WITHOUT_INTERCEPT_HU
-    if dense < _DENSEST_OF_AIR_HU or without_intercept:
+    beyond_all_ct = max(-float(sampled.min()), float(sampled.max())) > _LARGEST_HU
+    if dense < _DENSEST_OF_AIR_HU or without_intercept or beyond_all_ct:
         raise InputError(
             f"series {series.key} ({series.slices[0].path.parent})",
             "its values can't be HU: soft tissue is nowhere near 0",

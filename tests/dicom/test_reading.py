@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -201,3 +203,98 @@ def test_what_the_header_says_about_the_scan_arrives(real_data: Path) -> None:
     assert taken.tube_current_ma is not None
     assert len(taken.tube_current_ma) == len(volume.hu) == 28
     np.testing.assert_allclose(np.diff(volume.positions_mm), 5.0, atol=1e-6)
+
+
+def test_one_slice_that_is_not_whole_makes_the_volume_float_and_keeps_the_padding(tmp_path: Path) -> None:
+    stored = body().astype(np.int32)
+    stored[:, :9] = 4095
+    for index in range(4):
+        slope = {"RescaleSlope": "0.5", "RescaleIntercept": -512} if index == 3 else {}
+        write_ct(tmp_path / str(index), stored.astype(np.uint16), 3.0 * index, PixelPaddingValue=4095, **slope)
+
+    volume = volume_of(tmp_path)
+
+    assert volume.hu.dtype == np.float32
+    np.testing.assert_array_equal(volume.hu[2], stored - 1024)
+    np.testing.assert_array_equal(volume.hu[3], stored * 0.5 - 512)
+    assert volume.padding is not None
+    np.testing.assert_array_equal(np.asarray(volume.padding), np.stack([stored == 4095] * 4))
+
+
+def test_hu_beyond_int16_are_float(tmp_path: Path) -> None:
+    stored = body()
+    stored[0, 0] = 40000
+    write_ct(tmp_path / "image", stored)
+
+    volume = volume_of(tmp_path)
+
+    assert volume.hu.dtype == np.float32
+    np.testing.assert_array_equal(volume.hu[0], stored.astype(int) - 1024)
+
+
+def test_hu_beyond_every_ct_scale_are_refused(tmp_path: Path) -> None:
+    write_ct(tmp_path / "image", body(), RescaleSlope=60000)
+
+    with pytest.raises(InputError, match="its values can't be HU"):
+        volume_of(tmp_path)
+
+
+def test_padding_that_does_not_fit_bits_stored_is_marked(tmp_path: Path) -> None:
+    """Siemens and others: 12 bits stored, padding −2000 as a whole word; masked to 12 bits it would read as 48."""
+    stored = body().astype(np.int16) - 1024
+    stored[stored == 48] = 49
+    padded = np.where(np.indices(stored.shape)[0] < 5, np.int16(-2000), stored)
+    bits = {"BitsStored": 12, "HighBit": 11, "RescaleIntercept": 0}
+    write_ct(tmp_path / "image", padded, PixelPaddingValue=-2000, **bits)
+
+    volume = volume_of(tmp_path)
+
+    assert volume.padding is not None
+    np.testing.assert_array_equal(volume.padding[0], padded == -2000)
+    np.testing.assert_array_equal(volume.hu[0][5:], stored[5:])
+
+
+@pytest.mark.parametrize("change", ["touched", "shortened", "replaced", "gone"])
+def test_a_file_that_changes_after_discovery_is_one_sentence(tmp_path: Path, change: str) -> None:
+    (series,) = discover(write_series(tmp_path)).series
+    path = series.slices[1].path
+    if change == "touched":
+        os.utime(path, ns=(0, series.slices[1].pixels.modified_ns + 1))
+    elif change == "shortened":
+        path.write_bytes(path.read_bytes()[:-10])
+    elif change == "replaced":
+        write_ct(path, body(7), 3.0)
+    else:
+        path.unlink()
+
+    with pytest.raises(InputError, match="No such file" if change == "gone" else "changed while it was read") as fault:
+        read_volume(series)
+
+    assert str(fault.value).startswith(str(path))
+
+
+def test_reading_takes_little_more_memory_than_the_volume(tmp_path: Path) -> None:
+    stored = np.zeros((256, 256), np.uint16) + np.arange(256, dtype=np.uint16) * 8
+    stored[:64] = 0
+    for index in range(80):
+        attributes = {"SOPInstanceUID": f"1.2.3.{index}", "PixelPaddingValue": 0}
+        write_ct(tmp_path / str(index), stored, float(index), **attributes)
+    tracemalloc.start()
+
+    volume = volume_of(tmp_path)
+
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert volume.padding is not None
+    assert peak_bytes < 1.3 * volume.hu.nbytes
+
+
+def test_threads_change_nothing(real_data: Path) -> None:
+    (series,) = discover(real_data / "head_ge_tilted").series
+
+    one, many = read_volume(series, threads=1), read_volume(series, threads=5)
+
+    np.testing.assert_array_equal(one.hu, many.hu)
+    assert one.padding is not None
+    assert many.padding is not None
+    np.testing.assert_array_equal(one.padding.bits, many.padding.bits)

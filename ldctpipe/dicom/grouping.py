@@ -6,12 +6,11 @@ import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-import numpy as np
 from pydicom.uid import UID
 
 from ldctpipe.dicom.geometry import at_same_position, geometry_warnings, ras_affine
 from ldctpipe.dicom.headers import Header
-from ldctpipe.dicom.rejection import COPY, SAME_POSITION, Rejection
+from ldctpipe.dicom.rejection import COPY, SAME_POSITION, SAME_UID, Rejection
 from ldctpipe.dicom.series import KEY_DIGITS, Series, Slice, series_key
 from ldctpipe.files import sha256_of_text
 from ldctpipe.volumes.volume import Acquisition
@@ -41,8 +40,8 @@ def series_of(headers: Iterable[Header]) -> tuple[list[Series], list[tuple[Heade
     found: list[Series] = []
     left_out: list[tuple[Header, Rejection]] = []
     for uid, members in itertools.groupby(ordered, key=lambda header: header.series_uid):
-        unique, copies = _without_copies(list(members))
-        left_out += [(header, COPY) for header in copies]
+        unique, namesakes = _with_own_uids(list(members))
+        left_out += namesakes
         groups = [part for group in _split_by_kind(unique) for part in _split_by_phase(group)]
         for group in groups:
             part = group[0].sop_uid if len(groups) > 1 else ""
@@ -75,10 +74,20 @@ def _patient_keys(headers: Sequence[Header]) -> dict[str, str]:
     return {patient: sha256_of_text(f"{patient}\0{study}")[:KEY_DIGITS] for patient, study in studies.items()}
 
 
-def _without_copies(headers: Group) -> tuple[Group, Group]:
+def _with_own_uids(headers: Group) -> tuple[Group, list[tuple[Header, Rejection]]]:
+    """Images with a UID of their own, and the others: copies, or, where they lie elsewhere, what careless copying made.
+
+    The latter can't be used beside their namesake: what is derived from the two would have one UID again.
+    """
     first: dict[str, Header] = {}
-    copies = [header for header in headers if first.setdefault(header.sop_uid, header) is not header]
-    return list(first.values()), copies
+    others = [header for header in headers if first.setdefault(header.sop_uid, header) is not header]
+    return list(first.values()), [
+        (header, COPY if _at_same_place(first[header.sop_uid], header) else SAME_UID) for header in others
+    ]
+
+
+def _at_same_place(first: Header, second: Header) -> bool:
+    return _same_kind(first, second) and at_same_position(first.position_mm, second.position_mm)
 
 
 def _split_by_kind(headers: Group) -> list[Group]:
@@ -93,17 +102,24 @@ def _split_by_kind(headers: Group) -> list[Group]:
 
 
 def _same_kind(first: Header, second: Header) -> bool:
+    row_mm, column_mm = first.pixel_spacing_mm
     return (
         _kind(first) == _kind(second)
-        and np.allclose(first.row_direction, second.row_direction, rtol=0, atol=_DIRECTION_TOLERANCE)
-        and np.allclose(first.column_direction, second.column_direction, rtol=0, atol=_DIRECTION_TOLERANCE)
-        and np.allclose(first.pixel_spacing_mm, second.pixel_spacing_mm, rtol=_SPACING_TOLERANCE, atol=0)
+        and _is_close(first.row_direction, second.row_direction, _DIRECTION_TOLERANCE)
+        and _is_close(first.column_direction, second.column_direction, _DIRECTION_TOLERANCE)
+        and _is_close(first.pixel_spacing_mm, second.pixel_spacing_mm, _SPACING_TOLERANCE * min(row_mm, column_mm))
     )
+
+
+def _is_close(first: Sequence[float], second: Sequence[float], tolerance: float) -> bool:
+    return all(abs(a - b) <= tolerance for a, b in zip(first, second, strict=True))
 
 
 def _kind(header: Header) -> tuple[object, ...]:
     taken = header.acquisition
     return (
+        header.patient_id,
+        header.study_uid,
         header.rows,
         header.columns,
         header.frame_of_reference_uid,

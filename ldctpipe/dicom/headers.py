@@ -29,6 +29,7 @@ from ldctpipe.dicom.rejection import (
     DAMAGED,
     LOCALIZER,
     MULTI_FRAME,
+    WRONG_LENGTH,
     Rejected,
     Rejection,
     not_ct,
@@ -46,6 +47,8 @@ Vector = tuple[float, float, float]
 
 _LARGEST_ROWS_OR_COLUMNS = 4096
 _LARGEST_SKEW = 0.01
+_LARGEST_RESCALING = 65536  # no CT scale reaches so far, and a float can still hold what comes of it
+_LONGEST_LABEL = 64  # PS3.5 §6.2, VR LO
 _LARGEST_COUNT = 2**31 - 1  # PS3.5 §6.2, VR IS
 _HU_SPELLINGS = re.compile(r"(hu|houn?d?sfield( units?)?)?", re.IGNORECASE)
 _LOCALIZER_WORDS = {"LOCALIZER", "SCOUT", "TOPOGRAM", "SURVIEW"}
@@ -157,14 +160,19 @@ def _refuse_other_objects(found: Scan) -> None:
     if found.meta.text("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
         raise Rejected(DIRECTORY)
     if not sop_class:
-        is_ct = found.meta.text("MediaStorageSOPClassUID") == CTImageStorage
-        raise Rejected(CUT_SHORT if is_ct else not_ct("no object class"))
+        promised = found.meta.text("MediaStorageSOPClassUID")
+        raise Rejected(DAMAGED if not promised else CUT_SHORT if promised == CTImageStorage else _other_class(promised))
     if sop_class != CTImageStorage:
-        raise Rejected(not_ct(sop_class.name if sop_class.name != sop_class else "private object"))
+        raise Rejected(_other_class(sop_class))
     if given.text("Modality") not in ("CT", ""):
         raise Rejected(not_ct("another modality under the CT class"))
     if not _LOCALIZER_WORDS.isdisjoint(word.upper() for word in given.texts("ImageType")):
         raise Rejected(LOCALIZER)
+
+
+def _other_class(uid: str) -> Rejection:
+    name = UID(uid).name
+    return not_ct(name if name != uid else "private object")
 
 
 def _whole_pixels(found: Scan) -> PixelPlace:
@@ -191,8 +199,12 @@ def _pixel_format(given: Attributes, place: PixelPlace) -> PixelFormat:
         raise Rejected(DAMAGED)
     if _required(given, "BitsAllocated") != 16 or not 0 < stored <= 16 or not stored - 1 <= high_bit < 16:
         raise Rejected(unsupported("pixels not stored in 16 bits"))
-    if place.length_bytes is not None and place.length_bytes < 2 * rows * columns:
-        raise Rejected(CUT_SHORT, given.text("SeriesInstanceUID"))
+    if place.length_bytes is not None:
+        beyond_bytes = place.length_bytes - 2 * rows * columns
+        if beyond_bytes < 0:
+            raise Rejected(CUT_SHORT, given.text("SeriesInstanceUID"))
+        if beyond_bytes >= 2 * min(rows, columns):  # one more row or column: one of the two numbers is a lie
+            raise Rejected(WRONG_LENGTH, given.text("SeriesInstanceUID"))
     return PixelFormat(stored, high_bit, bool(sign))
 
 
@@ -265,7 +277,7 @@ def _rescaling(given: Attributes) -> tuple[float, float]:
     if not _HU_SPELLINGS.fullmatch(given.text("RescaleType")):
         raise Rejected(unsupported("pixel values not in HU (RescaleType)", "give images in HU"))
     slope, intercept = given.number("RescaleSlope"), given.number("RescaleIntercept")
-    if not slope or intercept is None:
+    if not slope or intercept is None or max(abs(slope), abs(intercept)) > _LARGEST_RESCALING:
         raise Rejected(unsupported("no valid rescale slope and intercept, so no HU", "give images in HU"))
     return slope, intercept
 
@@ -297,19 +309,24 @@ def _is_denoised(given: Attributes) -> bool:
 
 def _acquisition(given: Attributes) -> Acquisition:
     return Acquisition(
-        manufacturer=given.text("Manufacturer") or None,
-        scanner_model=given.text("ManufacturerModelName") or None,
-        kernel="/".join(given.texts("ConvolutionKernel")) or None,
+        manufacturer=_label(given.text("Manufacturer")),
+        scanner_model=_label(given.text("ManufacturerModelName")),
+        kernel=_label("/".join(given.texts("ConvolutionKernel"))),
         kvp=given.number("KVP"),
         slice_thickness_mm=given.number("SliceThickness"),
         tube_current_ma=(given.number("XRayTubeCurrent"),),
         exposure_mas=(_exposure_mas(given),),
         ctdi_vol_mgy=given.number("CTDIvol"),
         gantry_tilt_deg=given.number("GantryDetectorTilt"),
-        image_type=given.texts("ImageType"),
-        patient_position=given.text("PatientPosition") or None,
-        body_part=given.text("BodyPartExamined") or None,
+        image_type=tuple(_label(word) or "" for word in given.texts("ImageType")),
+        patient_position=_label(given.text("PatientPosition")),
+        body_part=_label(given.text("BodyPartExamined")),
     )
+
+
+def _label(text: str) -> str | None:
+    """What may be printed of a short text: terminal codes and line breaks left out, no longer than DICOM lets it be."""
+    return "".join(sign for sign in text if sign.isprintable())[:_LONGEST_LABEL] or None
 
 
 def _exposure_mas(given: Attributes) -> float | None:

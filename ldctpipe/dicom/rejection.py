@@ -31,11 +31,13 @@ NOT_DICOM = Rejection("not a DICOM file", "give DICOM files or a folder with the
 NOT_DICOM_DESPITE_NAME = Rejection("not a DICOM file in spite of its name", "remove it or copy it again", True)
 DAMAGED = Rejection("damaged DICOM file", "copy or export it again", True)
 CUT_SHORT = Rejection("cut short: the file ends before its pixel data do", "copy or export it again", True)
+WRONG_LENGTH = Rejection("pixel data of a wrong length for its rows and columns", "copy or export it again", True)
 LOCALIZER = Rejection("localizer", "give the axial series", False)
 MULTI_FRAME = Rejection(
     "several frames in one file (enhanced CT), which is not supported yet", "export it as one file a slice", True
 )
 COPY = Rejection("a second copy of a slice", "nothing is lost without it", False)
+SAME_UID = Rejection("the UID of another slice at a place of its own", "give each image a UID of its own", True)
 SAME_POSITION = Rejection("another image at the position of a slice", "keep one image a position", True)
 
 

@@ -252,6 +252,6 @@ def test_a_signal_is_not_taken_for_a_damaged_file(fails, tmp_path, monkeypatch):
     def stop(*_arguments, **_options):
         raise StoppedEarly("stopped by SIGTERM.")
 
-    monkeypatch.setattr(pydicom, "dcmread", stop)
+    monkeypatch.setattr("ldctpipe.dicom.discovery.header_of", stop)
 
     assert fails("inspect", path) == (ExitCode.RESUMABLE, "ldctpipe: stopped by SIGTERM.")

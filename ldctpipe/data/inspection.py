@@ -10,7 +10,7 @@ from typing import Any
 
 from ldctpipe.data.scans import case_folders, nifti_files
 from ldctpipe.data.stack_shape import StackShape, stack_shape
-from ldctpipe.dicom.discovery import Discovery, Skipped, discover
+from ldctpipe.dicom.discovery import Discovery, Skipped, nothing_usable, survey
 from ldctpipe.dicom.membership import Membership, membership_of
 from ldctpipe.dicom.series import Series, series_key
 from ldctpipe.errors import InputError
@@ -104,8 +104,8 @@ def inspect(path: Path, threads: int | None = None, *, list_skipped: bool = Fals
     """Return what series are in `path` (DICOM, cases or NIfTI) and which can be denoised; of DICOM, reads headers only.
 
     Series of other modalities, and CT series of which no image can be used, are there with the reason. Raises
-    `InputError` where nothing in it is of use. With `list_skipped`, names the files left out: paths can hold a
-    patient's name, so nobody gets them unasked.
+    `InputError` where there is no DICOM series of any kind. With `list_skipped`, names the files left out: paths can
+    hold a patient's name, so nobody gets them unasked.
     """
     require_exists(path)
     refuse_image_pair(path)
@@ -113,10 +113,12 @@ def inspect(path: Path, threads: int | None = None, *, list_skipped: bool = Fals
         return Inspection(tuple(_of_file(case, "case", read_case) for case in cases), {})
     if images := nifti_files(path):
         return Inspection(tuple(_of_file(image, "NIfTI", read_nifti) for image in images), {})
-    discovery = discover(path, threads)
-    usable = [_of_series(series) for series in discovery.series]
+    discovery = survey(path, threads)
+    found = (*map(_of_series, discovery.series), *_unusable(discovery))
+    if not found:
+        raise nothing_usable(path, discovery.skipped)
     listed = tuple(LeftOut(_below(path, skip.path), skip.reason) for skip in discovery.skipped)
-    return Inspection((*usable, *_unusable(discovery)), discovery.skipped_by_reason(), listed if list_skipped else None)
+    return Inspection(found, discovery.skipped_by_reason(), listed if list_skipped else None)
 
 
 def _below(root: Path, file: Path) -> str:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from pathlib import Path
 
-from ldctpipe.dicom.discovery import discover, files_below
+from ldctpipe.dicom.discovery import Discovery, discover, files_below
 from ldctpipe.dicom.reading import read_volume
 from ldctpipe.errors import InputError
 from ldctpipe.files import require_exists
+from ldctpipe.progress import warn
 from ldctpipe.volumes.case import is_case, read_case
 from ldctpipe.volumes.nifti import is_nifti, read_nifti, refuse_image_pair
 from ldctpipe.volumes.volume import Volume
+
+_NAMED_FILES = 3
 
 
 def load_volumes(path: Path, threads: int | None = None) -> list[Volume]:
@@ -25,7 +29,20 @@ def load_volumes(path: Path, threads: int | None = None) -> list[Volume]:
         return [read_case(folder) for folder in cases]
     if images := nifti_files(path):
         return [read_nifti(image) for image in images]
-    return [read_volume(series, threads) for series in discover(path, threads).series]
+    discovery = discover(path, threads)
+    _warn_of_faults(path, discovery)
+    return [read_volume(series, threads) for series in discovery.series]
+
+
+def _warn_of_faults(path: Path, discovery: Discovery) -> None:
+    """Name the files that should have been in a volume and can't be: damaged ones, doubles of a position."""
+    files: dict[str, list[Path]] = defaultdict(list)
+    for skip in discovery.skipped:
+        if skip.is_fault:
+            files[skip.reason].append(skip.path)
+    for reason, left_out in files.items():
+        names = ", ".join(map(str, left_out[:_NAMED_FILES])) + (", …" if len(left_out) > _NAMED_FILES else "")
+        warn(f"{path}: left out {len(left_out)} × {reason}: {names}")
 
 
 def scan_shapes(path: Path, threads: int | None = None) -> list[tuple[int, int, int]]:

@@ -58,6 +58,14 @@ def discover(path: Path, threads: int | None = None) -> Discovery:
     the DICOMDIR of a folder, whose files are tried anyway. Raises `InputError` when the path is missing, empty, or
     holds no usable CT image.
     """
+    found = survey(path, threads)
+    if not found.series:
+        raise nothing_usable(path, found.skipped)
+    return found
+
+
+def survey(path: Path, threads: int | None = None) -> Discovery:
+    """Return what `discover` returns, also where no CT image can be used; raises `InputError` for no files at all."""
     unreadable_folders: list[OSError] = []
     files = _files(path, unreadable_folders.append)
     if not files and not unreadable_folders:
@@ -66,8 +74,6 @@ def discover(path: Path, threads: int | None = None) -> Discovery:
     skipped += [_skip(Path(error.filename), unreadable(error)) for error in unreadable_folders]
     series, left_out = series_of(headers)
     skipped += [_skip(header.path, rejection) for header, rejection in left_out]
-    if not series:
-        raise _nothing_usable(path, skipped)
     return Discovery(_with_losses(series, losses), tuple(sorted(skipped, key=lambda skip: skip.path)))
 
 
@@ -161,7 +167,8 @@ def _with_losses(series: Sequence[Series], losses: Counter[str]) -> tuple[Series
     )
 
 
-def _nothing_usable(path: Path, skipped: Sequence[Skipped]) -> InputError:
+def nothing_usable(path: Path, skipped: Sequence[Skipped]) -> InputError:
+    """Return the error for a path in which no file is a usable CT image, with the reasons."""
     if len(skipped) == 1:
         only = skipped[0]
         return InputError(only.path, f"can't be used: {only.reason}", only.remedy)

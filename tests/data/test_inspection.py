@@ -201,6 +201,16 @@ def test_cases_and_nifti_are_inspected_too_and_what_is_no_hu_is_refused(tmp_path
     assert "normalised, not HU" in (bad.refusal or "")
 
 
+def test_a_folder_of_another_modality_is_a_table_and_one_without_dicom_a_sentence(tmp_path: Path) -> None:
+    write_ct(tmp_path / "mr" / "a", body(), SOPClassUID=MR_CLASS, Modality="MR")
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text" / "notes.txt").write_text("no image")
+
+    assert only(tmp_path / "mr").refusal == "not a CT image (MR Image Storage)"
+    with pytest.raises(InputError, match="not a DICOM file"):
+        inspect(tmp_path / "text")
+
+
 def test_nothing_of_use_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="does not exist"):
         inspect(tmp_path / "none")

@@ -108,3 +108,14 @@ def test_one_series_is_wanted_but_two_are_there(tmp_path: Path) -> None:
 
     with pytest.raises(InputError, match="2 series where one is wanted"):
         load_volume(tmp_path)
+
+
+def test_a_second_image_at_a_position_is_named(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    write_series(tmp_path)
+    write_ct(tmp_path / "double.dcm", body(9), 3.0, SOPInstanceUID="1.2.3.9")
+
+    assert load_volume(tmp_path).hu.shape[0] == 3
+
+    told = capsys.readouterr().err
+    assert "1 × another image at the position of a slice" in told
+    assert str(tmp_path) in told

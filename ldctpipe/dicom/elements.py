@@ -9,7 +9,7 @@ The tests hold every value that it finds against pydicom's.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -19,6 +19,7 @@ from ldctpipe.dicom.rejection import DAMAGED, Rejected
 ReadAt = Callable[[int, int], bytes]
 
 PIXEL_DATA = 0x7FE00010
+EVERY_TAG = range(1 << 32)
 UNDEFINED_LENGTH = 0xFFFFFFFF
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _DELIMITER_GROUP = 0xFFFE
@@ -52,8 +53,10 @@ class Element(NamedTuple):
     length_bytes: int
 
 
-def top_level_elements(read: ReadAt, start: int, size_bytes: int, encoding: Encoding) -> Iterator[Element]:
-    """Yield the elements from offset `start` on that lie whole within `size_bytes`, to PixelData as the last one.
+def top_level_elements(
+    read: ReadAt, start: int, size_bytes: int, encoding: Encoding, wanted: Container[int] = EVERY_TAG
+) -> Iterator[Element]:
+    """Yield the `wanted` elements from offset `start` on that lie whole within `size_bytes`, and PixelData as the last.
 
     PixelData comes with the length that the file claims, whether or not the file is that long. Elements without VR
     among explicit ones are taken as pydicom takes them. Raises `Rejected` for delimiters in wrong places, and for
@@ -82,7 +85,7 @@ def top_level_elements(read: ReadAt, start: int, size_bytes: int, encoding: Enco
                 raise Rejected(DAMAGED)
             if tag == _SEQUENCE_END:
                 outer_tag, outer_vr, outer_value, is_explicit = around.pop()
-                if not around:
+                if not around and outer_tag in wanted:
                     yield Element(outer_tag, outer_vr, outer_value, position - outer_value)
             elif tag == _ITEM and length_bytes != UNDEFINED_LENGTH:
                 value += length_bytes
@@ -107,7 +110,7 @@ def top_level_elements(read: ReadAt, start: int, size_bytes: int, encoding: Enco
         position = value + length_bytes
         if position > size_bytes:
             return
-        if not around:
+        if not around and tag in wanted:
             yield Element(tag, vr, value, length_bytes)
     raise Rejected(DAMAGED)
 

@@ -110,11 +110,11 @@ def _dataset(
     wanted = tags_of(keywords)
     raw = {}
     place = None
-    for element in top_level_elements(read, start, size_bytes, encoding):
-        if element.tag in wanted:
-            raw[wanted[element.tag]] = element.vr, value_of(read, element)
-        elif element.tag == PIXEL_DATA:
+    for element in top_level_elements(read, start, size_bytes, encoding, wanted):
+        if element.tag == PIXEL_DATA:
             place = _pixel_place(read, element, size_bytes)
+        else:
+            raw[wanted[element.tag]] = element.vr, value_of(read, element)
     return Attributes(raw, encoding), place
 
 

@@ -1,40 +1,39 @@
-"""How many quanta a series was made with, found from its own noise.
+"""How many quanta a series was made with, and through which kernel, found from its own noise.
 
-Noise of known quanta is simulated through the same patient and kernel, and compared with the noise that is there:
-both are high-passed and measured in the same windows of soft tissue. The most frequent ratio counts, not the mean,
-because vessels and edges add to some windows and nothing takes away from any (global noise level, Christianson 2015,
-AJR 205:W93).
+Noise of known quanta is simulated through the same patient, and compared with the noise that is there: first its
+texture, which shows the kernel (`kernel_fit.py`), then its level, which shows the quanta. For the level both are high-
+passed and measured in the same windows of soft tissue. The most frequent ratio counts, not the mean, because vessels
+and edges add to some windows and nothing takes away from any (global noise level, Christianson 2015, AJR 205:W93).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
+from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
-import scipy.ndimage
+import scipy.fft
 import torch
 
 from ldctpipe.simulation.images import Image
+from ldctpipe.simulation.kernel_fit import KernelFit, fit_kernel, measured_spectra
+from ldctpipe.simulation.kernels import Kernel, apodisation
 from ldctpipe.simulation.noise import DEFAULT_QUANTA, NoiseModel, dose_noise
 from ldctpipe.simulation.randomness import slice_deviates
+from ldctpipe.simulation.tissue_windows import Tissue, Windows
 from ldctpipe.simulation.workers import each_slice
 
-SOFT_TISSUE_HU = (0.0, 120.0)
 PLAUSIBLE_SD_HU = (2.0, 120.0)
 PLAUSIBLE_QUANTA = (5e4, 3e7)
 
-_HIGH_PASS_MM = 1.5
-_WINDOW_MM = 12.0
-_SMOOTHING_MM = 2.0
-_EROSION_MM = 4.5
 _REALISATIONS = 4
 _SLICES_USED = 7
 _FEWEST_WINDOWS = 25
 _LEAST_UNCERTAINTY = 0.05
+_NO_KERNEL_PER_MM = 1e9
 
 
 class SliceSource(Protocol):
@@ -49,86 +48,91 @@ class SliceSource(Protocol):
 
 @dataclass(frozen=True)
 class Calibration:
-    """Quanta of a series (units of `NoiseModel.quanta`) with their relative standard uncertainty.
+    """Quanta of a series (units of `NoiseModel.quanta`) with their relative standard uncertainty, and its kernel.
 
-    `sd_hu` is the noise in soft tissue that goes with them. `fitted` is False where the series gave no hold and the
-    default stands in; then uncertainty and noise are None.
+    `sd_hu` is the noise in the measured `material` that goes with them. `source` is "fitted", "given" by the user, or
+    "default" where the series gave no hold; only a fit has uncertainty, noise and material.
     """
 
     quanta: float
     uncertainty: float | None
     sd_hu: float | None
     windows: int
-    fitted: bool
+    source: Literal["fitted", "given", "default"]
+    material: str | None
+    kernel: KernelFit
     warnings: tuple[str, ...]
 
 
-def fit_quanta(
-    hu: SliceSource, model: NoiseModel, current: npt.NDArray[np.float64], key: str, threads: int | None = None
+def calibrate(
+    hu: SliceSource,
+    model: NoiseModel,
+    kernel: Kernel,
+    current: npt.NDArray[np.float64],
+    key: str,
+    *,
+    quanta: float | None = None,
+    cutoff_per_mm: float | None = None,
+    rounded: bool = True,
+    threads: int | None = None,
 ) -> Calibration:
-    """Return the calibration of a series `hu` (slices, size, size; padding set to air) under the kernel of `model`.
+    """Return the calibration of a series `hu` (slices, size, size; padding set to air); one slice is enough.
 
-    `current` is the relative tube current of each slice; `key` seeds the simulated noise. One slice is enough.
+    `kernel` is that of the header, `current` the relative tube current of each slice; `key` seeds the simulated noise.
+    `quanta` and `cutoff_per_mm` given stand as they are. `rounded` says that HU are whole numbers.
     """
+    given_kernel = None if cutoff_per_mm is None else KernelFit(cutoff_per_mm, 0.0, 0.0, None, 0, ())
+    if quanta is not None and given_kernel is not None:
+        return _given(quanta, given_kernel)
+    bare = replace(model, cutoff_per_mm=_NO_KERNEL_PER_MM, edge_boost=0.0, quanta=DEFAULT_QUANTA)
+    trials, material = _trials(hu, bare, current, key, threads)
+    fit = given_kernel or _fit_kernel(trials, kernel, model.pixel_mm, rounded)
+    if quanta is not None:
+        return _given(quanta, fit)
+    return _fit_quanta(trials, fit, material, threads)
 
-    def measure(index: int) -> _Measurement | None:
-        return _measured(hu[index], model, float(current[index]), f"{key} {index}")
 
-    made = [one for one in each_slice(measure, _chosen_slices(len(hu)), threads) if one]
-    count = sum(len(one.series) for one in made)
-    if count < _FEWEST_WINDOWS:
-        return _default("found no soft tissue to measure noise in")
-    ratios = np.concatenate([one.series for one in made])
-    difference = _mode(ratios) - _mode(np.concatenate([one.trial for one in made]))
-    spread = float(np.subtract(*np.percentile(ratios, [60, 15])))
-    uncertainty = max(_LEAST_UNCERTAINTY, 2.0 * spread / math.sqrt(count / 4))
-    sd_hu = float(np.mean([one.trial_sd_hu for one in made])) * math.exp(difference / 2)
-    return _checked(sd_hu, model.quanta * math.exp(-difference), uncertainty, count)
+def _given(quanta: float, kernel: KernelFit) -> Calibration:
+    return Calibration(quanta, None, None, 0, "given", None, kernel, kernel.warnings)
 
 
 @dataclass(frozen=True)
-class _Measurement:
-    """Noise power of one slice in its windows, as logarithms of ratios to what is predicted.
+class _Trial:
+    """One slice with simulated noise of it that went through no kernel, and where both can be measured."""
 
-    `series` is that of the slice itself, `trial` that of one more simulated noise image, which should be 0 but for the
-    scatter of small windows.
-    """
+    hu: Image
+    noise: Sequence[Image]
+    windows: Windows
 
-    series: npt.NDArray[np.float64]
-    trial: npt.NDArray[np.float64]
-    trial_sd_hu: float
-
-
-def _measured(hu: Image, model: NoiseModel, current: float, key: str) -> _Measurement | None:
-    windows = _Windows.of(hu, model.pixel_mm)
-    if not windows.places[0].size:
-        return None
-    *trials, another = _trial_noise(hu, model, current, key)
-    predicted = np.mean([windows.power(trial) for trial in trials], axis=0)
-    sd_hu = float(np.sqrt(np.mean([trial[windows.tissue].var() for trial in trials])))
-    return _Measurement(np.log(windows.power(hu) / predicted), np.log(windows.power(another) / predicted), sd_hu)
+    def filtered(self, kernel: KernelFit) -> list[Image]:
+        """Return the simulated noise behind `kernel`."""
+        rows, columns = self.hu.shape
+        pixel_mm = self.windows.tissue.pixel_mm
+        radius = np.hypot(scipy.fft.fftfreq(rows, pixel_mm)[:, None], scipy.fft.rfftfreq(columns, pixel_mm)[None])
+        window = apodisation(torch.from_numpy(radius), kernel.cutoff_per_mm, kernel.edge_boost).numpy()
+        gain = window.astype(np.float32)
+        return [scipy.fft.irfft2(scipy.fft.rfft2(noise) * gain, s=self.hu.shape) for noise in self.noise]
 
 
-def _checked(sd_hu: float, quanta: float, uncertainty: float, windows: int) -> Calibration:
-    warnings = []
-    low_hu, high_hu = PLAUSIBLE_SD_HU
-    if not low_hu <= sd_hu <= high_hu:
-        bounded_hu = min(max(sd_hu, low_hu), high_hu)
-        warnings.append(f"noise of {sd_hu:.3g} HU in soft tissue is implausible; {bounded_hu:g} HU is taken")
-        quanta, sd_hu = quanta * (sd_hu / bounded_hu) ** 2, bounded_hu
-    low, high = PLAUSIBLE_QUANTA
-    if not low <= quanta <= high:
-        warnings.append(f"{quanta:.3g} effective quanta lie outside {low:g} to {high:g}")
-    return Calibration(float(f"{quanta:.6g}"), round(uncertainty, 3), round(sd_hu, 2), windows, True, tuple(warnings))
+def _trials(
+    hu: SliceSource, model: NoiseModel, current: npt.NDArray[np.float64], key: str, threads: int | None
+) -> tuple[list[_Trial], str | None]:
+    """Return trials of some slices, and in what: soft tissue, or any even material where there is too little of it."""
+    chosen = _chosen_slices(len(hu))
+    places = [Tissue.soft(hu[index], model.pixel_mm).windows() for index in chosen]
+    material = "soft tissue"
+    if sum(map(len, places)) < _FEWEST_WINDOWS:
+        places = [Tissue.uniform(hu[index], model.pixel_mm).windows() for index in chosen]
+        material = "even material"
+    if sum(map(len, places)) < _FEWEST_WINDOWS:
+        return [], None
 
+    def trial(item: tuple[int, Windows]) -> _Trial:
+        index, windows = item
+        return _Trial(hu[index], _trial_noise(hu[index], model, float(current[index]), f"{key} {index}"), windows)
 
-def _default(reason: str) -> Calibration:
-    text = f"{reason}, so {DEFAULT_QUANTA:g} effective quanta are assumed; give --quanta for another value"
-    return Calibration(DEFAULT_QUANTA, None, None, 0, False, (text,))
-
-
-def _chosen_slices(slices: int) -> Sequence[int]:
-    return sorted({round(place) for place in np.linspace(0.1, 0.9, _SLICES_USED) * (slices - 1)})
+    useful = [(index, windows) for index, windows in zip(chosen, places, strict=True) if len(windows)]
+    return list(each_slice(trial, useful, threads)), material
 
 
 def _trial_noise(hu: Image, model: NoiseModel, current: float, key: str) -> list[Image]:
@@ -148,34 +152,76 @@ def _trial_noise(hu: Image, model: NoiseModel, current: float, key: str) -> list
     return list(noise.hu.cpu().numpy())
 
 
+def _fit_kernel(trials: Sequence[_Trial], kernel: Kernel, pixel_mm: float, rounded: bool) -> KernelFit:
+    made = [measured_spectra(trial.hu, trial.noise, trial.windows.tissue) for trial in trials]
+    return fit_kernel([one for one in made if one], kernel, pixel_mm, rounded=rounded)
+
+
 @dataclass(frozen=True)
-class _Windows:
-    """Windows of soft tissue in one slice: the tissue's pixels, and the centres of windows that hold little else."""
+class _Level:
+    """Noise power of one slice in its windows, as logarithms of ratios to what is predicted.
 
-    tissue: npt.NDArray[np.bool_]
-    share: Image
-    places: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
-    pixel_mm: float
+    `series` is that of the slice itself, `trial` that of one more simulated noise image, which should be 0 but for the
+    scatter of small windows.
+    """
 
-    @classmethod
-    def of(cls, hu: Image, pixel_mm: float) -> _Windows:
-        smooth = scipy.ndimage.gaussian_filter(hu, _SMOOTHING_MM / pixel_mm)
-        soft = (smooth > SOFT_TISSUE_HU[0]) & (smooth < SOFT_TISSUE_HU[1])
-        depth_mm = scipy.ndimage.distance_transform_edt(soft) * pixel_mm
-        tissue = depth_mm > _EROSION_MM
-        share = scipy.ndimage.uniform_filter(tissue.astype(np.float32), round(_WINDOW_MM / pixel_mm))
-        step = max(1, round(_WINDOW_MM / pixel_mm / 2))
-        grid = np.zeros_like(tissue)
-        grid[step // 2 :: step, step // 2 :: step] = True
-        rows, columns = np.nonzero(grid & (share > 0.7))
-        return cls(tissue, share, (rows, columns), pixel_mm)
+    series: npt.NDArray[np.float64]
+    trial: npt.NDArray[np.float64]
+    trial_sd_hu: float
 
-    def power(self, hu: Image) -> npt.NDArray[np.float64]:
-        """Return the mean square of the high-passed image in each window."""
-        rough = hu - scipy.ndimage.gaussian_filter(hu, _HIGH_PASS_MM / self.pixel_mm)
-        square = np.where(self.tissue, rough, 0.0) ** 2
-        mean = scipy.ndimage.uniform_filter(square, round(_WINDOW_MM / self.pixel_mm))
-        return (mean[self.places] / self.share[self.places]).astype(np.float64) + 1e-9
+
+def _level(trial: _Trial, kernel: KernelFit) -> _Level:
+    *predictions, another = trial.filtered(kernel)
+    power = trial.windows.power
+    predicted = np.mean([power(prediction) for prediction in predictions], axis=0)
+    inside = trial.windows.tissue.inside
+    sd_hu = float(np.sqrt(np.mean([prediction[inside].var() for prediction in predictions])))
+    return _Level(np.log(power(trial.hu) / predicted), np.log(power(another) / predicted), sd_hu)
+
+
+def _fit_quanta(trials: Sequence[_Trial], kernel: KernelFit, material: str | None, threads: int | None) -> Calibration:
+    if not trials:
+        text = f"found no even tissue to measure noise in, so {DEFAULT_QUANTA:g} effective quanta are assumed; "
+        doubts = (text + "give --quanta for another value", *kernel.warnings)
+        return Calibration(DEFAULT_QUANTA, None, None, 0, "default", None, kernel, doubts)
+    levels = list(each_slice(lambda trial: _level(trial, kernel), trials, threads))
+    ratios = np.concatenate([one.series for one in levels])
+    difference = _mode(ratios) - _mode(np.concatenate([one.trial for one in levels]))
+    spread = float(np.subtract(*np.percentile(ratios, [60, 15])))
+    uncertainty = max(_LEAST_UNCERTAINTY, 2.0 * spread / math.sqrt(len(ratios) / 4))
+    sd_hu = float(np.mean([one.trial_sd_hu for one in levels])) * math.exp(difference / 2)
+    quanta, bounded_hu, warnings = _checked(sd_hu, DEFAULT_QUANTA * math.exp(-difference))
+    if material != "soft tissue":
+        warnings.append("has no soft tissue, so its noise was measured in other even material")
+    if len(trials) == 1:
+        warnings.append(f"calibrated from one slice: its quanta are known to {100 * uncertainty:.0f} %")
+    return Calibration(
+        float(f"{quanta:.6g}"),
+        round(uncertainty, 3),
+        round(bounded_hu, 2),
+        len(ratios),
+        "fitted",
+        material,
+        kernel,
+        (*warnings, *kernel.warnings),
+    )
+
+
+def _checked(sd_hu: float, quanta: float) -> tuple[float, float, list[str]]:
+    warnings = []
+    low_hu, high_hu = PLAUSIBLE_SD_HU
+    bounded_hu = min(max(sd_hu, low_hu), high_hu)
+    if bounded_hu != sd_hu:
+        warnings.append(f"noise of {sd_hu:.3g} HU in soft tissue is implausible; {bounded_hu:g} HU is taken")
+        quanta *= (sd_hu / bounded_hu) ** 2
+    low, high = PLAUSIBLE_QUANTA
+    if not low <= quanta <= high:
+        warnings.append(f"{quanta:.3g} effective quanta lie outside {low:g} to {high:g}")
+    return quanta, bounded_hu, warnings
+
+
+def _chosen_slices(slices: int) -> Sequence[int]:
+    return sorted({round(place) for place in np.linspace(0.1, 0.9, _SLICES_USED) * (slices - 1)})
 
 
 def _mode(values: npt.NDArray[np.float64]) -> float:

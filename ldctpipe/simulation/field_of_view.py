@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ldctpipe.simulation.flux import AIR_HU
+from ldctpipe.simulation.images import Image
 from ldctpipe.volumes.volume import Volume
 
 _TISSUE_FROM_HU = -200.0
@@ -25,36 +26,54 @@ class SquareSlices:
         return len(self.volume.hu)
 
     def __getitem__(self, index: int, /) -> npt.NDArray[np.float32]:
-        hu = np.asarray(self.volume.hu[index], dtype=np.float32)
-        square = np.full((self.size, self.size), AIR_HU, dtype=np.float32)
-        square[self.middle] = np.where(unmeasured(self.volume, index), np.float32(AIR_HU), hu)
-        return square
+        return squared(self.volume.hu[index], unmeasured(self.volume, index))
 
     @property
     def size(self) -> int:
         """Rows and columns of the square, an even number."""
-        largest: int = max(self.volume.hu.shape[1:])
-        return largest + largest % 2
+        return square_size(*self.volume.hu.shape[1:])
 
     @property
     def middle(self) -> tuple[slice, slice]:
         """Rows and columns of the square that hold the slice."""
-        starts = [(self.size - count) // 2 for count in self.volume.hu.shape[1:]]
-        rows, columns = (
-            slice(start, start + count) for start, count in zip(starts, self.volume.hu.shape[1:], strict=True)
-        )
-        return rows, columns
+        return middle_of_square(*self.volume.hu.shape[1:])
+
+
+def square_size(rows: int, columns: int) -> int:
+    """Return rows and columns of the square around a slice, an even number."""
+    largest = max(rows, columns)
+    return largest + largest % 2
+
+
+def middle_of_square(rows: int, columns: int) -> tuple[slice, slice]:
+    """Return the rows and columns of the square that hold the slice."""
+    size = square_size(rows, columns)
+    row, column = (size - rows) // 2, (size - columns) // 2
+    return slice(row, row + rows), slice(column, column + columns)
+
+
+def squared(hu: Image, nowhere: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
+    """Return a slice as a square float32 image with air `nowhere` and around it."""
+    size = square_size(*hu.shape)
+    square = np.full((size, size), AIR_HU, dtype=np.float32)
+    square[middle_of_square(*hu.shape)] = np.where(nowhere, np.float32(AIR_HU), hu)
+    return square
 
 
 def unmeasured(volume: Volume, index: int) -> npt.NDArray[np.bool_]:
-    """Return True where slice `index` holds no measurement.
+    """Return True where slice `index` of `volume` holds no measurement.
 
     That is padding, what is not finite, and everything outside the round field of view where that has one flat value.
     """
-    hu = volume.hu[index]
+    padding = None if volume.padding is None else volume.padding[index]
+    return unmeasured_pixels(volume.hu[index], padding)
+
+
+def unmeasured_pixels(hu: Image, padding: npt.NDArray[np.bool_] | None = None) -> npt.NDArray[np.bool_]:
+    """Return True where a slice (rows, columns) holds no measurement; `padding` marks what is known to be none."""
     nowhere: npt.NDArray[np.bool_] = ~np.isfinite(hu)
-    if volume.padding is not None:
-        nowhere = nowhere | volume.padding[index]
+    if padding is not None:
+        nowhere = nowhere | padding
     rows, columns = hu.shape
     down, across = np.linspace(-1, 1, rows), np.linspace(-1, 1, columns)
     outside = down[:, None] ** 2 + across[None] ** 2 > 1.0

@@ -41,6 +41,7 @@ class NoiseModel:
     quanta: float = DEFAULT_QUANTA
     electronic_ratio: float = DEFAULT_ELECTRONIC_RATIO
     cutoff_per_mm: float = DEFAULT_CUTOFF_PER_MM
+    edge_boost: float = 0.0
     bow_tie: str = "large"
     angular_modulation: float = 0.0
     views: int = 360
@@ -69,7 +70,8 @@ class NoiseModel:
     def reconstruct(self, ray_noise: torch.Tensor) -> torch.Tensor:
         """Return the image in HU of noise on the line integrals: (slices, views, channels) → (slices, size, size)."""
         geometry = parallel_beam(self.size, self.views, self.device)
-        response = geometry.ramp() * apodisation(geometry.frequencies / self.pixel_mm, self.cutoff_per_mm)
+        window = apodisation(geometry.frequencies / self.pixel_mm, self.cutoff_per_mm, self.edge_boost)
+        response = geometry.ramp() * window
         return geometry.filtered_back_projection(ray_noise, response) * (1000.0 / (WATER_PER_MM * self.pixel_mm))
 
 

@@ -24,8 +24,21 @@ _PLANES_KEPT = 24
 
 def generator(*purpose: object) -> np.random.Generator:
     """Return a generator of its own for `purpose`: equal words and numbers give an equal stream on every machine."""
-    digest = hashlib.sha256("\x1f".join(map(str, purpose)).encode()).digest()
-    return np.random.Generator(np.random.SFC64(int.from_bytes(digest, "big")))
+    return stream(int.from_bytes(_digest(*purpose), "big"))
+
+
+def slice_seed(seed: int, key: str, index: int, realisation: int = 0) -> int:
+    """Return the 48-bit seed of what is drawn for one slice of a series; −1 stands for the series as a whole."""
+    return int.from_bytes(_digest(seed, key, "slice", index, realisation)[:6], "big")
+
+
+def stream(seed: int) -> np.random.Generator:
+    """Return the generator that `seed` starts."""
+    return np.random.Generator(np.random.SFC64(seed))
+
+
+def _digest(*purpose: object) -> bytes:
+    return hashlib.sha256("\x1f".join(map(str, purpose)).encode()).digest()
 
 
 @dataclass(frozen=True)

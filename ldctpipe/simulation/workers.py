@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -22,9 +23,23 @@ def worker_count(threads: int | None) -> int:
 
 
 def each_slice(work: Callable[[Item], Result], items: Iterable[Item], threads: int | None) -> Iterator[Result]:
-    """Yield `work` of each item in their order, made by several threads."""
-    with _one_thread_an_operation(), ThreadPoolExecutor(worker_count(threads)) as pool:
-        yield from pool.map(work, items)
+    """Yield `work` of each item in their order, made by several threads.
+
+    No more than two results for each thread wait to be taken, so that memory does not grow with the number of items.
+    """
+    workers = worker_count(threads)
+    waiting: deque[Future[Result]] = deque()
+    with _one_thread_an_operation(), ThreadPoolExecutor(workers) as pool:
+        try:
+            for item in items:
+                waiting.append(pool.submit(work, item))
+                if len(waiting) >= 2 * workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
 
 
 @contextmanager

@@ -1,0 +1,230 @@
+"""The reconstruction kernel of a series, found in the texture of its noise.
+
+Noise that went through the same patient but through the plain ramp filter has the power P₀(f) in a window; the series
+has P₀(f) · A(f)² up to a factor, because a kernel filters all directions alike. So the ratio of the two, over windows
+of even tissue, shows A(f)² with the anatomy's part of the spectrum, the window and the high-pass taken out. What
+rounding to whole HU adds is known (1/12 HU² at all frequencies) and part of the model.
+
+The table of kernels is the prior; the fit moves away from it as far as the noise has hold.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import scipy.ndimage
+import torch
+
+from ldctpipe.simulation.images import Image
+from ldctpipe.simulation.kernels import Kernel, apodisation
+from ldctpipe.simulation.randomness import generator
+from ldctpipe.simulation.tissue_windows import Tissue, high_passed
+
+ROUNDING_HU2 = 1.0 / 12.0
+
+_WINDOW_MM = 18.0
+_SMALLEST_WINDOW = 16
+_LEAST_SHARE = 0.7
+_FEWEST_WINDOWS = 12
+_LOWEST_PER_MM = 0.15  # below it vessels and texture are stronger than noise
+_HIGHEST_OF_NYQUIST = 0.92  # above it resampling and the corners of the grid differ between scanners
+_FEWEST_BINS = 4
+_LEAKAGES = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)  # what windows let through beyond the cutoff, of the power below it
+_MODEL_ERROR = 0.06
+_CUTOFFS_PER_MM = np.geomspace(0.3, 3.2, 120)
+_EDGE_BOOSTS_MM2 = (0.0, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 11.0)
+_WORTH_A_BOOST = 9.0
+_RESAMPLED = 40
+_OVERLAP = 1.6  # windows overlap by half, so they tell less than their number says
+_OF_NO_HOLD = 0.3
+
+_Values = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Spectra:
+    """Noise power by frequency in the windows of one slice, HU² a pixel.
+
+    `series` has shape (windows, frequencies), `trials` (realisations, windows, frequencies): simulated without kernel.
+    """
+
+    frequencies_per_mm: _Values
+    series: _Values
+    trials: _Values
+
+
+@dataclass(frozen=True)
+class KernelFit:
+    """A kernel as the noise shows it: cutoff and edge boost, the cutoff's relative standard uncertainty.
+
+    `measured_per_mm` is what the noise alone says, without the prior; None where it has no hold. `windows` counts what
+    was looked at.
+    """
+
+    cutoff_per_mm: float
+    edge_boost: float
+    uncertainty: float
+    measured_per_mm: float | None
+    windows: int
+    warnings: tuple[str, ...]
+
+
+def measured_spectra(hu: Image, trials: Sequence[Image], tissue: Tissue) -> Spectra | None:
+    """Return the spectra of a slice and of simulated noise in the same windows; None where no window is even."""
+    side = max(_SMALLEST_WINDOW, 2 * round(_WINDOW_MM / 2 / tissue.pixel_mm))
+    corners = _corners(tissue, side)
+    if not len(corners):
+        return None
+    frequencies, binning = _radial_bins(side, tissue.pixel_mm)
+    taper = np.hanning(side + 2)[1:-1]
+    soft_edge = scipy.ndimage.gaussian_filter(tissue.inside.astype(np.float32), 1.0)
+    weights = _cut(soft_edge, corners, side) * np.outer(taper, taper)
+
+    def power(image: Image) -> _Values:
+        parts = _cut(high_passed(image, tissue.pixel_mm), corners, side) * weights
+        spectrum = np.abs(np.fft.fft2(parts)) ** 2 / (weights**2).sum(axis=(1, 2))[:, None, None]
+        binned: _Values = spectrum.reshape(len(corners), -1) @ binning
+        return binned + 1e-12
+
+    return Spectra(frequencies, power(hu), np.stack([power(trial) for trial in trials]))
+
+
+def fit_kernel(spectra: Sequence[Spectra], prior: Kernel, pixel_mm: float, *, rounded: bool) -> KernelFit:
+    """Return the kernel of a series from the spectra of some of its slices; `rounded` says that HU are whole numbers.
+
+    Falls back on `prior`, with a warning, where there are too few windows, or where nothing of the window's slope lies
+    within what the pixels resolve.
+    """
+    windows = sum(len(one.series) for one in spectra)
+    if windows < _FEWEST_WINDOWS:
+        return _of_table(prior, windows, "found too little even tissue to fit the kernel")
+    curve = _Curve.of(spectra, pixel_mm, rounded)
+    if len(curve.frequencies_per_mm) < _FEWEST_BINS:
+        return _of_table(prior, windows, f"pixels of {pixel_mm:g} mm don't resolve the kernel's noise")
+    return _combined(curve, prior, windows)
+
+
+@dataclass(frozen=True)
+class _Curve:
+    """Logarithm of A² up to a constant, by frequency, with its standard error; `floor` is rounding over P₀."""
+
+    frequencies_per_mm: _Values
+    log_ratio: _Values
+    error: _Values
+    floor: _Values
+
+    @classmethod
+    def of(cls, spectra: Sequence[Spectra], pixel_mm: float, rounded: bool) -> _Curve:
+        frequencies = spectra[0].frequencies_per_mm
+        kept = (frequencies > _LOWEST_PER_MM) & (frequencies < _HIGHEST_OF_NYQUIST * 0.5 / pixel_mm)
+        series = np.concatenate([one.series for one in spectra])[:, kept]
+        trials = np.concatenate([one.trials for one in spectra], axis=1)[:, :, kept]
+        ratio, error = _log_ratio(series, trials)
+        level = np.median(trials.mean(axis=0), axis=0)
+        return cls(frequencies[kept], ratio, error, (ROUNDING_HU2 if rounded else 0.0) / level)
+
+    def misfit(self, edge_boost: float) -> _Values:
+        """Return χ² for every cutoff tried, at the best factor and leakage."""
+        window = apodisation_squared(self.frequencies_per_mm, _CUTOFFS_PER_MM, edge_boost)
+        peak = window.max(axis=1, keepdims=True)
+        best: _Values = np.min([self._misfit_of(window + leakage * peak) for leakage in _LEAKAGES], axis=0)
+        return best
+
+    def _misfit_of(self, shapes: _Values) -> _Values:
+        guess = np.median(self.log_ratio - np.log(shapes), axis=1)
+        factors = guess[:, None] + np.linspace(-1.5, 1.5, 61)
+        model = np.log(np.exp(factors)[:, :, None] * shapes[:, None] + self.floor)
+        residual = ((self.log_ratio - model) / self.error) ** 2
+        total: _Values = (residual / (1.0 + residual / 25.0)).sum(axis=-1)  # a stray frequency must not decide
+        return total.min(axis=1)
+
+
+def apodisation_squared(frequencies_per_mm: _Values, cutoffs_per_mm: _Values, edge_boost: float) -> _Values:
+    """Return A² for every cutoff (rows) and frequency (columns)."""
+    frequencies = torch.from_numpy(frequencies_per_mm)
+    return np.stack([apodisation(frequencies, float(cutoff), edge_boost).numpy() ** 2 for cutoff in cutoffs_per_mm])
+
+
+def _log_ratio(series: _Values, trials: _Values) -> tuple[_Values, _Values]:
+    """Return the typical logarithm of series over simulation by frequency, with its standard error over windows.
+
+    Medians, because an edge in a window only ever adds power. Single realisations against the others take out what
+    the median of few degrees of freedom is off.
+    """
+    count = len(trials)
+    others = [(trials.sum(axis=0) - trial) / (count - 1) for trial in trials]
+    logs = np.mean([np.log(series / other) for other in others], axis=0)
+    offset = np.mean(
+        [np.median(np.log(trial / other), axis=0) for trial, other in zip(trials, others, strict=True)], axis=0
+    )
+    draws = generator("windows").integers(0, len(logs), (_RESAMPLED, len(logs)))
+    error = np.std([np.median(logs[draw], axis=0) for draw in draws], axis=0) * _OVERLAP
+    return np.median(logs, axis=0) - offset, np.hypot(error, _MODEL_ERROR)
+
+
+def _combined(curve: _Curve, prior: Kernel, windows: int) -> KernelFit:
+    boost, misfit = 0.0, curve.misfit(0.0)
+    for candidate in _EDGE_BOOSTS_MM2[1:]:
+        trial = curve.misfit(candidate)
+        if trial.min() < misfit.min() - _WORTH_A_BOOST:
+            boost, misfit = candidate, trial
+    logs = np.log(_CUTOFFS_PER_MM)
+    surprise = max(1.0, misfit.min() / max(1, len(curve.frequencies_per_mm) - 2))
+    likelihood = np.exp(-0.5 * (misfit - misfit.min()) / surprise)
+    alone, alone_error = _moments(logs, likelihood)
+    pull = np.exp(-0.5 * ((logs - math.log(prior.cutoff_per_mm)) / prior.uncertainty) ** 2)
+    place, error = _moments(logs, likelihood * pull)
+    measured = math.exp(alone) if alone_error < _OF_NO_HOLD else None
+    warnings = _doubts(prior, measured, math.hypot(alone_error, prior.uncertainty))
+    return KernelFit(
+        round(math.exp(place), 4), boost, round(error, 3), measured and round(measured, 4), windows, warnings
+    )
+
+
+def _moments(values: _Values, weight: _Values) -> tuple[float, float]:
+    mean = float((values * weight).sum() / weight.sum())
+    return mean, float(np.sqrt((weight * (values - mean) ** 2).sum() / weight.sum()))
+
+
+def _doubts(prior: Kernel, measured: float | None, error: float) -> tuple[str, ...]:
+    if measured is None:
+        return ("the noise doesn't show where the kernel ends, so its cutoff is that of the table",)
+    if prior.known and abs(math.log(measured / prior.cutoff_per_mm)) > 2.0 * error:
+        return (
+            f"the noise looks like a kernel that ends at {measured:.2f}/mm, not at the {prior.cutoff_per_mm:.2f}/mm of "
+            f"{prior.name} in the table",
+        )
+    return ()
+
+
+def _of_table(prior: Kernel, windows: int, reason: str) -> KernelFit:
+    text = f"{reason}, so its cutoff is that of the table; give --kernel-cutoff for another value"
+    return KernelFit(prior.cutoff_per_mm, 0.0, prior.uncertainty, None, windows, (text,))
+
+
+def _corners(tissue: Tissue, side: int) -> npt.NDArray[np.int64]:
+    """Return the first row and column of half overlapping squares that hold little but tissue."""
+    share = scipy.ndimage.uniform_filter(tissue.inside.astype(np.float32), side)
+    rows, columns = tissue.inside.shape
+    step = side // 2
+    grid = [(row, column) for row in range(0, rows - side, step) for column in range(0, columns - side, step)]
+    places = [place for place in grid if share[place[0] + step, place[1] + step] > _LEAST_SHARE]
+    return np.asarray(places, dtype=np.int64).reshape(-1, 2)
+
+
+def _cut(image: Image, corners: npt.NDArray[np.int64], side: int) -> Image:
+    return np.stack([image[row : row + side, column : column + side] for row, column in corners])
+
+
+def _radial_bins(side: int, pixel_mm: float) -> tuple[_Values, _Values]:
+    """Return the mean frequency of each ring and the matrix (side², rings) that averages a spectrum over them."""
+    line = np.fft.fftfreq(side, pixel_mm)
+    radius = np.hypot(line[:, None], line[None]).ravel()
+    ring = np.rint(radius * side * pixel_mm).astype(int)
+    rings = range(1, side // 2)
+    matrix = np.stack([(ring == number) / max(1, (ring == number).sum()) for number in rings], axis=1)
+    return radius @ matrix, matrix

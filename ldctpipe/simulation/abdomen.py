@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ldctpipe.simulation.arms import PlacedArm, draw_arms
 from ldctpipe.simulation.bowel import Loop, draw_loops, paint_loop
 from ldctpipe.simulation.images import Image
 from ldctpipe.simulation.inserts import Insert, paint_inserts, scatter_inside
+from ldctpipe.simulation.physique import ADULT, Physique
 from ldctpipe.simulation.randomness import generator
 from ldctpipe.simulation.shapes import Canvas, Ellipsoid, Tube, inside_both, union, without
 from ldctpipe.simulation.tissue import Enhancement, Tissue
@@ -47,13 +49,17 @@ class Abdomen:
     pancreas: Tube
     loops: tuple[Loop, ...]
     inserts: tuple[Insert, ...]
+    arms: tuple[PlacedArm, ...]
 
     @classmethod
-    def draw(cls, seed: int, size: int, low_z: float, high_z: float) -> Abdomen:
+    def draw(cls, seed: int, size: int, low_z: float, high_z: float, physique: Physique = ADULT) -> Abdomen:
         """Return the patient `seed`, with detail between the heights `low_z` and `high_z`."""
         random = generator(seed, "abdomen")
-        build = Build.draw(random, vertebra=34.0)
-        tissue, phase = Tissue.draw(seed, size, build.field_of_view / size), Enhancement.draw(random)
+        build = Build.draw(random, vertebra=34.0, physique=physique)
+        tissue, phase = (
+            Tissue.draw(seed, size, build.field_of_view / size, physique.scale, physique.bone_density),
+            Enhancement.draw(random),
+        )
         w, d = build.cavity_width, build.cavity_depth
         jitter = random.normal(0.0, 0.03, 12)
         right = Ellipsoid(((-0.47 + jitter[0]) * w, (-0.02 + jitter[1]) * d, 8), (0.56 * w, 0.82 * d, 105), 2.3, -8)
@@ -65,7 +71,15 @@ class Abdomen:
             build,
             tissue,
             phase,
-            Spine(build.spine_y, build.vertebra, build.disc_phase, random.uniform(22, 26), random.uniform(16, 19), 42),
+            Spine(
+                build.spine_y,
+                build.vertebra,
+                build.disc_phase,
+                random.uniform(22, 26),
+                random.uniform(16, 19),
+                42,
+                build.spinous_end_y,
+            ),
             Ribs.draw(random, w + 7, d + 6, 4.0, np.arange(low_z - 30, high_z + 160, 27.0), 118),
             right,
             left,
@@ -85,12 +99,15 @@ class Abdomen:
             _pancreas(random, vessel_y),
             loops,
             _lesions(random, right, low_z, high_z),
+            draw_arms(seed, "abdomen", build.half_width) if physique.arms_down else (),
         )
 
     def render(self, z: float) -> Canvas:
         """Return the slice at height `z`, not blurred."""
         canvas = self.tissue.canvas(z)
         paint_table(canvas, self.build, self.tissue)
+        for arm in self.arms:
+            arm.paint(canvas, self.tissue)
         cavity = paint_layers(canvas, self.build, self.tissue)
         canvas.paint(cavity, self.tissue.fat(z))
         self._paint_mesentery(canvas)

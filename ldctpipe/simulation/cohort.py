@@ -1,8 +1,8 @@
-"""A simulated paired cohort in the folder layout of the AAPM-Mayo 2016 challenge, with its noise-free truth.
+"""A simulated paired cohort with its noise-free truth, by default in the folder layout of the AAPM-Mayo 2016 challenge.
 
 OUT/full_3mm/L001/full_3mm/L001_FD_3_1.CT.0001.0001.….IMA         full dose
 OUT/quarter_3mm/L001/quarter_3mm/L001_QD_3_1.CT.0001.0001.….IMA   reduced dose
-OUT/truth/L001.nii                                                what both would be without noise
+OUT/truth/L001/L001_NF_3_1.CT.0001.0001.….IMA                     what both would be without noise; L001.nii: the same
 OUT/truth/inserts.csv                                             where lesions and nodules are
 OUT/phantom.json                                                  how each patient was made
 """
@@ -11,51 +11,96 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import torch
 
 from ldctpipe import __version__
 from ldctpipe.errors import UsageError
 from ldctpipe.files import new_folder, write_json
 from ldctpipe.progress import Progress
-from ldctpipe.simulation.ct_image import PhantomSeries, write_ct_image
-from ldctpipe.simulation.flux import current_factors
 from ldctpipe.simulation.images import Image
 from ldctpipe.simulation.kernels import match_kernel
-from ldctpipe.simulation.noise import NoiseModel, dose_noise
-from ldctpipe.simulation.phantom import FoundInsert, PhantomPatient, make_patient, noise_free_slices, tube_currents_ma
-from ldctpipe.simulation.randomness import generator, slice_deviates
-from ldctpipe.simulation.workers import each_slice, worker_count
+from ldctpipe.simulation.noise import NoiseModel
+from ldctpipe.simulation.phantom import (
+    REGIONS,
+    TRUNK,
+    FoundInsert,
+    PhantomPatient,
+    make_patient,
+    noise_free_slices,
+    tube_currents_ma,
+)
+from ldctpipe.simulation.phantom_choices import Arms, BodySize, Like
+from ldctpipe.simulation.phantom_series import (
+    LAYOUTS,
+    Role,
+    SeriesText,
+    mayo_low_name,
+    study_of,
+    write_series,
+)
+from ldctpipe.simulation.randomness import generator
+from ldctpipe.simulation.subject import exposed_model, scan
 from ldctpipe.volumes.nifti import write_nifti
 
 THICKNESS_MM = 3.0
 INCREMENT_MM = 2.0
 KERNEL = "B30f"
-# Noise in the liver that agrees with RMSE 14.24 HU between the quarter and full dose of Mayo patient L506.
-_FULL_DOSE_SD_HU = (11.7, 13.1)
 _SMALLEST_SIZE = 64
 
 
-def make_phantom_cohort(
-    out: Path,
-    patients: int,
-    slices: int,
-    seed: int,
-    *,
-    dose: float = 0.25,
-    size: int = 512,
-    threads: int | None = None,
-    overwrite: bool = False,
-) -> list[Path]:
-    """Write a cohort to `out` and return its two folders of series (full dose, reduced dose).
+@dataclass(frozen=True)
+class CohortPlan:
+    """What a cohort is to be: its seed, dose, slices, and which patients take turns."""
 
-    Raises `UsageError` for a dose that is not between 0 and 1 or a size that is too small or odd.
+    seed: int
+    dose: float = 0.25
+    slices: int = 20
+    size: int = 512
+    like: Like = Like.MAYO
+    regions: tuple[str, ...] = TRUNK
+    build: BodySize = BodySize.ADULT
+    arms: Arms = Arms.UP
+    threads: int | None = None
+
+    def patient(self, number: int) -> PhantomPatient:
+        """Return patient `number`, from 0."""
+        names = {"regions": self.regions, "build": self.build, "arms": self.arms}
+        grid = self.slices, self.size, THICKNESS_MM, INCREMENT_MM
+        return make_patient(f"L{number + 1:03d}", number, self.seed, *grid, **names)  # type: ignore[arg-type]
+
+
+def make_phantom_cohort(
+    out: Path, patients: int, slices: int, seed: int, *, overwrite: bool = False, **options: Any
+) -> list[Path]:
+    """Write a cohort to `out` and return its folders of series; `options` are the other fields of `CohortPlan`.
+
+    Raises `UsageError` for a dose that is not between 0 and 1, a size that is too small or odd, or a region that is
+    not known.
     """
+    plan = CohortPlan(seed, slices=slices, **options)
+    check_scan(plan.dose, plan.size)
+    if unknown := [name for name in plan.regions if name not in REGIONS]:
+        raise UsageError(None, f"{unknown[0]!r} is no region of the body", f"choose from {', '.join(REGIONS)}")
+    progress = Progress("phantoms", patients * slices, "slices")
+    with new_folder(out, overwrite=overwrite) as folder:
+        records = [_write_patient(folder, plan.patient(number), plan, progress) for number in range(patients)]
+        _write_inserts(folder / "truth" / "inserts.csv", records)
+        settings = {"seed": seed, "dose": plan.dose, "size": plan.size, "slices": slices, "kernel": KERNEL}
+        made = [{key: value for key, value in record.items() if key != "inserts"} for record in records]
+        write_json(
+            folder / "phantom.json",
+            {"ldctpipe": __version__, "kind": "cohort", "like": plan.like.value, **settings, "patients": made},
+        )
+    progress.finish()
+    return [out / "full_3mm", out / mayo_low_name(plan.dose)] if plan.like is Like.MAYO else [out]
+
+
+def check_scan(dose: float, size: int) -> None:
+    """Raise `UsageError` for a dose that is not between 0 and 1 or a size that is too small or odd."""
     if not 0.0 < dose < 1.0:
         raise UsageError(
             None, f"a dose of {dose:g} is not between 0 and 1", "give the share of the full dose, such as 0.25"
@@ -64,155 +109,72 @@ def make_phantom_cohort(
         raise UsageError(
             None, f"slices of {size} pixels can't be made", f"give a multiple of 8 from {_SMALLEST_SIZE} on"
         )
-    progress = Progress("phantoms", patients * slices, "slices")
-    with new_folder(out, overwrite=overwrite) as folder:
-        records = []
-        for number in range(patients):
-            patient = make_patient(f"L{number + 1:03d}", number, seed, slices, size, THICKNESS_MM, INCREMENT_MM)
-            records.append(_write_patient(folder, patient, seed, dose, threads, progress))
-        _write_inserts(folder / "truth" / "inserts.csv", records)
-        settings = {"seed": seed, "dose": dose, "size": size, "slices": slices, "kernel": KERNEL}
-        made = [{key: value for key, value in record.items() if key != "inserts"} for record in records]
-        write_json(folder / "phantom.json", {"ldctpipe": __version__, **settings, "patients": made})
-    progress.finish()
-    return [out / "full_3mm", out / _low_name(dose)]
 
 
-def _low_name(dose: float) -> str:
-    return "quarter_3mm" if dose == 0.25 else f"dose{100 * dose:g}_3mm"
-
-
-def _write_patient(
-    folder: Path, patient: PhantomPatient, seed: int, dose: float, threads: int | None, progress: Progress
-) -> dict[str, Any]:
+def _write_patient(folder: Path, patient: PhantomPatient, plan: CohortPlan, progress: Progress) -> dict[str, Any]:
+    subject, current_ma = patient.subject, tube_currents_ma(patient)
     cutoff_per_mm = match_kernel(KERNEL).cutoff_per_mm
-    truth, found = noise_free_slices(patient, cutoff_per_mm, threads, progress.advance)
-    current_ma = tube_currents_ma(patient)
-    model = exposed_model(patient, truth, cutoff_per_mm, seed)
-    full, low = scan(patient, truth, model, current_ma, dose, seed, threads)
-    truth_path = folder / "truth" / f"{patient.name}.nii"
-    truth_path.parent.mkdir(exist_ok=True)
-    write_nifti(truth_path, np.rint(truth).astype(np.int16), affine(patient))
-    for name, letters, hu, share in (("full_3mm", "FD", full, 1.0), (_low_name(dose), "QD", low, dose)):
-        series_folder = folder / name / patient.name / name
-        series_folder.mkdir(parents=True)
-        _write_series(series_folder, patient, seed, letters, hu, current_ma, share, threads)
+    truth, found = noise_free_slices(patient, cutoff_per_mm, plan.threads, progress.advance)
+    model = _exposed(patient, truth, cutoff_per_mm, plan.seed)
+    full, low = scan(subject, truth, model, current_ma, plan.dose, plan.seed, plan.threads)
+    text = SeriesText(study_of(subject, plan.seed), REGIONS[patient.region].body_part, KERNEL, plan.dose)
+    for role, hu in ((Role.FULL, full), (Role.LOW, low), (Role.TRUTH, truth)):
+        write_series(folder, LAYOUTS[plan.like], subject, text, role, hu, current_ma, plan.threads)
+    write_nifti(folder / "truth" / f"{subject.name}.nii", np.rint(truth).astype(np.int16), subject.affine())
+    return _record(patient, model, current_ma, [_insert_row(patient, truth, place) for place in found])
+
+
+def _exposed(patient: PhantomPatient, truth: Image, cutoff_per_mm: float, seed: int) -> NoiseModel:
+    subject, region = patient.subject, REGIONS[patient.region]
+    model = NoiseModel(
+        subject.pixel_mm, subject.size, cutoff_per_mm=cutoff_per_mm, bow_tie=region.bow_tie, angular_modulation=1.0
+    )
+    wanted_sd_hu = generator(seed, subject.name, "exposure").uniform(*region.sd_hu)
+    return exposed_model(subject, truth[len(truth) // 2], model, wanted_sd_hu, seed)
+
+
+def _record(
+    patient: PhantomPatient, model: NoiseModel, current_ma: Sequence[int], inserts: list[dict[str, Any]]
+) -> dict[str, Any]:
+    width_mm, depth_mm = (round(2 * half, 1) for half in patient.subject.half_axes_mm)
     return {
-        "patient": patient.name,
+        "patient": patient.subject.name,
         "region": patient.region,
-        "pixel_mm": round(patient.pixel_mm, 6),
+        "build": patient.build.value,
+        "width_mm": width_mm,
+        "depth_mm": depth_mm,
+        "arms_down": patient.arms_down,
+        "pixel_mm": round(patient.subject.pixel_mm, 6),
         "quanta": float(f"{model.quanta:.6g}"),
         "electronic_ratio": model.electronic_ratio,
         "tube_current_ma": list(current_ma),
-        "inserts": [_insert_row(patient, place) for place in found],
+        "inserts": inserts,
     }
 
 
-def exposed_model(patient: PhantomPatient, truth: Image, cutoff_per_mm: float, seed: int) -> NoiseModel:
-    """Return the noise model whose quanta give the full dose its noise in soft tissue, like exposure control."""
-    model = NoiseModel(patient.pixel_mm, patient.size, cutoff_per_mm=cutoff_per_mm, angular_modulation=1.0)
-    middle = len(truth) // 2
-    hu = truth[middle]
-    transmitted = model.transmitted(torch.from_numpy(hu[None]))
-    trial = slice_deviates(seed, patient.name, [0.0], None)
-    noise = dose_noise(transmitted, model, 1.0, trial, [0], np.ones(1), present_dose=None, purpose="exposure")
-    tissue = (hu > 0) & (hu < 150) & _central(patient)
-    wanted_sd_hu = generator(seed, patient.name, "exposure").uniform(*_FULL_DOSE_SD_HU)
-    return model.with_quanta(model.quanta * float(noise.hu[0].numpy()[tissue].var()) / wanted_sd_hu**2)
-
-
-def _central(patient: PhantomPatient) -> npt.NDArray[np.bool_]:
-    line = (np.arange(patient.size) - (patient.size - 1) / 2) * patient.pixel_mm
-    build = patient.anatomy.build
-    inside: npt.NDArray[np.bool_] = (line[None] / build.half_width) ** 2 + (line[:, None] / build.half_depth) ** 2 < 0.4
-    return inside
-
-
-def scan(
-    patient: PhantomPatient,
-    truth: Image,
-    model: NoiseModel,
-    current_ma: Sequence[int],
-    dose: float,
-    seed: int,
-    threads: int | None = None,
-) -> tuple[Image, Image]:
-    """Return the slices at full dose and at `dose`, float32 HU; the second is the first with the noise to add."""
-    deviates = slice_deviates(seed, patient.name, patient.positions_mm, patient.thickness_mm)
-    current = current_factors(list(current_ma), len(truth))
-
-    def make(index: int) -> tuple[Image, Image]:
-        transmitted = model.transmitted(torch.from_numpy(truth[index][None]))
-        place = deviates, [index], current
-        own = dose_noise(transmitted, model, 1.0, *place, present_dose=None, purpose="full dose")
-        added = dose_noise(transmitted, model, dose, *place, purpose="low dose")
-        full = truth[index] + own.hu[0].numpy()
-        return full, full + added.hu[0].numpy()
-
-    made = list(each_slice(make, range(len(truth)), threads))
-    return np.stack([full for full, _ in made]), np.stack([low for _, low in made])
-
-
-def affine(patient: PhantomPatient) -> npt.NDArray[np.float64]:
-    """Return the map from (column, row, slice, 1) to RAS millimetres."""
-    edge_mm = (patient.size - 1) / 2 * patient.pixel_mm
-    matrix = np.diag([-patient.pixel_mm, -patient.pixel_mm, INCREMENT_MM, 1.0])
-    matrix[:3, 3] = edge_mm, edge_mm, patient.positions_mm[0]
-    return matrix
-
-
-def _write_series(
-    folder: Path,
-    patient: PhantomPatient,
-    seed: int,
-    letters: str,
-    hu: Image,
-    current_ma: Sequence[int],
-    share: float,
-    threads: int | None,
-) -> None:
-    study = f"ldctpipe phantom {__version__} seed {seed} {patient.name} {len(hu)}×{patient.size}"
-    series = PhantomSeries(
-        identity=f"{study} {letters} {share:g}",
-        study_identity=study,
-        patient=patient.name,
-        body_part={"thorax": "CHEST"}.get(patient.region, patient.region.upper()),
-        description=f"{'Full' if letters == 'FD' else 'Low'} dose {THICKNESS_MM:g} mm {KERNEL}",
-        number=1 if letters == "FD" else 2,
-        pixel_mm=patient.pixel_mm,
-        thickness_mm=patient.thickness_mm,
-        increment_mm=INCREMENT_MM,
-        exposure_share=share,
-    )
-
-    def write(index: int) -> None:
-        number = len(hu) - index  # scanners count from the head down
-        name = f"{patient.name}_{letters}_3_1.CT.0001.{number:04d}.2024.01.01.12.00.00.000000.{index:09d}.IMA"
-        write_ct_image(folder / name, series, hu[index], index, patient.positions_mm[index], current_ma[index])
-
-    with ThreadPoolExecutor(worker_count(threads)) as pool:
-        list(pool.map(write, range(len(hu))))
-
-
-def _insert_row(patient: PhantomPatient, found: FoundInsert) -> dict[str, Any]:
-    middle = (patient.size - 1) / 2
+def _insert_row(patient: PhantomPatient, truth: Image, found: FoundInsert) -> dict[str, Any]:
+    subject, insert = patient.subject, found.insert
+    middle = (subject.size - 1) / 2
+    radius_mm = patient.scale * insert.radius_mm
     return {
-        "patient": patient.name,
-        "kind": found.insert.kind,
-        "x_mm": round((found.column - middle) * patient.pixel_mm, 2),
-        "y_mm": round((found.row - middle) * patient.pixel_mm, 2),
-        "z_mm": round(found.insert.centre[2], 2),
+        "patient": subject.name,
+        "kind": insert.kind,
+        "x_mm": round((found.column - middle) * subject.pixel_mm, 2),
+        "y_mm": round((found.row - middle) * subject.pixel_mm, 2),
+        "z_mm": round(patient.scale * insert.centre[2], 2),
         "slice": found.slice_index,
         "row": found.row,
         "column": found.column,
-        "radius_mm": round(found.insert.radius_mm, 2),
-        "contrast_hu": round(found.insert.contrast_hu, 1),
+        "radius_mm": round(radius_mm, 2),
+        "contrast_hu": round(insert.contrast_hu, 1),
+        "diameter_mm": round(2 * radius_mm, 2),
+        "hu": round(float(truth[found.slice_index, found.row, found.column]), 1),
     }
 
 
 def _write_inserts(path: Path, records: list[dict[str, Any]]) -> None:
     columns = ("patient", "kind", "x_mm", "y_mm", "z_mm", "slice", "row", "column", "radius_mm", "contrast_hu")
     with path.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, columns)
+        writer = csv.DictWriter(stream, (*columns, "diameter_mm", "hu"))
         writer.writeheader()
         writer.writerows(row for record in records for row in record["inserts"])

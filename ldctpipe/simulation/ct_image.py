@@ -32,6 +32,8 @@ class PhantomSeries:
     thickness_mm: float
     increment_mm: float
     exposure_share: float
+    kernel: str = "B30f"
+    study_description: str = "Simulated body phantom"
 
 
 def stored_values(hu: npt.NDArray[np.float32]) -> npt.NDArray[np.uint16]:
@@ -70,7 +72,7 @@ def _add_identity(image: Dataset, series: PhantomSeries, index: int) -> None:
     image.AccessionNumber = image.ReferringPhysicianName = image.PositionReferenceIndicator = ""
     image.PatientName, image.PatientID = f"Phantom^{series.patient}", series.patient
     image.PatientBirthDate, image.PatientSex = "", "O"
-    image.StudyID, image.StudyDescription = "1", "Simulated body phantom"
+    image.StudyID, image.StudyDescription = "1", series.study_description
     image.SeriesNumber, image.SeriesDescription = series.number, series.description
     image.AcquisitionNumber, image.InstanceNumber = 1, index + 1
     image.Modality, image.BodyPartExamined, image.PatientPosition = "CT", series.body_part, "HFS"
@@ -80,7 +82,7 @@ def _add_identity(image: Dataset, series: PhantomSeries, index: int) -> None:
 def _add_acquisition(image: Dataset, series: PhantomSeries, current_ma: int) -> None:
     image.Manufacturer, image.ManufacturerModelName = "ldctpipe", "Body phantom"
     image.SoftwareVersions = __version__
-    image.KVP, image.ConvolutionKernel = 120, "B30f"
+    image.KVP, image.ConvolutionKernel = 120, series.kernel
     image.ExposureTime = 500
     image.XRayTubeCurrent = max(1, round(current_ma * series.exposure_share))
     image.Exposure = max(1, round(current_ma * series.exposure_share * 0.5))

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from ldctpipe.simulation.bowel import Loop, draw_loops, paint_loop
 from ldctpipe.simulation.images import Image
 from ldctpipe.simulation.inserts import Insert, paint_inserts, scatter_inside
+from ldctpipe.simulation.physique import ADULT, Physique
 from ldctpipe.simulation.randomness import generator
 from ldctpipe.simulation.shapes import Canvas, Ellipsoid, Tube, inside_both, union, without
 from ldctpipe.simulation.tissue import Enhancement, Tissue
@@ -41,17 +42,17 @@ class Pelvis:
     inserts: tuple[Insert, ...]
 
     @classmethod
-    def draw(cls, seed: int, size: int, low_z: float, high_z: float) -> Pelvis:
+    def draw(cls, seed: int, size: int, low_z: float, high_z: float, physique: Physique = ADULT) -> Pelvis:
         """Return the patient `seed`, with detail between the heights `low_z` and `high_z`."""
         random = generator(seed, "pelvis")
-        build = Build.draw(random, vertebra=32.0, widening=1.1)
+        build = Build.draw(random, vertebra=32.0, widening=1.1, physique=physique)
         w, d = build.cavity_width, build.cavity_depth
         hip_x, hip_y, sacrum_y = 0.62 * w, 0.12 * d, build.spine_y + 8
         bladder = Ellipsoid((random.normal(0, 4), -0.32 * d, -8), (0.36 * w, 0.34 * d, 46), 2.3)
         gland = Ellipsoid((0, 0.12 * d, 2), (0.24 * w, 0.17 * d, 30), 2.2)
         return cls(
             build,
-            Tissue.draw(seed, size, build.field_of_view / size),
+            Tissue.draw(seed, size, build.field_of_view / size, physique.scale, physique.bone_density),
             Enhancement.draw(random),
             _wings(random, hip_x, hip_y, sacrum_y, d),
             hip_x,

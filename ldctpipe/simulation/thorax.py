@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ldctpipe.simulation.arms import PlacedArm, draw_arms
 from ldctpipe.simulation.images import Image
 from ldctpipe.simulation.inserts import Insert, paint_inserts, scatter_inside
+from ldctpipe.simulation.physique import ADULT, Physique
 from ldctpipe.simulation.randomness import generator
 from ldctpipe.simulation.shapes import Canvas, Ellipsoid, Tube, inside_both, union, without
 from ldctpipe.simulation.tissue import Enhancement, Tissue
@@ -46,12 +48,13 @@ class Thorax:
     bronchi: tuple[Tube, Tube]
     trachea: Tube
     inserts: tuple[Insert, ...]
+    arms: tuple[PlacedArm, ...]
 
     @classmethod
-    def draw(cls, seed: int, size: int, low_z: float, high_z: float) -> Thorax:
+    def draw(cls, seed: int, size: int, low_z: float, high_z: float, physique: Physique = ADULT) -> Thorax:
         """Return the patient `seed`, with detail between the heights `low_z` and `high_z`."""
         random = generator(seed, "thorax")
-        build = Build.draw(random, vertebra=25.0, widening=1.04)
+        build = Build.draw(random, vertebra=25.0, widening=1.04, physique=physique)
         w, d = build.cavity_width, build.cavity_depth
         heart = Ellipsoid((0.2 * w, -0.28 * d, -52), (0.47 * w, 0.52 * d, 66), 2.1, -28 + random.normal(0, 5))
         lungs = [Ellipsoid((side * 0.56 * w, 0, -10), (0.42 * w, 0.85 * d, 170), 2.3) for side in _SIDES]
@@ -59,9 +62,17 @@ class Thorax:
         heights = np.arange(low_z - 40, high_z + 170, 26.0)
         return cls(
             build,
-            Tissue.draw(seed, size, build.field_of_view / size),
+            Tissue.draw(seed, size, build.field_of_view / size, physique.scale, physique.bone_density),
             Enhancement.draw(random),
-            Spine(build.spine_y, build.vertebra, build.disc_phase, random.uniform(16, 19), random.uniform(14, 16), 36),
+            Spine(
+                build.spine_y,
+                build.vertebra,
+                build.disc_phase,
+                random.uniform(16, 19),
+                random.uniform(14, 16),
+                36,
+                build.spinous_end_y,
+            ),
             Ribs.draw(random, w + 7, d + 6, 4.0, heights, 150),
             _scapulae(random, w, d, low_z, high_z),
             heart,
@@ -73,12 +84,15 @@ class Thorax:
             _lung_trees(random, lungs, hila, low_z, high_z, density_mm=46.0, leaf_mm=1.3),
             _trachea(random, hila, build),
             _nodules(random, lungs, low_z, high_z),
+            draw_arms(seed, "thorax", build.half_width) if physique.arms_down else (),
         )
 
     def render(self, z: float) -> Canvas:
         """Return the slice at height `z`, not blurred."""
         canvas = self.tissue.canvas(z)
         paint_table(canvas, self.build, self.tissue)
+        for arm in self.arms:
+            arm.paint(canvas, self.tissue)
         cavity = paint_layers(canvas, self.build, self.tissue)
         self._paint_shoulders(canvas, cavity)
         canvas.paint(cavity, self.tissue.fat(z))

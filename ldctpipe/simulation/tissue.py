@@ -52,24 +52,21 @@ class Tissue:
     lung_hu: float
     offset_x: float
     offset_y: float
+    scale: float = 1.0
+    bend_mm: float = 5.0
 
     @classmethod
-    def draw(cls, seed: int, size: int, pixel_mm: float) -> Tissue:
-        """Return the tissue of the patient `seed`."""
+    def draw(
+        cls, seed: int, size: int, pixel_mm: float, scale: float = 1.0, bone_density: float = 1.0, bend_mm: float = 5.0
+    ) -> Tissue:
+        """Return the tissue of the patient `seed`; `pixel_mm` is that of the anatomy before it is scaled."""
         random = generator(seed, "tissue")
         muscle_hu, fat_hu = random.normal(56, 5), random.normal(-104, 5)
-        trabecular_hu, cortical_hu = random.uniform(140, 260), random.uniform(750, 1050)
-        return cls(
-            seed,
-            size,
-            pixel_mm,
-            muscle_hu,
-            fat_hu,
-            trabecular_hu,
-            cortical_hu,
-            random.uniform(-890, -820),
-            *random.normal(0, 4, 2),
-        )
+        trabecular_hu, cortical_hu = random.uniform(140, 260), bone_density * random.uniform(750, 1050)
+        lung_hu = random.uniform(-890, -820)
+        offset_x, offset_y = random.normal(0, 4, 2)
+        materials = muscle_hu, fat_hu, trabecular_hu, cortical_hu, lung_hu
+        return cls(seed, size, pixel_mm, *materials, offset_x, offset_y, scale, bend_mm)
 
     def _field(self, name: str, spectrum: PowerLaw | Band, depth_mm: float) -> Field:
         return Field(name, self.seed, self.size, self.pixel_mm, spectrum, depth_mm)
@@ -95,9 +92,25 @@ class Tissue:
     def canvas(self, z: float) -> Canvas:
         """Return an empty slice of air whose coordinates are bent, so that no contour is a perfect ellipse."""
         line = ((np.arange(self.size) - (self.size - 1) / 2) * self.pixel_mm).astype(np.float32)
-        x = line[None] - np.float32(self.offset_x) + 5.0 * self.field("bend_x", z) + 0.9 * self.field("ripple_x", z)
-        y = line[:, None] - np.float32(self.offset_y) + 5.0 * self.field("bend_y", z) + 0.9 * self.field("ripple_y", z)
+        x = (
+            line[None]
+            - np.float32(self.offset_x)
+            + self.bend_mm * self.field("bend_x", z)
+            + 0.9 * self.field("ripple_x", z)
+        )
+        y = (
+            line[:, None]
+            - np.float32(self.offset_y)
+            + self.bend_mm * self.field("bend_y", z)
+            + 0.9 * self.field("ripple_y", z)
+        )
         return Canvas(np.full((self.size, self.size), -1000, np.float32), x, y, z, self.pixel_mm)
+
+    def straight_mm(self) -> tuple[Image, Image]:
+        """Return x and y in real millimetres, not bent and not scaled, for what is no part of the body."""
+        line = (np.arange(self.size, dtype=np.float32) - (self.size - 1) / 2) * self.pixel_mm
+        x, y = line[None] - self.offset_x, line[:, None] - self.offset_y
+        return x * self.scale, y * self.scale
 
     def soft(self, mean_hu: float, z: float, sd_hu: float = 5.0) -> Image:
         """Return parenchyma of `mean_hu`: power-law texture with a fine grain."""

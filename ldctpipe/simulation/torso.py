@@ -7,11 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ldctpipe.simulation.arms import ROOM_FOR_ARM_MM
 from ldctpipe.simulation.images import Image
+from ldctpipe.simulation.physique import ADULT, Physique
 from ldctpipe.simulation.shapes import Canvas, Ellipsoid, Tube, inside_both, union, without
 from ldctpipe.simulation.tissue import Tissue
 
 ENDLESS_MM = 1e5
+WIDEST_FIELD_OF_VIEW_MM = 500.0
 
 
 @dataclass(frozen=True)
@@ -29,15 +32,23 @@ class Build:
     field_of_view: float
 
     @classmethod
-    def draw(cls, random: np.random.Generator, vertebra: float, widening: float = 1.0) -> Build:
-        """Return a slim to heavy adult; `vertebra` is the height of a vertebra with its disc."""
+    def draw(
+        cls, random: np.random.Generator, vertebra: float, widening: float = 1.0, physique: Physique = ADULT
+    ) -> Build:
+        """Return a slim to stout body of `physique`; `vertebra` is the height of a vertebra with its disc."""
         stoutness = random.uniform(0.0, 1.0)
-        half_width = widening * (146 + 34 * stoutness + random.normal(0, 4))
-        half_depth = 100 + 30 * stoutness + random.normal(0, 4)
-        fat = 9 + 20 * stoutness * random.uniform(0.7, 1.2)
+        slim, growth = physique.half_width_mm
+        half_width = widening * (slim + growth * stoutness + random.normal(0, 4))
+        slim, growth = physique.half_depth_mm
+        half_depth = slim + growth * stoutness + random.normal(0, 4)
+        slim, growth = physique.fat_mm
+        fat = slim + growth * stoutness * random.uniform(0.7, 1.2)
         spine_y = half_depth - 0.8 * fat - random.uniform(50, 56)
         squareness, phase = random.uniform(2.2, 2.6), random.uniform(0, 1)
         field_of_view = max(300.0, 2 * half_width * random.uniform(1.08, 1.17))
+        if physique.arms_down:
+            wide_enough = max(field_of_view, 2 * (half_width + ROOM_FOR_ARM_MM))
+            field_of_view = min(wide_enough, WIDEST_FIELD_OF_VIEW_MM / physique.scale)
         return cls(
             half_width, half_depth, fat, random.uniform(13, 18), squareness, spine_y, vertebra, phase, field_of_view
         )
@@ -46,6 +57,11 @@ class Build:
     def effective_diameter_mm(self) -> float:
         """Diameter of the circle with the same area (AAPM TG-204)."""
         return 2 * math.sqrt(self.half_width * self.half_depth)
+
+    @property
+    def spinous_end_y(self) -> float:
+        """How far back spinous processes may reach without coming near the skin in the furrow along the spine."""
+        return self.half_depth - 14.0
 
     def skin(self, canvas: Canvas) -> Image:
         """Return the distance to the body's surface, with the furrow along the spine."""
@@ -80,15 +96,13 @@ class Build:
 
 def paint_table(canvas: Canvas, build: Build, tissue: Tissue) -> None:
     """Paint the table: two thin curved shells around foam. It does not bend with the body."""
-    size = len(canvas.hu)
-    line = (np.arange(size, dtype=np.float32) - (size - 1) / 2) * canvas.pixel_mm
-    x, y = line[None] - tissue.offset_x, line[:, None] - tissue.offset_y
-    top = build.half_depth + 7 - x * x / np.float32(1900)
+    x, y = tissue.straight_mm()
+    top = tissue.scale * (build.half_depth + 7) - x * x / np.float32(1900)
     inside = np.abs(x) - 178
     depth = y - top
-    foam = np.maximum(np.maximum(-depth, depth - 26), inside)
+    foam = np.maximum(np.maximum(-depth, depth - 26), inside) / tissue.scale
     canvas.paint(foam, -260.0)
-    canvas.paint(foam + 1.6, -935.0)
+    canvas.paint(foam + 1.6 / tissue.scale, -935.0)
 
 
 def paint_layers(canvas: Canvas, build: Build, tissue: Tissue) -> Image:
@@ -135,6 +149,7 @@ class Spine:
     half_width: float
     half_depth: float
     transverse: float
+    spinous_end_y: float
 
     def paint(self, canvas: Canvas, tissue: Tissue) -> None:
         """Paint the vertebra or disc at this height, the canal with its sac, and the arch behind."""
@@ -166,7 +181,7 @@ class Spine:
             pieces += [facet, wing.distance(canvas, 0.6)]
             facet = Ellipsoid((side * 18, back + 13, z0 + 0.54 * self.height), (7, 8, 12)).distance(canvas)
             pieces.append(facet)
-        spinous = [(0, back + 20, z0 - 2), (0, back + 46, z0 - 10)]
+        spinous = [(0, back + 20, z0 - 2), (0, min(back + 46, self.spinous_end_y), z0 - 10)]
         pieces.append(Tube.chain(spinous, [3.4, 4.2]).distance(canvas, 0.45))
         tissue.paint_bone(canvas, without(union(pieces, 2.0), canal), 1.8)
         canvas.paint(canal, tissue.fat_hu + 40)

@@ -368,3 +368,16 @@ def test_the_patient_is_in_no_text_of_a_series(tmp_path: Path) -> None:
     assert series.patient_id == PATIENT_ID
     assert PATIENT_ID not in repr(series)
     assert series.transfer_syntaxes == ("Explicit VR Little Endian",)
+
+
+def test_long_discovery_tells_how_far_it_is_and_short_one_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_series(tmp_path)
+
+    discover(tmp_path)
+    assert capsys.readouterr().err == ""
+
+    monkeypatch.setattr("ldctpipe.dicom.discovery._QUIET_S", -1.0)
+    discover(tmp_path)
+    assert "reading headers: 3/3 files" in capsys.readouterr().err

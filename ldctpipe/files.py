@@ -219,7 +219,9 @@ def write_text(target: Path, text: str) -> None:
 
 def write_json(target: Path, value: Any) -> None:
     """Write `value` to `target` atomically as indented JSON with keys in the order given; NaN is refused."""
-    write_text(target, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+    text = json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    # Paths can have bytes that are no text: Python's stand-ins for them become JSON's escapes of the same name.
+    write_text(target, text.encode(errors="backslashreplace").decode())
 
 
 def read_json(path: Path, what: str) -> Any:

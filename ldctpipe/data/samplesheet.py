@@ -54,14 +54,17 @@ def read_sheet(path: Path, *, check_paths: bool = True) -> list[Row]:
 
 
 def write_sheet(path: Path, rows: Sequence[Row]) -> None:
-    """Write `rows` to `path` atomically, with absolute paths."""
+    """Write `rows` to `path` atomically, with absolute paths; raises `InputError` for a path that is not UTF-8."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
     for row in rows:
         scans = ("" if scan is None else str(scan.resolve()) for scan in (row.low_dose, row.full_dose))
         writer.writerow((row.patient, *scans, row.split))
-    write_text(path, text.getvalue())
+    try:
+        write_text(path, text.getvalue())
+    except UnicodeEncodeError:
+        raise InputError(path, "would hold a path that is not text in UTF-8", "rename that folder") from None
 
 
 def rows_of_cohort(root: Path, test_patients: Sequence[str] = (), mayo: MayoSeries | None = None) -> list[Row]:

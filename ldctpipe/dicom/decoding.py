@@ -17,6 +17,7 @@ from ldctpipe.dicom.headers import header_of
 from ldctpipe.dicom.opening import read_whole, unreadable
 from ldctpipe.dicom.pixels import PixelFormat, PixelSpan, Values, Words, padding_mask
 from ldctpipe.dicom.rejection import CUT_SHORT, DAMAGED, Rejected
+from ldctpipe.dicom.retyping import mend_types
 from ldctpipe.errors import InputError
 
 
@@ -39,6 +40,7 @@ def decode(path: Path) -> Image:
     try:
         header = header_of(path)
         dataset = read_whole(path)
+        mend_types(dataset)
         words = np.empty((header.rows, header.columns), dtype=np.uint16)
         _fill(words, path, header.pixels)
         values = header.pixels.pixel_format.values(words)

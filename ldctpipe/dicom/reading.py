@@ -10,7 +10,7 @@ import numpy as np
 from ldctpipe.dicom.decoding import Image, read_words
 from ldctpipe.dicom.hounsfield import become_whole_hu, rescaled
 from ldctpipe.dicom.pixels import padding_mask
-from ldctpipe.dicom.series import Series, Slice
+from ldctpipe.dicom.series import Series, Slice, series_key
 from ldctpipe.errors import InputError
 from ldctpipe.volumes.padding import Padding
 from ldctpipe.volumes.volume import HuArray, Volume
@@ -38,7 +38,7 @@ def read_volume(series: Series, threads: int | None = None) -> Volume:
         padding if padding.any() else None,
         series.acquisition,
         series.key,
-        series.frame_of_reference_uid,
+        series_key(series.frame_of_reference_uid) if series.frame_of_reference_uid else None,
         series.warnings,
         {"source": "dicom", "key": series.key, "slices": len(series.slices)},
         tuple(place.path for place in series.slices),

@@ -40,6 +40,7 @@ class Volume:
     otherwise. `affine` maps the index (column, row, slice, 1) to RAS+ millimetres, as nibabel has it for the same
     data on disk. `positions_mm` has one value a slice along the slice normal, ascending; its steps may be uneven.
     `padding` marks the pixels that hold no measurement (scanner padding), in the shape of `hu`; None means none.
+    `frame_of_reference` is equal where the frame of reference is: a hash, as its UID can lead to a patient.
     `files` are where the slices came from, for messages alone: one path a slice, or one for all of them, or none. They
     can hold a patient's name, so nothing writes them down.
     """

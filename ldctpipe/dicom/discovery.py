@@ -10,10 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ldctpipe.dicom.admission import DIRECTORY
 from ldctpipe.dicom.archives import is_zip, unpacked
 from ldctpipe.dicom.dicomdir import is_dicomdir, referenced_files
 from ldctpipe.dicom.grouping import series_of
-from ldctpipe.dicom.headers import DIRECTORY, Header, header_of
+from ldctpipe.dicom.headers import Header, header_of
 from ldctpipe.dicom.opening import unreadable
 from ldctpipe.dicom.rejection import NOT_DICOM, NOT_DICOM_DESPITE_NAME, Rejected, Rejection
 from ldctpipe.dicom.series import Series

@@ -10,48 +10,30 @@ from functools import cached_property
 from pathlib import Path
 
 from pydicom.uid import (
-    UID,
-    CTImageStorage,
     DeflatedExplicitVRLittleEndian,
-    EnhancedCTImageStorage,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
-    LegacyConvertedEnhancedCTImageStorage,
-    MediaStorageDirectoryStorage,
 )
 
+from ldctpipe.dicom.admission import pixel_format_of, refuse_other_objects, required, whole_pixels
 from ldctpipe.dicom.attributes import Attributes
 from ldctpipe.dicom.codecs import missing_codec
 from ldctpipe.dicom.pixels import PixelFormat, PixelSpan, padding_range
-from ldctpipe.dicom.rejection import (
-    CUT_SHORT,
-    DAMAGED,
-    LOCALIZER,
-    MULTI_FRAME,
-    WRONG_LENGTH,
-    Rejected,
-    Rejection,
-    not_ct,
-    unsupported,
-)
+from ldctpipe.dicom.rejection import DAMAGED, Rejected, unsupported
 from ldctpipe.dicom.scanning import PixelPlace, Scan, scan
 from ldctpipe.volumes.volume import Acquisition
 
 CODING_SCHEME = "99LDCTPIPE"
 NOISE_REDUCTION_CODE = "NOISERED"
 
-DIRECTORY = Rejection("a DICOMDIR, which holds no image", "give the folder that it lies in", False)
-
 Vector = tuple[float, float, float]
 
-_LARGEST_ROWS_OR_COLUMNS = 4096
 _LARGEST_SKEW = 0.01
 _LARGEST_RESCALING = 65536  # no CT scale reaches so far, and a float can still hold what comes of it
 _LONGEST_LABEL = 64  # PS3.5 §6.2, VR LO
 _LARGEST_COUNT = 2**31 - 1  # PS3.5 §6.2, VR IS
 _HU_SPELLINGS = re.compile(r"(hu|houn?d?sfield( units?)?)?", re.IGNORECASE)
-_LOCALIZER_WORDS = {"LOCALIZER", "SCOUT", "TOPOGRAM", "SURVIEW"}
 # Pixels of these can be read from the file as they are.
 _NATIVE_SYNTAXES = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian)
 
@@ -144,75 +126,12 @@ class Header:
 def header_of(path: Path) -> Header:
     """Return the validated header of the CT image at `path`, or raise `Rejected` with the reason it can't be used."""
     found = scan(path, KEYWORDS)
-    _refuse_other_objects(found)
-    place = _whole_pixels(found)
-    pixel_format = _pixel_format(found.attributes, place)
+    refuse_other_objects(found)
+    place = whole_pixels(found)
+    pixel_format = pixel_format_of(found.attributes, place)
     if rejection := missing_codec(found.transfer_syntax_uid):
         raise Rejected(rejection)
     return _header(path, found, place, pixel_format)
-
-
-def _refuse_other_objects(found: Scan) -> None:
-    given = found.attributes
-    sop_class = UID(given.text("SOPClassUID"))
-    if sop_class in (EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage):
-        raise Rejected(MULTI_FRAME)
-    if found.meta.text("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
-        raise Rejected(DIRECTORY)
-    if not sop_class:
-        promised = found.meta.text("MediaStorageSOPClassUID")
-        raise Rejected(DAMAGED if not promised else CUT_SHORT if promised == CTImageStorage else _other_class(promised))
-    if sop_class != CTImageStorage:
-        raise Rejected(_other_class(sop_class))
-    if given.text("Modality") not in ("CT", ""):
-        raise Rejected(not_ct("another modality under the CT class"))
-    if not _LOCALIZER_WORDS.isdisjoint(word.upper() for word in given.texts("ImageType")):
-        raise Rejected(LOCALIZER)
-
-
-def _other_class(uid: str) -> Rejection:
-    name = UID(uid).name
-    return not_ct(name if name != uid else "private object")
-
-
-def _whole_pixels(found: Scan) -> PixelPlace:
-    """Where the pixel data lie, all of them."""
-    if found.pixels is None or not found.pixels.is_whole or "Rows" not in found.attributes:
-        raise Rejected(CUT_SHORT, found.attributes.text("SeriesInstanceUID"))
-    return found.pixels
-
-
-def _pixel_format(given: Attributes, place: PixelPlace) -> PixelFormat:
-    photometric = given.text("PhotometricInterpretation")
-    if (given.number("NumberOfFrames") or 1) > 1:
-        raise Rejected(MULTI_FRAME)
-    if photometric == "MONOCHROME1":
-        raise Rejected(unsupported("grey scale inverted (MONOCHROME1)", "export it as MONOCHROME2"))
-    if photometric != "MONOCHROME2" or given.number("SamplesPerPixel") not in (1, None):
-        raise Rejected(unsupported("colour image", "give images in HU"))
-    rows, columns = _required(given, "Rows"), _required(given, "Columns")
-    if not (0 < rows <= _LARGEST_ROWS_OR_COLUMNS and 0 < columns <= _LARGEST_ROWS_OR_COLUMNS):
-        raise Rejected(unsupported(f"image size outside 1 to {_LARGEST_ROWS_OR_COLUMNS} pixels a side"))
-    stored, sign = _required(given, "BitsStored"), _required(given, "PixelRepresentation")
-    high_bit = _required(given, "HighBit") if "HighBit" in given else stored - 1
-    if sign not in (0, 1):
-        raise Rejected(DAMAGED)
-    if _required(given, "BitsAllocated") != 16 or not 0 < stored <= 16 or not stored - 1 <= high_bit < 16:
-        raise Rejected(unsupported("pixels not stored in 16 bits"))
-    if place.length_bytes is not None:
-        beyond_bytes = place.length_bytes - 2 * rows * columns
-        if beyond_bytes < 0:
-            raise Rejected(CUT_SHORT, given.text("SeriesInstanceUID"))
-        if beyond_bytes >= 2 * min(rows, columns):  # one more row or column: one of the two numbers is a lie
-            raise Rejected(WRONG_LENGTH, given.text("SeriesInstanceUID"))
-    return PixelFormat(stored, high_bit, bool(sign))
-
-
-def _required(given: Attributes, keyword: str) -> int:
-    number = given.whole_number(keyword)
-    if number is None:
-        raise Rejected(DAMAGED)
-    return number
 
 
 def _header(path: Path, found: Scan, place: PixelPlace, pixel_format: PixelFormat) -> Header:
@@ -235,8 +154,8 @@ def _header(path: Path, found: Scan, place: PixelPlace, pixel_format: PixelForma
         frame_of_reference_uid=given.text("FrameOfReferenceUID") or None,
         patient_id=given.text("PatientID"),
         series_number=_series_number(given),
-        rows=_required(given, "Rows"),
-        columns=_required(given, "Columns"),
+        rows=required(given, "Rows"),
+        columns=required(given, "Columns"),
         row_direction=row_direction,
         column_direction=column_direction,
         origin_mm=origin_mm,

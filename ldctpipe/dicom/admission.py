@@ -1,0 +1,97 @@
+"""Which files hold a CT image whose pixels can be read, going by their headers."""
+
+from __future__ import annotations
+
+from pydicom.uid import (
+    UID,
+    CTImageStorage,
+    EnhancedCTImageStorage,
+    LegacyConvertedEnhancedCTImageStorage,
+    MediaStorageDirectoryStorage,
+)
+
+from ldctpipe.dicom.attributes import Attributes
+from ldctpipe.dicom.pixels import PixelFormat
+from ldctpipe.dicom.rejection import (
+    CUT_SHORT,
+    DAMAGED,
+    LOCALIZER,
+    MULTI_FRAME,
+    WRONG_LENGTH,
+    Rejected,
+    Rejection,
+    not_ct,
+    unsupported,
+)
+from ldctpipe.dicom.scanning import PixelPlace, Scan
+
+DIRECTORY = Rejection("a DICOMDIR, which holds no image", "give the folder that it lies in", False)
+
+_LARGEST_ROWS_OR_COLUMNS = 4096
+_LOCALIZER_WORDS = {"LOCALIZER", "SCOUT", "TOPOGRAM", "SURVIEW"}
+
+
+def refuse_other_objects(found: Scan) -> None:
+    """Raise `Rejected` where a file holds something else than an axial CT image, or several of them."""
+    given = found.attributes
+    sop_class = UID(given.text("SOPClassUID"))
+    if sop_class in (EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage):
+        raise Rejected(MULTI_FRAME)
+    if found.meta.text("MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
+        raise Rejected(DIRECTORY)
+    if not sop_class:
+        promised = found.meta.text("MediaStorageSOPClassUID")
+        raise Rejected(DAMAGED if not promised else CUT_SHORT if promised == CTImageStorage else _other_class(promised))
+    if sop_class != CTImageStorage:
+        raise Rejected(_other_class(sop_class))
+    if given.text("Modality") not in ("CT", ""):
+        raise Rejected(not_ct("another modality under the CT class"))
+    if not _LOCALIZER_WORDS.isdisjoint(word.upper() for word in given.texts("ImageType")):
+        raise Rejected(LOCALIZER)
+
+
+def _other_class(uid: str) -> Rejection:
+    name = UID(uid).name
+    return not_ct(name if name != uid else "private object")
+
+
+def whole_pixels(found: Scan) -> PixelPlace:
+    """Return where the pixel data lie; raises `Rejected` where the file ends before they do."""
+    if found.pixels is None or not found.pixels.is_whole or "Rows" not in found.attributes:
+        raise Rejected(CUT_SHORT, found.attributes.text("SeriesInstanceUID"))
+    return found.pixels
+
+
+def pixel_format_of(given: Attributes, place: PixelPlace) -> PixelFormat:
+    """Return how the pixels are stored; raises `Rejected` for what is no grey image of 16 bits and bounded size."""
+    photometric = given.text("PhotometricInterpretation")
+    if (given.number("NumberOfFrames") or 1) > 1:
+        raise Rejected(MULTI_FRAME)
+    if photometric == "MONOCHROME1":
+        raise Rejected(unsupported("grey scale inverted (MONOCHROME1)", "export it as MONOCHROME2"))
+    if photometric != "MONOCHROME2" or given.number("SamplesPerPixel") not in (1, None):
+        raise Rejected(unsupported("colour image", "give images in HU"))
+    rows, columns = required(given, "Rows"), required(given, "Columns")
+    if not (0 < rows <= _LARGEST_ROWS_OR_COLUMNS and 0 < columns <= _LARGEST_ROWS_OR_COLUMNS):
+        raise Rejected(unsupported(f"image size outside 1 to {_LARGEST_ROWS_OR_COLUMNS} pixels a side"))
+    stored, sign = required(given, "BitsStored"), required(given, "PixelRepresentation")
+    high_bit = required(given, "HighBit") if "HighBit" in given else stored - 1
+    if sign not in (0, 1):
+        raise Rejected(DAMAGED)
+    if required(given, "BitsAllocated") != 16 or not 0 < stored <= 16 or not stored - 1 <= high_bit < 16:
+        raise Rejected(unsupported("pixels not stored in 16 bits"))
+    if place.length_bytes is not None:
+        beyond_bytes = place.length_bytes - 2 * rows * columns
+        if beyond_bytes < 0:
+            raise Rejected(CUT_SHORT, given.text("SeriesInstanceUID"))
+        if beyond_bytes >= 2 * min(rows, columns):  # one more row or column: one of the two numbers is a lie
+            raise Rejected(WRONG_LENGTH, given.text("SeriesInstanceUID"))
+    return PixelFormat(stored, high_bit, bool(sign))
+
+
+def required(given: Attributes, keyword: str) -> int:
+    """Return an attribute as a whole number; raises `Rejected` where it is none."""
+    number = given.whole_number(keyword)
+    if number is None:
+        raise Rejected(DAMAGED)
+    return number

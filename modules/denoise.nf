@@ -6,6 +6,7 @@ process DENOISE {
     input:
     tuple val(patient), path(scan, stageAs: 'dicom')
     path model
+    path deidentification_key
     val denoising
 
     output:
@@ -14,10 +15,18 @@ process DENOISE {
     tuple val(task.process), eval('ldctpipe --version'), emit: versions
 
     script:
-    def mixing = denoising.blend == null ? '' : "--blend ${denoising.blend}"
-    def refusals = denoising.keep_going ? '--keep-going' : ''
+    def wanted = [
+        denoising.blend == null ? '' : "--blend ${denoising.blend}",
+        denoising.compress ? "--compress ${denoising.compress}" : '',
+        denoising.nifti ? '--nifti' : '',
+        denoising.keep_private ? '--keep-private' : '',
+        denoising.push ? "--push '${denoising.push}'" : '',
+        deidentification_key ? "--deidentify --deidentification-key '${deidentification_key}'" : '',
+        denoising.keep_going ? '--keep-going' : '',
+    ]
+    def options = wanted.findAll().join(' ')
     """
-    ldctpipe denoise dicom 'denoised/${patient}' --model '${model}' --device ${denoising.device} --threads ${task.cpus} ${mixing} ${refusals} \\
+    ldctpipe denoise dicom 'denoised/${patient}' --model '${model}' --device ${denoising.device} --threads ${task.cpus} ${options} \\
         | sed 's/^/${patient}: /'
     """
 

@@ -73,3 +73,24 @@ def tiny_store(tiny_cases: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     folder = tmp_path_factory.mktemp("store") / "store"
     prepare_store(tiny_cases / "sheet.csv", folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A denoiser bundle of random weights whose network visibly changes an image."""
+    import torch
+    from safetensors.torch import save_file
+
+    from ldctpipe.recipes.bundle import WEIGHTS, write_bundle
+    from ldctpipe.recipes.library import load_recipe
+    from ldctpipe.recipes.networks import build_generator
+
+    folder = tmp_path_factory.mktemp("bundle") / "model"
+    folder.mkdir()
+    recipe = load_recipe("wgan-gp-effnetv2-mini", ["generator.decoder_channels=[8,8,8,8,8]"])
+    torch.manual_seed(0)
+    network = build_generator(recipe)
+    torch.nn.init.normal_(network.head.weight, std=3.0)
+    save_file(network.state_dict(), folder / WEIGHTS)
+    write_bundle(folder, recipe, {"notes": ["made for a test"]})
+    return folder

@@ -13,7 +13,9 @@ workflow DENOISE_COHORT {
 
     // [patient, folder]: the low dose where the sheet tells doses apart, else the patient's only scan
     def scans = patientRows(SAMPLESHEET.out.sheet).map { row -> [row.patient, row.low_dose ?: row.full_dose] }
-    DENOISE(scans, file(settings.model), settings.subMap('blend', 'device') + [keep_going: true])
+    def key = settings.deidentification_key ? file(settings.deidentification_key) : []
+    def denoising = settings.subMap('blend', 'compress', 'nifti', 'keep_private', 'push', 'device') + [keep_going: true]
+    DENOISE(scans, file(settings.model), key, denoising)
 
     // the number of patients, once all are done, after what `ldctpipe denoise` says of series and files left out
     def left_out = DENOISE.out.said

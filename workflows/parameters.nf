@@ -19,7 +19,7 @@ def parameterHelp(schema) {
         group.properties.each { name, property ->
             def fallback = property['default'] in [null, false] ? '' : " [${property['default']}]"
             def choices = property['enum'] ? " (${property['enum'].join(', ')})" : ''
-            lines << "  --${name.padRight(18)}${property.description}${choices}${fallback}".toString()
+            lines << "  --${name.padRight(22)}${property.description}${choices}${fallback}".toString()
         }
     }
     return lines.join('\n')
@@ -95,6 +95,10 @@ def checkTogether(settings) {
     }
     if (settings.no_pretrained && settings.backbone_weights) {
         refuse('--no_pretrained and --backbone_weights contradict each other; give one of them.')
+    }
+    def sharing = ['push', 'deidentification_key'].find { name -> settings[name] }
+    if (settings.workflow != 'denoise' && sharing) {
+        refuse("--${sharing} is for results that leave the house; it goes with --workflow denoise only.")
     }
     if (settings.workflow == 'train') {
         checkRecipe(settings.recipe)

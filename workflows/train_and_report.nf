@@ -70,7 +70,7 @@ workflow TRAIN_AND_REPORT {
 
     // [L003, low-dose folder]
     def test_scans = held_out.join(scans).map { patient, low_dose, _full_dose -> [patient, low_dose] }
-    DENOISE(test_scans, TRAIN.out.model, settings.subMap('blend', 'device'))
+    DENOISE(test_scans, TRAIN.out.model, [], settings.subMap('blend', 'compress', 'nifti', 'keep_private', 'device'))
 
     // the folders of all held-out patients at once
     def denoised = DENOISE.out.series.map { _patient, folder -> folder }.collect()

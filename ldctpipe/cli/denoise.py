@@ -7,17 +7,39 @@ from typing import Annotated
 
 import typer
 
-from ldctpipe.cli.options import Device, DeviceName, Model, Overwrite, Quiet, Threads
+from ldctpipe.cli.options import (
+    DeidentificationKey,
+    Deidentify,
+    Device,
+    DeviceName,
+    KeepIdentifiers,
+    Model,
+    Overwrite,
+    Quiet,
+    Threads,
+    deidentifier,
+)
+from ldctpipe.dicom.compression import Compression
 from ldctpipe.errors import InputError
 
 
 def command(
-    input: Annotated[Path, typer.Argument(help="DICOM folder (any tree), file or zip; or a NIfTI file in HU.")],
+    input: Annotated[Path, typer.Argument(help="DICOM folder (any tree), file, DICOMDIR or zip; or NIfTI in HU.")],
     out: Annotated[Path, typer.Argument(help="Folder to write; for NIfTI also a file name.")],
     model: Model,
     blend: Annotated[
         float, typer.Option("--blend", min=0.0, max=1.0, help="Share of the model in the result; 0 gives the source.")
     ] = 1.0,
+    compress: Annotated[
+        Compression, typer.Option("--compress", help="Write pixel data in a lossless compression.")
+    ] = Compression.NONE,
+    nifti: Annotated[bool, typer.Option("--nifti", help="Write each series as KEY.nii.gz too.")] = False,
+    push: Annotated[
+        str | None, typer.Option("--push", metavar="URL", help="Send the results to this DICOMweb root (STOW-RS).")
+    ] = None,
+    deidentify: Deidentify = False,
+    deidentification_key: DeidentificationKey = None,
+    keep_identifiers: KeepIdentifiers = False,
     keep_private: Annotated[bool, typer.Option("--keep-private", help="Keep private tags of the source.")] = False,
     keep_going: Annotated[bool, typer.Option("--keep-going", help="End with 0 although series were refused.")] = False,
     device: Device = DeviceName.AUTO,
@@ -31,8 +53,16 @@ def command(
     OUT, several patients' into a folder each. Running the same job again does only what is missing.
     """
     from ldctpipe.inference.denoise import DenoiseRequest, denoise
+    from ldctpipe.inference.job import OutputForm
 
-    result = denoise(DenoiseRequest(input, out, model, blend, device.value, threads, overwrite, keep_private))
+    form = OutputForm(
+        compression=compress,
+        keep_private=keep_private,
+        nifti=nifti,
+        keep_identifiers=keep_identifiers,
+        deidentifier=deidentifier(deidentify, deidentification_key, keep_identifiers=keep_identifiers),
+    )
+    result = denoise(DenoiseRequest(input, out, model, blend, device.value, threads, overwrite, form, push))
     done = [outcome for outcome in result.outcomes if outcome.state != "refused"]
     for outcome in result.refused:
         print(f"refused: series {outcome.key} ({outcome.slices} slices): {outcome.reason}")

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ldctpipe.errors import UsageError
 from ldctpipe.progress import set_quiet
+
+if TYPE_CHECKING:
+    from ldctpipe.dicom.deidentification import Deidentifier
 
 
 class DeviceName(str, Enum):
@@ -34,3 +38,32 @@ Device = Annotated[DeviceName, typer.Option("--device", help="Where to compute."
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what an earlier run left at the output path.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="The one number that all randomness follows from.")]
 Model = Annotated[Path, typer.Option("--model", help="Denoiser bundle: the folder that `ldctpipe train` wrote.")]
+
+Deidentify = Annotated[
+    bool, typer.Option("--deidentify", help="Remove identity (PS3.15 basic profile); shift dates, alike for a patient.")
+]
+DeidentificationKey = Annotated[
+    Path | None,
+    typer.Option(
+        "--deidentification-key",
+        metavar="FILE",
+        help="The secret that new UIDs, names and dates follow from.",
+        show_default="one for this user, made once",
+    ),
+]
+KeepIdentifiers = Annotated[
+    bool, typer.Option("--keep-identifiers", help="Let the PatientID stand in names and descriptions of outputs.")
+]
+
+
+def deidentifier(wanted: bool, key: Path | None, *, keep_identifiers: bool) -> Deidentifier | None:
+    """Return what removes identity, if that is `wanted`; raises `UsageError` for options that contradict each other."""
+    if wanted and keep_identifiers:
+        raise UsageError("--deidentify", "contradicts --keep-identifiers", "give one of them")
+    if key and not wanted:
+        raise UsageError("--deidentification-key", "has no effect without --deidentify", "add --deidentify")
+    if not wanted:
+        return None
+    from ldctpipe.dicom.deidentification import Deidentifier, site_key
+
+    return Deidentifier(site_key(key))

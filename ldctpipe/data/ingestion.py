@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ldctpipe import __version__
+from ldctpipe.dicom.deidentification import Deidentifier
 from ldctpipe.dicom.discovery import Discovery, discover
 from ldctpipe.dicom.reading import read_volume
 from ldctpipe.dicom.series import Series
@@ -31,10 +32,19 @@ class Ingestion:
     damaged_files: int
 
 
-def ingest(source: Path, cases: Path, *, threads: int | None = None, overwrite: bool = False) -> Ingestion:
+def ingest(
+    source: Path,
+    cases: Path,
+    *,
+    threads: int | None = None,
+    overwrite: bool = False,
+    deidentifier: Deidentifier | None = None,
+    keep_identifiers: bool = False,
+) -> Ingestion:
     """Write each CT series in `source` as the case `cases/<key>` and `cases/ingest.json`, and return what became of it.
 
-    `cases` appears whole or not at all; a series that can't be read doesn't keep the others from being written. Raises
+    `cases` appears whole or not at all; a series that can't be read doesn't keep the others from being written. Keys and
+    UIDs go through `deidentifier`; with `keep_identifiers`, descriptions hold the PatientID. Raises
     `InputError` where `source` holds no usable CT series, or `cases` holds files and `overwrite` is not given, and
     `UsageError` where `cases` would take the place of `source`.
     """
@@ -43,23 +53,29 @@ def ingest(source: Path, cases: Path, *, threads: int | None = None, overwrite: 
     written: list[Series] = []
     refused: dict[str, str] = {}
     with new_folder(cases, overwrite=overwrite, inputs=[source]) as folder:
-        for series in track(discovery.series, "ingest", "series"):
+        for found in track(discovery.series, "ingest", "series"):
+            series = deidentifier.series(found) if deidentifier else found
             try:
-                _write(folder / series.key, _whole_hu(read_volume(series, threads)), discovery)
+                volume = _whole_hu(read_volume(series, threads))
+                _write(folder / series.key, volume, discovery, _identity(series, keep_identifiers))
                 written.append(series)
             except InputError as error:
                 refused[series.key] = error.fault
         if not written:
             fault = f"has no series that can be read ({'; '.join(sorted(set(refused.values())))})"
             raise InputError(source, fault, "export the series again")
-        write_json(folder / "ingest.json", _description(discovery, written, refused))
+        write_json(folder / "ingest.json", _description(discovery, written, refused, keep_identifiers))
     damaged_files = sum(skip.is_fault for skip in discovery.skipped)
     return Ingestion(tuple(series.key for series in written), refused, discovery.skipped_by_reason(), damaged_files)
 
 
-def _write(folder: Path, volume: Volume, discovery: Discovery) -> None:
+def _write(folder: Path, volume: Volume, discovery: Discovery, identity: dict[str, str]) -> None:
     folder.mkdir()
-    write_case(folder, volume, skipped=discovery.skipped_by_reason())
+    write_case(folder, volume, skipped=discovery.skipped_by_reason(), **identity)
+
+
+def _identity(series: Series, keep_identifiers: bool) -> dict[str, str]:
+    return {"patient_id": series.patient_id} if keep_identifiers else {}
 
 
 def _whole_hu(volume: Volume) -> Volume:
@@ -72,7 +88,9 @@ def _whole_hu(volume: Volume) -> Volume:
     return replace(volume, hu=whole, warnings=(*volume.warnings, warning))
 
 
-def _description(discovery: Discovery, written: list[Series], refused: dict[str, str]) -> dict[str, object]:
+def _description(
+    discovery: Discovery, written: list[Series], refused: dict[str, str], keep_identifiers: bool
+) -> dict[str, object]:
     series = [
         {
             "key": one.key,
@@ -80,6 +98,7 @@ def _description(discovery: Discovery, written: list[Series], refused: dict[str,
             "slices": len(one.slices),
             "spacing_mm": list(one.spacing_mm),
             "warnings": list(one.warnings),
+            **_identity(one, keep_identifiers),
         }
         for one in written
     ]

@@ -1,9 +1,8 @@
-"""Lossless compression of written pixels, checked by decoding before anything is kept."""
+"""Pixels losslessly compressed for a file, checked by decoding before anything is kept."""
 
 from __future__ import annotations
 
 from contextlib import nullcontext
-from enum import Enum
 from threading import Lock
 from typing import Any
 
@@ -19,6 +18,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from ldctpipe.dicom.compression import Compression
 from ldctpipe.dicom.pixels import PixelFormat, Words
 
 _BITS_ALLOCATED, _BITS_IN_A_BYTE = 16, 8
@@ -28,26 +28,6 @@ _PLUGINS = {RLELossless: "pylibjpeg", JPEG2000Lossless: "pylibjpeg", JPEGLSLossl
 _ONE_AT_A_TIME = Lock()
 
 
-class Compression(str, Enum):
-    """How the pixels of written images are packed; every choice gives back the same words, to the bit."""
-
-    NONE = "none"
-    RLE = "rle"
-    JPEG_LS = "jpeg-ls"
-    JPEG_2000 = "jpeg-2000"
-    DEFLATE = "deflate"
-
-    @property
-    def transfer_syntax(self) -> UID:
-        """The transfer syntax of a file that is compressed so (PS3.5 annex A)."""
-        return _TRANSFER_SYNTAXES[self]
-
-    @property
-    def is_of_pixels(self) -> bool:
-        """Whether the pixel data alone are compressed, not the dataset as a whole or nothing."""
-        return self.transfer_syntax.is_encapsulated
-
-
 _TRANSFER_SYNTAXES = {
     Compression.NONE: ExplicitVRLittleEndian,
     Compression.RLE: RLELossless,
@@ -55,6 +35,11 @@ _TRANSFER_SYNTAXES = {
     Compression.JPEG_2000: JPEG2000Lossless,
     Compression.DEFLATE: DeflatedExplicitVRLittleEndian,
 }
+
+
+def transfer_syntax_of(compression: Compression) -> UID:
+    """Return the transfer syntax of a file that is compressed so (PS3.5 annex A)."""
+    return _TRANSFER_SYNTAXES[compression]
 
 
 def encapsulated(words: Words, pixel_format: PixelFormat, compression: Compression) -> bytes | None:
@@ -78,7 +63,7 @@ def encapsulated(words: Words, pixel_format: PixelFormat, compression: Compressi
         "photometric_interpretation": "MONOCHROME2",
         "pixel_keyword": "PixelData",
     }
-    syntax = compression.transfer_syntax
+    syntax = transfer_syntax_of(compression)
     plugin = _PLUGINS[syntax]
     try:
         source = _source(words, pixel_format, compression)

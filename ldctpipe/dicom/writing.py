@@ -14,10 +14,11 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from ldctpipe import __version__
-from ldctpipe.dicom.compression import Compression, encapsulated
+from ldctpipe.dicom.compression import Compression
 from ldctpipe.dicom.decoding import Image, decode
 from ldctpipe.dicom.deidentification import Deidentifier
 from ldctpipe.dicom.derivation import Derivation, mark_as_derived
+from ldctpipe.dicom.encapsulation import encapsulated, transfer_syntax_of
 from ldctpipe.dicom.lossiness import state_lossy_source
 from ldctpipe.dicom.pixels import PixelFormat, Words
 from ldctpipe.dicom.reading import source_hu
@@ -107,13 +108,14 @@ def _write_slice(job: _Job, place: Slice, hu: npt.NDArray[np.generic], path: Pat
 
 
 def _put_pixels(dataset: pydicom.Dataset, words: Words, pixel_format: PixelFormat, compression: Compression) -> UID:
-    packed = encapsulated(words, pixel_format, compression) if compression.is_of_pixels else None
+    syntax = transfer_syntax_of(compression)
+    packed = encapsulated(words, pixel_format, compression) if syntax.is_encapsulated else None
     if packed is None:
         dataset["PixelData"] = pydicom.DataElement(_PIXEL_DATA, "OW", words.astype("<u2").tobytes())
-        return ExplicitVRLittleEndian if compression.is_of_pixels else compression.transfer_syntax
+        return ExplicitVRLittleEndian if syntax.is_encapsulated else syntax
     dataset["PixelData"] = pydicom.DataElement(_PIXEL_DATA, "OB", packed)
     dataset["PixelData"].is_undefined_length = True
-    return compression.transfer_syntax
+    return syntax
 
 
 def stored_words(image: Image, place: Slice, hu: npt.NDArray[np.generic]) -> Words:

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 
 import torch
 
-from ldctpipe import __version__
 from ldctpipe.devices import pick_device
-from ldctpipe.dicom.derivation import Derivation
 from ldctpipe.dicom.discovery import Discovery, discover
+from ldctpipe.dicom.grouping import series_of
+from ldctpipe.dicom.headers import header_of
+from ldctpipe.dicom.pacs import check
 from ldctpipe.dicom.reading import read_volume
 from ldctpipe.dicom.series import Series
 from ldctpipe.dicom.writing import derived_names, write_derived_series
-from ldctpipe.errors import InputError
-from ldctpipe.files import new_folder
+from ldctpipe.errors import InputError, UsageError
+from ldctpipe.files import new_folder, safe_name
+from ldctpipe.inference.delivery import deliver
 from ldctpipe.inference.denoiser import Denoiser
-from ldctpipe.inference.manifest import MANIFEST, Job, SeriesOutcome, Standing, standing, write_manifest
+from ldctpipe.inference.job import Job, OutputForm
+from ldctpipe.inference.manifest import MANIFEST, SeriesOutcome, Standing, standing, write_manifest
 from ldctpipe.progress import Progress, say, warn
 from ldctpipe.provenance import run_time
 from ldctpipe.recipes.bundle import read_bundle
@@ -28,7 +32,7 @@ from ldctpipe.volumes.nifti import is_nifti, read_nifti, write_nifti
 
 @dataclass(frozen=True)
 class DenoiseRequest:
-    """What `ldctpipe denoise` was asked for."""
+    """What `ldctpipe denoise` was asked for; `push` is the DICOMweb address of a PACS that gets the results too."""
 
     input: Path
     out: Path
@@ -37,7 +41,8 @@ class DenoiseRequest:
     device: str = "auto"
     threads: int | None = None
     overwrite: bool = False
-    keep_private: bool = False
+    form: OutputForm = field(default_factory=OutputForm)
+    push: str | None = None
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,7 @@ class DenoiseResult:
 
 @dataclass(frozen=True)
 class _Patient:
-    """The series that go into one output folder, and what lies there already."""
+    """The series of the input that go into one output folder, and what lies there already."""
 
     series: tuple[Series, ...]
     target: Path
@@ -66,20 +71,22 @@ def denoise(request: DenoiseRequest) -> DenoiseResult:
     """Denoise every CT series of the input and return what became of each.
 
     One patient's series go into `out` itself, several patients' into a folder each; a folder appears when all that is
-    in it is done. What an earlier run of the same job finished is left as it is. Raises `InputError` when there is
-    nothing to denoise, or when `out` holds something else.
+    in it is done, and is then sent to the PACS where one is named. What an earlier run of the same job finished, or
+    sent, is left as it is. Raises `InputError` when there is nothing to denoise, or when `out` holds something else.
     """
     bundle = read_bundle(request.model)
     device = pick_device(request.device, request.threads)
-    job = Job(bundle, request.blend, request.keep_private, run_time())
+    job = Job(bundle, request.blend, run_time(), request.form)
     if is_nifti(request.input):
         return _denoise_nifti(request, job, device)
+    if request.push:
+        check(request.push)  # a wrong password must not show only after hours of work
     discovery = discover(request.input, request.threads)
     skipped = discovery.skipped_by_reason()
     patients = _patients(request, job, discovery)
     pending = [patient for patient in patients if request.overwrite or patient.standing is not Standing.DONE]
     outcomes = [
-        SeriesOutcome(series.key, "done before", len(series.slices))
+        SeriesOutcome(job.form.published(series).key, "done before", len(series.slices))
         for patient in patients
         if patient not in pending
         for series in patient.series
@@ -93,17 +100,19 @@ def denoise(request: DenoiseRequest) -> DenoiseResult:
         for patient in pending:
             outcomes += _denoise_patient(request, job, denoiser, patient, skipped, progress)
         progress.finish()
+    if request.push:
+        deliver([patient.target / MANIFEST for patient in patients], request.push)
     return DenoiseResult(tuple(outcomes), skipped)
 
 
 def _patients(request: DenoiseRequest, job: Job, discovery: Discovery) -> list[_Patient]:
     """Return the patients with their folders; raises `InputError` where a folder holds something else."""
     ordered = sorted(discovery.series, key=lambda series: (series.patient_key, series.key))
-    groups = {key: tuple(group) for key, group in groupby(ordered, key=lambda series: series.patient_key)}
+    groups = [tuple(group) for _, group in groupby(ordered, key=lambda series: series.patient_key)]
     patients = []
-    for key, series in groups.items():
-        target = request.out if len(groups) == 1 else request.out / key
-        wanted = {each.key: len(each.slices) for each in series}
+    for series in groups:
+        target = request.out if len(groups) == 1 else request.out / _folder_name(series[0], request.form)
+        wanted = {job.form.published(each).key: len(each.slices) for each in series}
         patients.append(_Patient(series, target, standing(target / MANIFEST, job, wanted)))
     foreign = [patient.target for patient in patients if patient.standing is Standing.FOREIGN]
     if len(groups) > 1 and request.out.exists():
@@ -112,6 +121,12 @@ def _patients(request: DenoiseRequest, job: Job, discovery: Discovery) -> list[_
         fault = "the output folder already holds other files"
         raise InputError(request.out, fault, "name another one or add --overwrite")
     return patients
+
+
+def _folder_name(series: Series, form: OutputForm) -> str:
+    """The patient's key; with its PatientID before it where identifiers are wanted, which alone may not be unique."""
+    key = form.published(series).patient_key
+    return f"{safe_name(series.patient_id)}-{key}" if form.keep_identifiers else key
 
 
 def _denoise_patient(
@@ -123,14 +138,15 @@ def _denoise_patient(
     progress: Progress,
 ) -> list[SeriesOutcome]:
     outcomes: list[SeriesOutcome] = []
-    replace = request.overwrite or patient.standing is Standing.UNFINISHED
+    replaces = request.overwrite or patient.standing is Standing.UNFINISHED
+    identity = {"patient_id": patient.series[0].patient_id} if request.form.keep_identifiers else {}
     try:
-        with new_folder(patient.target, overwrite=replace, inputs=(request.input, request.model)) as folder:
+        with new_folder(patient.target, overwrite=replaces, inputs=(request.input, request.model)) as folder:
             for series in patient.series:
                 outcomes.append(_denoise_series(request, job, denoiser, series, folder, progress))
             if all(outcome.state == "refused" for outcome in outcomes):
                 raise _NothingDenoised
-            write_manifest(folder / MANIFEST, job, outcomes, skipped)
+            write_manifest(folder / MANIFEST, job, outcomes, skipped, **identity)
     except _NothingDenoised:
         pass
     return outcomes
@@ -144,42 +160,60 @@ def _denoise_series(
     request: DenoiseRequest, job: Job, denoiser: Denoiser, series: Series, folder: Path, progress: Progress
 ) -> SeriesOutcome:
     started, first = time.monotonic(), progress.done
+    named = job.form.published(series)
     try:
         if series.denoising_refusal:
-            raise InputError(f"series {series.key}", series.denoising_refusal, "give its source series")
-        hu = denoiser.denoise(read_volume(series, request.threads), request.blend, progress.advance)
-        paths = write_derived_series(
-            series, hu, folder, _derivation(job), keep_private=request.keep_private, threads=request.threads
-        )
+            raise InputError(f"series {named.key}", series.denoising_refusal, "give its source series")
+        names = _write_denoised(request, job, denoiser, series, folder, progress)
     except InputError as error:
         warn(f"not denoised: {error}")
-        for name in derived_names(series):
+        for name in (*derived_names(named), _nifti_name(named)):
             (folder / name).unlink(missing_ok=True)
         progress.advance(first + len(series.slices) - progress.done)
-        return SeriesOutcome(series.key, "refused", len(series.slices), reason=error.fault)
+        return SeriesOutcome(named.key, "refused", len(series.slices), reason=error.fault)
     for warning in series.warnings:
-        warn(f"series {series.key}: {warning}")
-    names = tuple(path.name for path in paths)
-    return SeriesOutcome(series.key, "denoised", len(names), None, time.monotonic() - started, names, series.warnings)
+        warn(f"series {named.key}: {warning}")
+    seconds = time.monotonic() - started
+    return SeriesOutcome(named.key, "denoised", len(series.slices), None, seconds, names, series.warnings)
 
 
-def _derivation(job: Job) -> Derivation:
-    bundle = job.bundle
-    notes = " ".join(bundle.card.get("notes", []))
-    return Derivation(
-        description=f"Noise reduction by ldctpipe {__version__}, model {bundle.name}, {job.settings}. {notes}".strip(),
-        code_value="NOISERED",
-        code_meaning="Noise reduction",
-        series_suffix=f"ldctpipe {bundle.name}",
-        equipment_model=f"ldctpipe {bundle.name}",
-        software_version=__version__,
-        weights_sha256=bundle.weights_sha256,
-        settings=job.settings,
-        run_time=job.run_time,
+def _write_denoised(
+    request: DenoiseRequest, job: Job, denoiser: Denoiser, series: Series, folder: Path, progress: Progress
+) -> tuple[str, ...]:
+    volume = read_volume(series, request.threads)
+    hu = denoiser.denoise(volume, request.blend, progress.advance)
+    form = job.form
+    paths = write_derived_series(
+        series,
+        hu,
+        folder,
+        job.derivation(),
+        keep_private=form.keep_private,
+        compression=form.compression,
+        deidentifier=form.deidentifier,
+        threads=request.threads,
     )
+    if form.nifti:
+        paths.append(_write_as_nifti(paths, folder / _nifti_name(form.published(series))))
+    return tuple(path.name for path in paths)
+
+
+def _write_as_nifti(derived: Sequence[Path], target: Path) -> Path:
+    """Write the HU that derived DICOM files hold, which are rounded and clipped as their bits demand."""
+    (series,), _ = series_of(map(header_of, derived))
+    volume = read_volume(series)
+    write_nifti(target, volume.hu, volume.affine)
+    return target
+
+
+def _nifti_name(series: Series) -> str:
+    return f"{series.key}.nii.gz"
 
 
 def _denoise_nifti(request: DenoiseRequest, job: Job, device: torch.device) -> DenoiseResult:
+    """Denoise one NIfTI file into another; raises `UsageError` where only DICOM can be what was asked for."""
+    if request.push:
+        raise UsageError(request.input, "a NIfTI file can't be sent to a PACS", "leave --push out")
     target = request.out if is_nifti(request.out) else request.out / request.input.name
     manifest = target.with_name(f"{target.name}.{MANIFEST}")
     started = time.monotonic()
@@ -191,7 +225,7 @@ def _denoise_nifti(request: DenoiseRequest, job: Job, device: torch.device) -> D
         raise InputError(target, "is there already", "name another output or add --overwrite")
     progress = Progress("denoising", len(volume.hu), "slices")
     hu = Denoiser(job.bundle, device).denoise(volume, request.blend, progress.advance)
-    write_nifti(target, hu, volume.affine)
+    write_nifti(target, hu, volume.affine, like=request.input)
     progress.finish()
     seconds = time.monotonic() - started
     outcome = SeriesOutcome(volume.key, "denoised", len(hu), None, seconds, (target.name,))

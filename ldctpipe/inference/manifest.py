@@ -1,55 +1,21 @@
-"""What a denoising job is and what came of it: `manifest.json`. It names no patient and no source file."""
+"""What came of a denoising job: `manifest.json` beside the files. It names no patient and no source file."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from ldctpipe import __version__
 from ldctpipe.files import read_json, sha256_of_file, write_json
-from ldctpipe.recipes.bundle import Bundle
+from ldctpipe.inference.job import Job
 
 MANIFEST = "manifest.json"
-FORMAT = "ldctpipe-denoised@1"
-
-
-@dataclass(frozen=True)
-class Job:
-    """Everything that decides the pixels of an output, but the source, and the one time stamp of the run."""
-
-    bundle: Bundle
-    blend: float
-    keep_private: bool
-    run_time: datetime
-
-    @property
-    def settings(self) -> str:
-        """All that changes pixels beside the weights, as text."""
-        return f"blend={self.blend:g}"
-
-    def describe(self) -> dict[str, Any]:
-        """Return what the manifest says of the job."""
-        return {
-            "format": FORMAT,
-            "ldctpipe": __version__,
-            "model": {
-                "name": self.bundle.name,
-                "title": self.bundle.recipe.title,
-                "sha256": self.bundle.weights_sha256,
-                "notes": self.bundle.card.get("notes", []),
-            },
-            "settings": self.settings,
-            "keep_private": self.keep_private,
-            "run_time": self.run_time.isoformat(),
-        }
 
 
 @dataclass(frozen=True)
 class SeriesOutcome:
-    """What became of one series: "denoised" or "refused", with the reason."""
+    """What became of one series: "denoised", "done before" or "refused", with the reason."""
 
     key: str
     state: str
@@ -69,8 +35,8 @@ class Standing(Enum):
     FOREIGN = "something else"
 
 
-def write_manifest(path: Path, job: Job, outcomes: list[SeriesOutcome], skipped: dict[str, int]) -> None:
-    """Write the manifest of the files beside it, with the checksum of each."""
+def write_manifest(path: Path, job: Job, outcomes: list[SeriesOutcome], skipped: dict[str, int], **more: Any) -> None:
+    """Write the manifest of the files beside it, with the checksum of each; `more` stands beside the series."""
     series = [
         {
             "key": outcome.key,
@@ -83,7 +49,7 @@ def write_manifest(path: Path, job: Job, outcomes: list[SeriesOutcome], skipped:
         }
         for outcome in outcomes
     ]
-    write_json(path, {**job.describe(), "series": series, "skipped_files": skipped})
+    write_json(path, {**job.describe(), **more, "series": series, "skipped_files": skipped, "sent_to": []})
 
 
 def standing(path: Path, job: Job, wanted: dict[str, int]) -> Standing:
@@ -102,6 +68,23 @@ def standing(path: Path, job: Job, wanted: dict[str, int]) -> Standing:
         if entry["state"] == "denoised" and all((path.parent / name).is_file() for name in entry["files"])
     }
     return Standing.DONE if done == wanted else Standing.UNFINISHED
+
+
+def dicom_files(path: Path) -> list[Path]:
+    """Return the derived DICOM files that the manifest at `path` names, in its order."""
+    series = read_json(path, "a manifest")["series"]
+    return [path.parent / name for entry in series for name in entry["files"] if name.endswith(".dcm")]
+
+
+def was_sent(path: Path, destination: str) -> bool:
+    """Tell whether the manifest at `path` says that its files are at `destination`."""
+    return destination in read_json(path, "a manifest").get("sent_to", [])
+
+
+def note_sent(path: Path, destination: str) -> None:
+    """Add `destination` to where the files of the manifest at `path` are."""
+    manifest = read_json(path, "a manifest")
+    write_json(path, {**manifest, "sent_to": [*manifest.get("sent_to", []), destination]})
 
 
 def _is_occupied(path: Path) -> bool:

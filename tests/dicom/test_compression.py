@@ -14,14 +14,15 @@ from pydicom.uid import ExplicitVRLittleEndian
 from small_dicom import body, write_ct, write_series
 from test_writing import derivation
 
-from ldctpipe.dicom.compression import Compression, encapsulated
+from ldctpipe.dicom.compression import Compression
 from ldctpipe.dicom.decoding import decode
 from ldctpipe.dicom.discovery import discover
+from ldctpipe.dicom.encapsulation import encapsulated, transfer_syntax_of
 from ldctpipe.dicom.pixels import PixelFormat
 from ldctpipe.dicom.reading import read_volume
 from ldctpipe.dicom.writing import write_derived_series
 
-OF_PIXELS = [compression for compression in Compression if compression.is_of_pixels]
+OF_PIXELS = [compression for compression in Compression if transfer_syntax_of(compression).is_encapsulated]
 DECODERS = {Compression.RLE: "dcmdrle", Compression.JPEG_LS: "dcmdjpls", Compression.DEFLATE: "dcmconv"}
 COMPRESSED = [compression for compression in Compression if compression is not Compression.NONE]
 
@@ -51,7 +52,7 @@ def test_simpleitk_decodes_the_same_values(tmp_path: Path, compression: Compress
 
     (path,) = unchanged(source, tmp_path / "out", compression)
 
-    assert pydicom.dcmread(path).file_meta.TransferSyntaxUID == compression.transfer_syntax
+    assert pydicom.dcmread(path).file_meta.TransferSyntaxUID == transfer_syntax_of(compression)
     hu = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(path)))[0]
     np.testing.assert_array_equal(hu, stored.astype(np.int64) - 1000)
 
@@ -90,7 +91,7 @@ def test_bits_that_a_codec_would_lose_keep_an_image_uncompressed(
 
     first, second = (pydicom.dcmread(path) for path in unchanged(source, tmp_path / "out", compression))
 
-    assert first.file_meta.TransferSyntaxUID == compression.transfer_syntax
+    assert first.file_meta.TransferSyntaxUID == transfer_syntax_of(compression)
     assert second.file_meta.TransferSyntaxUID == ExplicitVRLittleEndian
     assert second.PixelData == overlay.tobytes()
     assert "1 of 2 images stay uncompressed" in capsys.readouterr().err

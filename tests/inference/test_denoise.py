@@ -18,25 +18,14 @@ from ldctpipe.errors import InputError, UsageError
 from ldctpipe.files import sha256_of_file
 from ldctpipe.inference.denoise import DenoiseRequest, denoise
 from ldctpipe.inference.denoiser import Denoiser
-from ldctpipe.recipes.bundle import read_bundle, write_bundle
-from ldctpipe.recipes.library import load_recipe
-from ldctpipe.recipes.networks import build_generator
+from ldctpipe.recipes.bundle import read_bundle
 from ldctpipe.volumes.padding import Padding
 from ldctpipe.volumes.volume import Volume
 
 
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
-    """A bundle of random weights whose network visibly changes an image."""
-    folder = tmp_path_factory.mktemp("bundle") / "model"
-    folder.mkdir()
-    recipe = load_recipe("wgan-gp-effnetv2-mini", ["generator.decoder_channels=[8,8,8,8,8]"])
-    torch.manual_seed(0)
-    network = build_generator(recipe)
-    torch.nn.init.normal_(network.head.weight, std=3.0)
-    save_file(network.state_dict(), folder / "model.safetensors")
-    write_bundle(folder, recipe, {"notes": ["made for a test"]})
-    return folder
+@pytest.fixture
+def bundle(tiny_bundle):
+    return tiny_bundle
 
 
 def volume_of(hu, padding=None) -> Volume:

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pydicom
 import pytest
-import torch
 from brighter import derive
 from orthanc import Orthanc
 from pydicom.uid import JPEG2000Lossless, JPEGLSLossless, RLELossless
-from safetensors.torch import save_file
 from small_dicom import PATIENT_ID, PATIENT_NAME, STUDY_UID, body, ct_dataset, write_series
 
 from ldctpipe.cli.app import run
 from ldctpipe.dicom import dicomweb, pacs
 from ldctpipe.dicom.discovery import discover
 from ldctpipe.dicom.pacs import PacsError, check, push
-from ldctpipe.recipes.bundle import write_bundle
-from ldctpipe.recipes.library import load_recipe
-from ldctpipe.recipes.networks import build_generator
 
 
 def by_uid(paths: list[Path]) -> dict[str, pydicom.Dataset]:
@@ -161,35 +154,13 @@ def test_images_that_are_not_ours_stay_here(orthanc: Orthanc, tmp_path: Path) ->
     assert orthanc.series_of(STUDY_UID) == {}
 
 
-def untrained_bundle(folder: Path) -> Path:
-    folder.mkdir()
-    recipe = load_recipe("wgan-gp-effnetv2-mini", ["generator.decoder_channels=[8,8,8,8,8]"])
-    torch.manual_seed(0)
-    save_file(build_generator(recipe).state_dict(), folder / "model.safetensors")
-    write_bundle(folder, recipe, {"notes": ["made for a test"]})
-    return folder
-
-
-@pytest.fixture(scope="module")
-def denoise_pushes() -> bool:
-    """Whether `denoise` has the option; its tests are skipped where it hasn't."""
-    help_text = subprocess.run(
-        [sys.executable, "-m", "ldctpipe.cli.app", "denoise", "--help"], capture_output=True, text=True, check=True
-    ).stdout
-    if "--push" not in help_text:
-        pytest.skip("denoise has no option --push")
-    return True
-
-
-@pytest.mark.usefixtures("denoise_pushes")
 def test_denoise_pushes_what_it_writes_and_names_nobody(
-    orthanc: Orthanc, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    orthanc: Orthanc, tiny_bundle: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     source = write_series(tmp_path / "source")
     for path in source.iterdir():
         orthanc.store(path)
-    bundle = untrained_bundle(tmp_path / "model")
-    command = ["denoise", str(source), str(tmp_path / "out"), "--model", str(bundle), "--device", "cpu"]
+    command = ["denoise", str(source), str(tmp_path / "out"), "--model", str(tiny_bundle), "--device", "cpu"]
 
     assert run([*command, "--push", orthanc.url]) == 0
 
@@ -204,12 +175,11 @@ def test_denoise_pushes_what_it_writes_and_names_nobody(
     assert len(orthanc.series_of(STUDY_UID)) == 2
 
 
-@pytest.mark.usefixtures("denoise_pushes")
 def test_denoise_keeps_its_output_where_the_archive_is_gone_and_sends_it_the_next_time(
-    orthanc: Orthanc, tmp_path: Path, capfd: pytest.CaptureFixture[str], quick: None
+    orthanc: Orthanc, tiny_bundle: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], quick: None
 ) -> None:
-    source, bundle = write_series(tmp_path / "source"), untrained_bundle(tmp_path / "model")
-    command = ["denoise", str(source), str(tmp_path / "out"), "--model", str(bundle), "--device", "cpu"]
+    source = write_series(tmp_path / "source")
+    command = ["denoise", str(source), str(tmp_path / "out"), "--model", str(tiny_bundle), "--device", "cpu"]
     assert run(command) == 0
     before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
     orthanc.kill()

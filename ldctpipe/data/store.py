@@ -1,8 +1,9 @@
 """The training store: all slice pairs of a cohort as int16 HU in one memory-mapped array, and their table.
 
 `pairs.npy` has shape (slices, 2, rows, columns), low dose first; `slices.parquet` has a row a slice; `origins.npy`
-holds
-the (row, column) of every patch-sized window that touches the body, slice after slice; `store.json` says what it is.
+holds the (row, column) of every patch-sized window that touches the body, slice after slice; `store.json` says what it
+is. A store for a range of doses has `noise.npy` too: noise images of unit weight for `data.dose_range`, int16 in
+`NOISE_UNIT_HU`, of shape (slices, realisations, 2, rows, columns).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from ldctpipe.files import read_json, require_exists
 
 FORMAT = "ldctpipe-store@1"
 PAIRS, SLICES, ORIGINS, DESCRIPTION = "pairs.npy", "slices.parquet", "origins.npy", "store.json"
+NOISE, NOISE_UNIT_HU = "noise.npy", 1 / 32
 LOW_DOSE, FULL_DOSE = 0, 1  # along the second axis of the pairs
 
 
@@ -28,6 +30,7 @@ class TrainingStore:
     """An opened store.
 
     `slices` has the columns patient, series, position_mm, split, rows, columns, first_origin and origins (a count).
+    `noise` is None where the pairs' own low dose is what is trained on.
     """
 
     folder: Path
@@ -35,6 +38,7 @@ class TrainingStore:
     slices: pd.DataFrame
     origins: npt.NDArray[np.int16]
     description: dict[str, Any]
+    noise: npt.NDArray[np.int16] | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -60,8 +64,13 @@ def open_store(folder: Path) -> TrainingStore:
         pairs = np.load(folder / PAIRS, mmap_mode="r")
         slices = pd.read_parquet(folder / SLICES)
         origins = np.load(folder / ORIGINS)
+        noise = np.load(folder / NOISE, mmap_mode="r") if description.get("simulated") else None
     except (OSError, ValueError, EOFError) as error:
         raise InputError(folder, f"is not a whole training store ({error})", "run `ldctpipe prepare` again") from None
-    if len(pairs) != len(slices) or int(slices["origins"].sum()) != len(origins):
+    if (
+        len(pairs) != len(slices)
+        or (noise is not None and len(noise) != len(slices))
+        or int(slices["origins"].sum()) != len(origins)
+    ):
         raise InputError(folder, "holds tables of different lengths", "run `ldctpipe prepare` again")
-    return TrainingStore(folder, pairs, slices, origins, description)
+    return TrainingStore(folder, pairs, slices, origins, description, noise)

@@ -203,6 +203,7 @@ def _sampler(store: TrainingStore, recipe: Recipe, device: torch.device) -> Patc
         intensity_factors=recipe.data.augmentation.intensity_factors,
         position_seed=seed_for(recipe.seed, "patches"),
         augmentation_seed=seed_for(recipe.seed, "augmentation"),
+        dose_seed=seed_for(recipe.seed, "doses"),
     )
 
 

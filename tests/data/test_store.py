@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from ldctpipe.data.dose_range import ELECTRONIC, DoseRange
 from ldctpipe.data.preparation import prepare_store
 from ldctpipe.data.sampling import PatchSampler
-from ldctpipe.data.store import open_store
+from ldctpipe.data.store import NOISE_UNIT_HU, open_store
 from ldctpipe.errors import InputError
 from ldctpipe.volumes.case import read_case
 from ldctpipe.volumes.normalization import HuNormalization
@@ -27,6 +28,7 @@ def sampler_of(store, **changes) -> PatchSampler:
         "intensity_factors": (0.5, 2.0),
         "position_seed": 1,
         "augmentation_seed": 2,
+        "dose_seed": 3,
     }
     return PatchSampler(store, torch.device("cpu"), **(options | changes))
 
@@ -90,6 +92,31 @@ def test_the_low_and_the_full_dose_get_the_same_transform(tiny_store, tmp_path):
     low, full = sampler_of(same, augmentation_choices=("rotation", "flip", "intensity")).batch()
 
     assert torch.equal(low, full)
+
+
+def test_noise_images_make_a_new_low_dose_for_each_patch(tiny_store, tmp_path):
+    store = open_store(tiny_store)
+    slices, _, rows, columns = store.pairs.shape
+    noise = np.random.default_rng(0).normal(0, 10 / NOISE_UNIT_HU, (slices, 2, 2, rows, columns)).astype(np.int16)
+    noise[:, :, ELECTRONIC] = 0
+    np.save(tmp_path / "noise.npy", noise)
+    quarter = DoseRange(0.25, 0.25, quanta_spread=0.0)
+    simulated = {"doses": quarter.describe(), "realisations": 2, "electronic_ratio": 7e-5}
+    made = replace(
+        store,
+        noise=np.load(tmp_path / "noise.npy", mmap_mode="r"),
+        description={**store.description, "simulated": simulated},
+    )
+
+    def added_hu(sampler: PatchSampler) -> np.ndarray:
+        windows = sampler._windows(*sampler.draw_positions())
+        return (windows[:, 0] - windows[:, 1]).numpy()
+
+    first, again, other = (added_hu(sampler_of(made, dose_seed=seed)) for seed in (3, 3, 4))
+
+    assert first.std() == pytest.approx(10 * np.sqrt(1 / 0.25 - 1), rel=0.03)
+    assert np.array_equal(first, again)
+    assert abs(np.corrcoef(first.ravel(), other.ravel())[0, 1]) < 0.9  # the same positions, another mixture
 
 
 def test_an_occupied_folder_is_left_alone(tiny_cases, tmp_path):

@@ -43,10 +43,10 @@ def ingest(
 ) -> Ingestion:
     """Write each CT series in `source` as the case `cases/<key>` and `cases/ingest.json`, and return what became of it.
 
-    `cases` appears whole or not at all; a series that can't be read doesn't keep the others from being written. Keys and
-    UIDs go through `deidentifier`; with `keep_identifiers`, descriptions hold the PatientID. Raises
-    `InputError` where `source` holds no usable CT series, or `cases` holds files and `overwrite` is not given, and
-    `UsageError` where `cases` would take the place of `source`.
+    `cases` appears whole or not at all; a series that can't be read doesn't keep the others from being written. Keys
+    and UIDs go through `deidentifier`; with `keep_identifiers`, descriptions hold the PatientID. Raises `InputError`
+    where `source` holds no usable CT series, or `cases` holds files and `overwrite` is not given, and `UsageError`
+    where `cases` would take the place of `source`.
     """
     refuse_occupied(cases, overwrite=overwrite, inputs=[source])  # before the time it takes to read every header
     discovery = discover(source, threads)

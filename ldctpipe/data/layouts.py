@@ -18,6 +18,7 @@ from ldctpipe.dicom.opening import looks_like_dicom
 from ldctpipe.dicom.rejection import Rejected
 from ldctpipe.dicom.scanning import scan
 from ldctpipe.errors import InputError
+from ldctpipe.files import safe_name
 from ldctpipe.volumes.nifti import is_nifti
 
 LOW, FULL = "low_dose", "full_dose"
@@ -170,9 +171,9 @@ def _plain_patients(root: Path) -> list[Found]:
     """A folder a patient with the full dose only; or, where images lie in `root` itself, one patient."""
     for folder in [root, *_subfolders(root)]:
         _refuse_mixed_doses(folder)
-    found = [Found(_safe(folder.name), None, folder) for folder in _subfolders(root) if _holds_scans(folder)]
+    found = [Found(safe_name(folder.name), None, folder) for folder in _subfolders(root) if _holds_scans(folder)]
     if any(looks_like_dicom(file) for file in root.iterdir() if file.is_file()):
-        return [Found(_safe(root.name), None, root)]
+        return [Found(safe_name(root.name), None, root)]
     if not found:
         raise InputError(root, "holds no CT images in a known layout", "give a cohort folder or write a samplesheet")
     return found
@@ -193,13 +194,8 @@ def _by_patient(root: Path, scans: list[Scan]) -> list[Found]:
             fault = f"patient {patient} has two {dose} series ({both})"
             raise InputError(root, fault, "write a samplesheet that names one")
         folders[patient][dose] = folder
-    found = [Found(_safe(name), of.get(LOW), of.get(FULL)) for name, of in folders.items()]
+    found = [Found(safe_name(name), of.get(LOW), of.get(FULL)) for name, of in folders.items()]
     return sorted(found, key=lambda one: one.patient)
-
-
-def _safe(name: str) -> str:
-    """A patient's name that can be a folder's: what is odd in a file name becomes "_"."""
-    return re.sub(r"[^A-Za-z0-9._-]", "_", name).lstrip(".-") or "_"
 
 
 def _subfolders(root: Path) -> list[Path]:

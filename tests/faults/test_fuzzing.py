@@ -11,7 +11,7 @@ from fuzz_reading import fuzz, read_damaged, read_written
 from mutations import parts_of
 from pydicom.uid import ExplicitVRLittleEndian
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.timeout(300), pytest.mark.filterwarnings("ignore:::pydicom")]
 SYNTHETIC = [specimen for specimen in corpus() if specimen not in real_corpus()]
 
 

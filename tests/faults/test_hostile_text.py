@@ -34,6 +34,7 @@ def text_keywords() -> list[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:::pydicom")
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", PAYLOADS)
 def test_text_of_an_image_is_text(

@@ -75,11 +75,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def passed_over(folder: Path) -> int:
-    """Count what neither is nor claims to be DICOM (PS3.10 §7.1: the mark DICM behind 128 bytes)."""
+def passed_over(folder: Path) -> set[str]:
+    """Return what neither is nor claims to be DICOM (PS3.10 §7.1: the mark DICM behind 128 bytes)."""
     files = [path for path in folder.rglob("*") if path.is_file()]
     assert len(files) == FILES
-    return sum(path.read_bytes()[128:132] != b"DICM" and path.suffix.lower() not in DICOM_SUFFIXES for path in files)
+    return {
+        str(path.relative_to(folder))
+        for path in files
+        if path.read_bytes()[128:132] != b"DICM" and path.suffix.lower() not in DICOM_SUFFIXES
+    }
 
 
 def no_such_number(text: str) -> float:
@@ -87,15 +91,17 @@ def no_such_number(text: str) -> float:
 
 
 def test_inspect_accounts_for_every_file(folder: Path) -> None:
-    run = ldctpipe("inspect", folder, "--json")
+    run = ldctpipe("inspect", folder, "--json", "--list-skipped")
 
     assert run.code == ExitCode.DONE, run.errors
     assert "Traceback" not in run.errors
     assert "Warning" not in run.errors, "a library talks about values of the files"
     found = json.loads(run.output, parse_constant=no_such_number)
-    used = sum(series["slices"] for series in found["series"])
-    assert used + sum(found["skipped"].values()) + passed_over(folder) == FILES
-    assert all(reason.isprintable() and len(reason) > 8 for reason in found["skipped"])
+    left_out = {one["file"]: one["reason"] for one in found["skipped_files"]}
+    assert len(left_out) == sum(found["skipped"].values())
+    assert not passed_over(folder) & left_out.keys()
+    assert sum(series["slices"] for series in found["series"]) + len(left_out) + len(passed_over(folder)) == FILES
+    assert all(reason.isprintable() and len(reason) > 8 for reason in left_out.values())
     assert len(found["skipped"]) > 10
 
 

@@ -211,7 +211,7 @@ def test_hard_to_reach_folders_are_ingested_like_others(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_volume(discover(tmp_path / "in").series[0]).hu[0], body(0).astype(int) - 1024)
 
 
-@pytest.mark.parametrize("name", [b"\xff\xfe\x80", "\U0001f480 \u202eä".encode(), b"two\nlines", b"\x1b[2J"])
+@pytest.mark.parametrize("name", [b"\xff\xfe\x80", "\U0001f480 \u202eä two\nlines\x1b[2J".encode()])
 def test_folders_of_any_name(tmp_path: Path, name: bytes) -> None:
     root = os.path.join(os.fsencode(tmp_path), name)  # noqa: PTH118 - a path has no bytes that are no text
     os.mkdir(root)  # noqa: PTH102

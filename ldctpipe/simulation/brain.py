@@ -13,9 +13,9 @@ from ldctpipe.simulation.tissue import Tissue
 
 CSF_HU = 7.0
 _SIDES = (-1, 1)
-_SULCUS_SLOPE_PER_MM = 0.34  # how steeply the folding field crosses zero
-_SULCUS_DEPTH_MM = 16.0
-_CORTEX_MM = 3.4
+_SULCUS_SLOPE_PER_MM = 0.3  # how steeply the folding field crosses zero
+_SULCUS_DEPTH_MM = 15.0
+_CORTEX_MM = 3.0
 # Deep grey matter of the left side, mirrored on the right: centre, half axes, turn.
 _NUCLEI = (
     ((13.0, -27.0, 34.0), (5.0, 10.0, 11.0), 12.0),
@@ -59,30 +59,32 @@ class Brain:
             float(random.normal(28.5, 1.0)),
             tuple(ventricles),
             tuple(fissures),
-            Tube.chain([(0, 2, 20), (0, 4, 8), (0, 0, -8), (0, 8, -26), (0, 16, -60)], [13.5, 13.0, 14.0, 9.0, 6.5]),
-            tuple(Ellipsoid((side * 23, 42, -10), (27, 30, 25), 2.2, side * 20) for side in _SIDES),
+            Tube.chain([(0, 3, 6), (0, 1, -8), (0, 8, -26), (0, 16, -60)], [11.5, 13.5, 9.0, 6.5]),
+            tuple(Ellipsoid((x, 44, -12), (half, 30, 25), 2.2, x) for x, half in ((-24, 27), (0, 17), (24, 27))),
             _lesions(random, low_z, high_z),
         )
 
-    def paint(self, canvas: Canvas, cavity: Image, tissue: Tissue) -> None:
-        """Paint fluid into `cavity`, and the brain into the fluid."""
+    def paint(self, canvas: Canvas, cavity: Image, vault: Image, tissue: Tissue) -> None:
+        """Paint fluid into `cavity`, and the brain into the fluid; `vault` is the distance to the bone beside it."""
         canvas.paint(cavity, tissue.soft(CSF_HU, canvas.z, 1.0))
-        surface = cavity + 2.2 * self.atrophy + 0.6 * tissue.field("bulges", canvas.z)
-        folds = self._sulci(canvas, surface, tissue)
+        surface = cavity + 1.6 * self.atrophy + 0.5 * tissue.field("bulges", canvas.z)
+        folds = self._sulci(canvas, vault, tissue)
         self._paint_cerebrum(canvas, surface, folds, tissue)
         self._paint_hindbrain(canvas, surface, tissue)
         self._paint_falx(canvas, cavity)
         share = canvas.coverage(inside_both(surface + 3.0, -folds))
         paint_inserts(canvas, self.inserts, share)
 
-    def _sulci(self, canvas: Canvas, surface: Image, tissue: Tissue) -> Image:
-        """Return the distance to the fluid between the folds, which reach some way in from the surface."""
-        crease = np.abs(tissue.field("strands", canvas.z)) / np.float32(_SULCUS_SLOPE_PER_MM)
-        too_deep = -surface - np.float32(_SULCUS_DEPTH_MM) + 5.0 * tissue.field("bulges", canvas.z + 210)
-        middle = np.abs(canvas.x) - 1.1 * self.atrophy
-        near_midline = np.maximum(middle, 6.0 - np.hypot(canvas.y, canvas.z - 35.0) + 45.0)
-        creases = np.maximum(crease - 0.55 * self.atrophy, too_deep)
-        return union([creases, near_midline, *(tube.distance(canvas) for tube in self.fissures)])
+    def _sulci(self, canvas: Canvas, vault: Image, tissue: Tissue) -> Image:
+        """Return the distance to the fluid between the folds, which reach some way in and narrow with depth."""
+        crease = np.abs(tissue.field("gyri", canvas.z)) / np.float32(_SULCUS_SLOPE_PER_MM)
+        depth_mm = _SULCUS_DEPTH_MM + 5.0 * tissue.field("bulges", canvas.z + 210)
+        narrowing = np.clip(1.0 + vault / np.maximum(depth_mm, 6.0), 0.0, 1.0)
+        creases = np.where(narrowing > 0, crease - 0.8 * self.atrophy * narrowing, 9.0 - 9.0 * narrowing)
+        creases = np.maximum(creases, -vault - depth_mm)
+        beside_callosum = 46.0 - np.hypot(canvas.y, canvas.z - 30.0)
+        midline = np.maximum(np.abs(canvas.x) - 0.9 * self.atrophy, beside_callosum)
+        return union([creases, midline, *(tube.distance(canvas) for tube in self.fissures)])
 
     def _paint_cerebrum(self, canvas: Canvas, surface: Image, folds: Image, tissue: Tissue) -> None:
         z = canvas.z
@@ -104,10 +106,10 @@ class Brain:
 
     def _paint_hindbrain(self, canvas: Canvas, surface: Image, tissue: Tissue) -> None:
         stem = self.stem.distance(canvas)
-        canvas.paint(np.maximum(stem - 4.5, surface), CSF_HU + 2)
+        canvas.paint(np.maximum(stem - 3.0, np.maximum(surface, canvas.z - 14.0)), CSF_HU + 3, 1.0)
         lobes = union([lobe.distance(canvas) for lobe in self.cerebellum], 10.0)
         lobes = np.maximum(lobes, surface)
-        canvas.paint(np.maximum(lobes - 1.5, surface), CSF_HU + 2)
+        canvas.paint(np.maximum(lobes - 1.2, surface), CSF_HU + 4, 1.0)
         folia = 1.2 * np.abs(tissue.field("strands", 3 * canvas.z + 77))
         canvas.paint(lobes + 0.5 * folia, tissue.soft(self.grey_hu - 1, canvas.z, 2.0))
         canvas.paint(lobes + 11.0 + 3 * folia, tissue.soft(self.white_hu + 1, canvas.z, 1.5), 2.0)

@@ -12,11 +12,12 @@ from ldctpipe.simulation.images import Image
 from ldctpipe.simulation.inserts import Insert
 from ldctpipe.simulation.physique import ADULT, Physique
 from ldctpipe.simulation.randomness import generator
-from ldctpipe.simulation.shapes import Canvas, Ellipsoid, Tube, inside_both, union, without
+from ldctpipe.simulation.shapes import Canvas, Ellipsoid, Tube, inside_both, union
 from ldctpipe.simulation.tissue import Tissue
 
 _SIDES = (-1, 1)
 _AIR_HU = -985.0
+_INFANT_BONE_DENSITY = 0.6
 # Air spaces in bone: centre, half axes, and how much of them septa fill. Those beside the middle are mirrored.
 _SINUSES = (
     ((0.0, -60.0, -4.0), (12.0, 23.0, 14.0), 0.5),
@@ -29,11 +30,12 @@ _SINUSES = (
 
 @dataclass(frozen=True)
 class HeadSize:
-    """Size of the skull with the scalp, in mm; the middle of the head is at x = y = 0."""
+    """Size of the head in mm, its middle at x = y = 0; `sinuses` says how far these have grown (1: adult)."""
 
     half_width: float
     half_depth: float
     skull_mm: float
+    sinuses: float
     field_of_view: float
 
     @property
@@ -55,8 +57,9 @@ class Head:
         """Return the patient `seed`, with lesions between the heights `low_z` and `high_z`."""
         random = generator(seed, "head")
         half_width, half_depth = random.normal(77, 2.5), random.normal(96, 3)
-        thickness = random.uniform(5.5, 8.0) * (0.45 + 0.55 * (physique.bone_density - 0.6) / 0.4)
-        build = HeadSize(half_width, half_depth, thickness, random.uniform(232, 252))
+        maturity = (physique.bone_density - _INFANT_BONE_DENSITY) / (1.0 - _INFANT_BONE_DENSITY)
+        thickness, sinuses = random.uniform(5.5, 8.0) * (0.45 + 0.55 * maturity), 0.45 + 0.55 * maturity
+        build = HeadSize(half_width, half_depth, thickness, sinuses, random.uniform(232, 252))
         field_of_view = build.field_of_view / size
         return cls(
             build,
@@ -77,8 +80,8 @@ class Head:
         skin = self._paint_soft_parts(canvas, skull)
         floor = self._floor(canvas)
         self._paint_face(canvas, skin)
-        cavity = self._paint_skull(canvas, skull, floor)
-        self.brain.paint(canvas, cavity, self.tissue)
+        cavity, vault = self._paint_skull(canvas, skull, floor)
+        self.brain.paint(canvas, cavity, vault, self.tissue)
         self._paint_petrous(canvas, skull)
         for side in _SIDES:
             self._paint_orbit(canvas, side, skin)
@@ -90,14 +93,14 @@ class Head:
         width, depth = self.build.half_width - 6.5, self.build.half_depth - 6.5
         vault = Ellipsoid((0, 0, 18), (width, depth, 96), 2.2).distance(canvas)
         temples = 7.0 * np.clip((-canvas.y - 0.35 * depth) / depth, 0, 1) * np.clip(np.abs(canvas.x) / width, 0, 1)
-        return vault + temples + 0.6 * self.tissue.field("bulges", canvas.z)
+        return vault + temples + 0.25 * self.tissue.field("bulges", canvas.z)
 
     def _paint_soft_parts(self, canvas: Canvas, skull: Image) -> Image:
         """Paint scalp, face and neck as far as they are fat and muscle; return the distance to the skin."""
         z, width, depth = canvas.z, self.build.half_width, self.build.half_depth
         face = Ellipsoid((0, -0.36 * depth, -38), (0.84 * width, 0.62 * depth, 74), 2.3).distance(canvas)
         neck = Ellipsoid((0, 0.1 * depth, -80), (0.78 * width, 0.72 * depth, 84), 2.3).distance(canvas)
-        nose = Ellipsoid((0, -depth - 4, -30), (13, 20, 27), 2.0).distance(canvas)
+        nose = Ellipsoid((0, -0.95 * depth, -30), (11, 17, 22), 2.0).distance(canvas)
         skin = union([skull - 6.5, face, neck, nose], 14.0)
         ears = [Ellipsoid((side * (width + 3), 14, -10), (4, 15, 27), 2.2, side * 16) for side in _SIDES]
         for ear in ears:
@@ -108,23 +111,31 @@ class Head:
         for side in _SIDES:
             temporalis = Ellipsoid((side * (width - 4), -0.22 * depth, 2), (9, 0.33 * depth, 46), 2.2, side * -8)
             canvas.paint(inside_both(temporalis.distance(canvas), skin + 3), self.tissue.muscle(z))
-        nape = np.maximum(skin + 5, np.maximum(10 - canvas.y, (z + 22) * 0.8))
-        canvas.paint(nape, self.tissue.muscle(z), 1.5)
+        deep = np.maximum(skin + 9 + 2 * self.tissue.field("bulges", z + 30), z + 4.0)
+        canvas.paint(deep, self.tissue.muscle(z), 1.5)
+        pads = np.maximum(deep + 3, 2.0 - 3.0 * self.tissue.field("patches", 2 * z))
+        canvas.paint(pads, self.tissue.fat(z), 2.0)
+        pharynx = Ellipsoid((0, -14, -52), (10, 6, 30), 2.2).distance(canvas)
+        canvas.paint(pharynx, _AIR_HU)
         return skin
 
     def _floor(self, canvas: Canvas) -> Image:
         """Return the height of the skull base at every pixel: fossae in front, beside and behind, and the sella."""
         x, y = np.abs(canvas.x), canvas.y
-        front = _step(-38.0 - y, 8.0)
-        behind = _step(y - 6.0 - 0.45 * (x - 15.0), 7.0)
+        front = _step(-38.0 - y, 14.0)
+        behind = _step(y - 6.0 - 0.45 * (x - 15.0), 12.0) * (1 - front)
+        beside = 1.0 - front - behind
         ridge = np.exp(-(((y - 4.0 - 0.45 * (x - 15.0)) / 7.0) ** 2)) * _step(x - 10.0, 6.0)
-        sella = np.exp(-((x / 13.0) ** 2) - ((y + 20.0) / 18.0) ** 2)
-        floor = front * (15.0 + 0.1 * x) + (1 - front) * (-16.0) * (1 - behind) - 38.0 * behind * (1 - front)
-        return floor + 22.0 * ridge + 16.0 * sella * (1 - front) + 2.0 * self.tissue.field("bulges", 900.0)
+        sella = np.exp(-((x / 13.0) ** 2) - ((y + 20.0) / 18.0) ** 2) * (1 - front)
+        orbits = 6.0 * np.exp(-(((x - 31.0) / 17.0) ** 2)) + 9.0
+        temples = 12.0 * np.minimum(((x - 40.0) / 26.0) ** 2, 1.0) - 20.0
+        nape = 20.0 * ((x / 52.0) ** 2 + ((y - 42.0) / 44.0) ** 2) - 44.0
+        floor = front * orbits + beside * temples + behind * nape + 20.0 * ridge + 9.0 * sella
+        return floor + self.tissue.field("bulges", 900.0)
 
-    def _paint_skull(self, canvas: Canvas, skull: Image, floor: Image) -> Image:
-        """Paint vault and base; return the distance to the cavity."""
-        thickness = self.build.skull_mm + 1.2 * self.tissue.field("bulges", canvas.z + 60)
+    def _paint_skull(self, canvas: Canvas, skull: Image, floor: Image) -> tuple[Image, Image]:
+        """Paint vault and base; return the distances to the cavity and, without its floor, to the inside."""
+        thickness = self.build.skull_mm + 0.6 * self.tissue.field("bulges", canvas.z + 60)
         above_base = (floor - 5.0 - canvas.z) * 0.7
         bone = np.maximum(skull, above_base)
         cavity = np.maximum(skull + thickness, (floor - canvas.z) * 0.7)
@@ -132,7 +143,7 @@ class Head:
         cavity = union([cavity, np.maximum(foramen, skull + thickness)])
         self.tissue.paint_bone(canvas, bone, 0.27 * self.build.skull_mm)
         canvas.paint(cavity - 0.25 * self.build.skull_mm, self.tissue.cortical_hu)
-        return cavity
+        return cavity, np.maximum(skull + thickness, 3.0 * (floor - canvas.z))
 
     def _paint_petrous(self, canvas: Canvas, skull: Image) -> None:
         for side in _SIDES:
@@ -178,19 +189,20 @@ class Head:
         globe = Ellipsoid((x, front, 0), (12.2, 12.2, 12.2)).distance(canvas)
         canvas.paint(globe, 55.0)
         canvas.paint(globe + 1.3, 12.0)
-        lens = Ellipsoid((x, front - 8.5, 0), (4.6, 2.2, 4.6)).distance(canvas)
-        canvas.paint(lens, 85.0)
+        lens = Ellipsoid((x, front - 8.5, 0), (4.3, 1.9, 4.3)).distance(canvas)
+        canvas.paint(lens, 75.0)
 
     def _paint_air(self, canvas: Canvas, skin: Image) -> None:
         septa = self.tissue.field("strands", 2 * canvas.z + 140)
         for (x, y, z), axes, filling in _SINUSES:
             for side in _SIDES if x else (1,):
                 centre = (side * x, y, z)
-                space = Ellipsoid(centre, axes, 2.4).distance(canvas) + 1.2 * self.tissue.field("bulges", canvas.z)
+                a, b, c = (self.build.sinuses * axis for axis in axes)
+                space = Ellipsoid(centre, (a, b, c), 2.4).distance(canvas) + 1.2 * self.tissue.field("bulges", canvas.z)
                 space = np.maximum(space, skin + 7.0)
                 canvas.paint(space - 1.4, 650.0)
                 cells = np.maximum(space, 1.8 * filling - 2.2 * np.abs(septa)) if filling else space
-                canvas.paint(without(cells, np.full_like(cells, 99.0)), _AIR_HU)
+                canvas.paint(cells, _AIR_HU)
 
     def _paint_holder(self, canvas: Canvas) -> None:
         """Paint the cup that the head lies in: a carbon shell around foam, open in front."""

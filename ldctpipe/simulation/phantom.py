@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 import scipy.fft
 
 from ldctpipe.simulation.abdomen import Abdomen
+from ldctpipe.simulation.arms import LIMBS
 from ldctpipe.simulation.head import Head
 from ldctpipe.simulation.images import Image
 from ldctpipe.simulation.inserts import Insert
@@ -125,6 +126,8 @@ def make_patient(
     random = generator(seed, "patient", number)
     own_seed = int(random.integers(2**62))
     build, physique = draw_physique(generator(seed, "physique", number), build, arms)
+    if name_of_region not in LIMBS:
+        physique = replace(physique, arms_down=False)
     scale = physique.head_scale if name_of_region == "head" else physique.scale
     middle = scale * float(random.uniform(region.lowest_mm, region.highest_mm))
     positions = tuple(round(middle + (i - (slices - 1) / 2) * increment_mm, 3) for i in range(slices))

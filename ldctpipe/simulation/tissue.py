@@ -78,6 +78,7 @@ class Tissue:
             "grain": self._field("grain", PowerLaw(2.0, 6.0), 4.0),
             "strands": self._field("strands", Band(14.0, 0.6), 14.0),
             "patches": self._field("patches", Band(45.0, 0.5), 40.0),
+            "gyri": self._field("gyri", Band(21.0, 0.35), 22.0),
             "bulges": self._field("bulges", Band(32.0, 0.6), 30.0),
             "bend_x": self._field("bend_x", Band(230.0, 0.4), 150.0),
             "bend_y": self._field("bend_y", Band(230.0, 0.4), 150.0),
@@ -92,18 +93,11 @@ class Tissue:
     def canvas(self, z: float) -> Canvas:
         """Return an empty slice of air whose coordinates are bent, so that no contour is a perfect ellipse."""
         line = ((np.arange(self.size) - (self.size - 1) / 2) * self.pixel_mm).astype(np.float32)
-        x = (
-            line[None]
-            - np.float32(self.offset_x)
-            + self.bend_mm * self.field("bend_x", z)
-            + 0.9 * self.field("ripple_x", z)
-        )
-        y = (
-            line[:, None]
-            - np.float32(self.offset_y)
-            + self.bend_mm * self.field("bend_y", z)
-            + 0.9 * self.field("ripple_y", z)
-        )
+        ripple_mm = 0.9 * (self.bend_mm / 5.0)
+        shift_x = self.bend_mm * self.field("bend_x", z)
+        shift_y = self.bend_mm * self.field("bend_y", z)
+        x = line[None] - np.float32(self.offset_x) + shift_x + ripple_mm * self.field("ripple_x", z)
+        y = line[:, None] - np.float32(self.offset_y) + shift_y + ripple_mm * self.field("ripple_y", z)
         return Canvas(np.full((self.size, self.size), -1000, np.float32), x, y, z, self.pixel_mm)
 
     def straight_mm(self) -> tuple[Image, Image]:

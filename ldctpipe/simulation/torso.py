@@ -47,8 +47,8 @@ class Build:
         squareness, phase = random.uniform(2.2, 2.6), random.uniform(0, 1)
         field_of_view = max(300.0, 2 * half_width * random.uniform(1.08, 1.17))
         if physique.arms_down:
-            wide_enough = max(field_of_view, 2 * (half_width + ROOM_FOR_ARM_MM))
-            field_of_view = min(wide_enough, WIDEST_FIELD_OF_VIEW_MM / physique.scale)
+            field_of_view = max(field_of_view, 2 * (half_width + ROOM_FOR_ARM_MM))
+        field_of_view = min(field_of_view, WIDEST_FIELD_OF_VIEW_MM / physique.scale)
         return cls(
             half_width, half_depth, fat, random.uniform(13, 18), squareness, spine_y, vertebra, phase, field_of_view
         )

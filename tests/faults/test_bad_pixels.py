@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import struct
 import subprocess
@@ -33,6 +34,7 @@ from ldctpipe.errors import ExitCode, InputError
 SHAPE = (36, 40)
 HU = body(0, SHAPE).astype(int) - 1024
 PIXELS = 0x7FE00010
+FEW_THREADS = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # each maps memory of its own
 COMPRESSED = [RLELossless, JPEGLSLossless, JPEG2000Lossless]
 
 
@@ -216,5 +218,7 @@ def inspected_within(folder: Path, address_space_bytes: int) -> subprocess.Compl
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (address_space_bytes, address_space_bytes))
 
-    command = [sys.executable, "-m", "ldctpipe.cli.app", "inspect", str(folder)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, preexec_fn=limit, timeout=120)
+    command = [sys.executable, "-m", "ldctpipe.cli.app", "inspect", str(folder), "--threads", "2"]
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, preexec_fn=limit, timeout=120, env=FEW_THREADS
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -48,8 +49,11 @@ def ldctpipe(*arguments: str | Path) -> Run:
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (_ADDRESS_SPACE_BYTES, _ADDRESS_SPACE_BYTES))
 
-    command = [sys.executable, "-m", "ldctpipe.cli.app", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, preexec_fn=limit, timeout=120)
+    command = [sys.executable, "-m", "ldctpipe.cli.app", *map(str, arguments), "--threads", "2"]
+    few_threads = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # each maps memory of its own
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, preexec_fn=limit, timeout=120, env=few_threads
+    )
     return Run(done.returncode, done.stdout, done.stderr)
 
 

@@ -74,6 +74,19 @@ class NoiseModel:
         response = geometry.ramp() * window
         return geometry.filtered_back_projection(ray_noise, response) * (1000.0 / (WATER_PER_MM * self.pixel_mm))
 
+    def sd_map(self, transmitted: torch.Tensor, dose: float = 1.0) -> torch.Tensor:
+        """Return the standard deviation in HU that noise at `dose` has at each pixel, (size, size), without drawing it.
+
+        One back-projection of the rays' variance through the square of the filter's response in space.
+        """
+        geometry = parallel_beam(self.size, self.views, self.device)
+        window = apodisation(geometry.frequencies / self.pixel_mm, self.cutoff_per_mm, self.edge_boost)
+        taps = torch.fft.irfft(geometry.ramp() * window, n=geometry.transform_length)
+        response = torch.fft.rfft(taps**2).real * (math.pi / self.views)
+        variance = ray_variance(self.ray_quanta * transmitted, self.electronic_variance, dose)
+        image = geometry.filtered_back_projection(variance[None], response)[0]
+        return image.clamp(min=0.0).sqrt() * (1000.0 / (WATER_PER_MM * self.pixel_mm))
+
 
 def ray_variance(quanta: torch.Tensor, electronic_variance: float, dose: float) -> torch.Tensor:
     """Return the variance of a line integral at a share `dose` of `quanta` (delta method): 1/N + σₑ²/N²."""

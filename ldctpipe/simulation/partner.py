@@ -196,6 +196,8 @@ def _simulate_dicom(job: _Job, folder: Path) -> Partners:
         try:
             written += _simulate_series(job, folder, series, progress)
         except InputError as error:
+            if len(found.series) == 1:
+                raise
             warn(f"not simulated: {error}")
             refused[series.key] = error
             _take_back(job, folder, series)

@@ -45,7 +45,7 @@ class Pelvis:
     def draw(cls, seed: int, size: int, low_z: float, high_z: float, physique: Physique = ADULT) -> Pelvis:
         """Return the patient `seed`, with detail between the heights `low_z` and `high_z`."""
         random = generator(seed, "pelvis")
-        build = Build.draw(random, vertebra=32.0, widening=1.1, physique=physique)
+        build = Build.draw(random, vertebra=32.0, widening=physique.hips, physique=physique)
         w, d = build.cavity_width, build.cavity_depth
         hip_x, hip_y, sacrum_y = 0.62 * w, 0.12 * d, build.spine_y + 8
         bladder = Ellipsoid((random.normal(0, 4), -0.32 * d, -8), (0.36 * w, 0.34 * d, 46), 2.3)

@@ -23,6 +23,7 @@ TIERS = (
 )
 WITHIN_TIER = {
     ("metrics", "data"),
+    ("data", "simulation"),
     ("dicom", "volumes"),
     ("files", "errors"),
     ("progress", "errors"),

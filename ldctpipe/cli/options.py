@@ -67,3 +67,19 @@ def deidentifier(wanted: bool, key: Path | None, *, keep_identifiers: bool) -> D
     from ldctpipe.dicom.deidentification import Deidentifier, site_key
 
     return Deidentifier(site_key(key))
+
+
+def dose_ends(text: str) -> tuple[float, float]:
+    """Return the ends of --dose-range LOW:HIGH; raises `UsageError` for anything else."""
+    ends = numbers(text, ":", "--dose-range")
+    if len(ends) != 2:
+        raise UsageError(None, f"--dose-range {text} is not LOW:HIGH", "give two doses, such as 0.05:0.6")
+    return ends[0], ends[1]
+
+
+def numbers(text: str, separator: str, option: str) -> list[float]:
+    """Return the numbers in the value of an option; raises `UsageError` where one is none."""
+    try:
+        return [float(part) for part in text.split(separator)]
+    except ValueError:
+        raise UsageError(None, f"{option} {text} is not a number", "give a share such as 0.25") from None

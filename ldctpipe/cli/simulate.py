@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ldctpipe.cli.options import Device, DeviceName, Overwrite, Quiet, Seed, Threads
+from ldctpipe.cli.options import Device, DeviceName, Overwrite, Quiet, Seed, Threads, dose_ends, numbers
 from ldctpipe.errors import InputError, UsageError
 
 
@@ -72,9 +72,9 @@ def command(
     if dose_range is None and (each_slice or vary):
         raise UsageError(None, "--each-slice and --vary draw from a range of doses", "add --dose-range LOW:HIGH")
     doses = (
-        _numbers(dose, ",", "--dose")
+        numbers(dose, ",", "--dose")
         if dose_range is None
-        else DoseRange(*_ends(dose_range), vary=vary, each_slice=each_slice)
+        else DoseRange(*dose_ends(dose_range), vary=vary, each_slice=each_slice)
     )
     overrides = Overrides(quanta, kernel_cutoff, electronic)
     request = SimulationRequest(
@@ -88,17 +88,3 @@ def command(
     if partners.refused and not keep_going:
         fault = f"{len(partners.refused)} of {partners.series} series could not be simulated"
         raise InputError(full_dose, fault, "see the reasons above, or add --keep-going to end with 0")
-
-
-def _ends(text: str) -> tuple[float, float]:
-    numbers = _numbers(text, ":", "--dose-range")
-    if len(numbers) != 2:
-        raise UsageError(None, f"--dose-range {text} is not LOW:HIGH", "give two doses, such as 0.05:0.6")
-    return numbers[0], numbers[1]
-
-
-def _numbers(text: str, separator: str, option: str) -> list[float]:
-    try:
-        return [float(part) for part in text.split(separator)]
-    except ValueError:
-        raise UsageError(None, f"{option} {text} is not a number", "give a share such as 0.25") from None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,10 +18,12 @@ from ldctpipe.data.origins import BODY_ABOVE_HU, body_origins
 from ldctpipe.data.pairing import Pair, pair_volumes
 from ldctpipe.data.samplesheet import Row, read_sheet
 from ldctpipe.data.scans import load_volumes, scan_shapes
-from ldctpipe.data.store import DESCRIPTION, FORMAT, ORIGINS, PAIRS, SLICES
+from ldctpipe.data.simulated_doses import SimulatedDoses
+from ldctpipe.data.store import DESCRIPTION, FORMAT, NOISE, ORIGINS, PAIRS, SLICES
 from ldctpipe.errors import InputError
 from ldctpipe.files import new_folder, write_json
 from ldctpipe.progress import say, track, warn
+from ldctpipe.simulation.calibrated_scan import CalibratedScan
 from ldctpipe.volumes.volume import HuArray, Volume
 
 AIR_HU = -1000
@@ -30,24 +33,32 @@ _LEAST_SLICES_TO_SPARE = 20
 
 
 def prepare_store(
-    sheet: Path, out: Path, *, cases: Path | None = None, patch_size: int = 64, overwrite: bool = False
+    sheet: Path,
+    out: Path,
+    *,
+    cases: Path | None = None,
+    patch_size: int = 64,
+    simulated: SimulatedDoses | None = None,
+    overwrite: bool = False,
 ) -> dict[str, Any]:
     """Write the training store of all patients of `sheet` that are not for testing; return its description.
 
     With `cases`, scans are read from `cases/PATIENT/{low_dose,full_dose}` and the sheet gives names and splits alone.
     Where the sheet names no validation patient, the last of three or more training patients validates; of fewer, the
     last twentieth of each scan with 20 slices or more, which a warning calls not independent. `description` says which
-    under "validation": "named", "automatically", "slices" or "none". Raises `InputError` for scans that are no pair.
+    under "validation": "named", "automatically", "slices" or "none". With `simulated`, the low dose is made from the
+    full dose, and the store gets noise for every other dose of the range. Raises `InputError` for scans that are no
+    pair.
     """
     rows = [row for row in read_sheet(sheet, check_paths=cases is None) if row.split != "test"]
     if not rows:
         raise InputError(sheet, "has no patient to train on", "give at least one row another split than test")
     chosen, rows = _with_validation(rows)
-    scans = [_Scans.of(row, cases) for row in rows]
-    inputs = [sheet, *(path for one in scans for path in (one.low_dose, one.full_dose))]
+    scans = [_Scans.of(row, cases, simulated) for row in rows]
+    inputs = [sheet, *(path for one in scans for path in (one.low_dose, one.full_dose) if path)]
     with new_folder(out, overwrite=overwrite, inputs=inputs) as folder:
         shape = _store_shape(scans, patch_size)
-        return _write(folder, scans, shape, patch_size, chosen)
+        return _write(folder, scans, shape, patch_size, chosen, simulated)
 
 
 def _with_validation(rows: Sequence[Row]) -> tuple[str, list[Row]]:
@@ -63,26 +74,32 @@ def _with_validation(rows: Sequence[Row]) -> tuple[str, list[Row]]:
 
 @dataclass(frozen=True)
 class _Scans:
-    """Where one patient's two scans are."""
+    """Where one patient's two scans are; `low_dose` is None where it is simulated."""
 
     patient: str
     split: str
-    low_dose: Path
+    low_dose: Path | None
     full_dose: Path
 
     @classmethod
-    def of(cls, row: Row, cases: Path | None) -> _Scans:
+    def of(cls, row: Row, cases: Path | None, simulated: SimulatedDoses | None) -> _Scans:
         low = cases / row.patient / "low_dose" if cases else row.low_dose
         full = cases / row.patient / "full_dose" if cases else row.full_dose
-        if low is None or full is None:
-            missing = "low-dose" if low is None else "full-dose"
-            remedy = "add it to the samplesheet, or make one with `ldctpipe simulate`"
+        if full is None or (low is None and simulated is None):
+            missing = "full-dose" if full is None else "low-dose"
+            remedy = "add it to the samplesheet, or make one with `ldctpipe simulate` or --dose-range"
             raise InputError(row.patient, f"has no {missing} scan", remedy)
-        return cls(row.patient, row.split, low, full)
+        return cls(row.patient, row.split, None if simulated else low, full)
 
-    def pairs(self) -> list[Pair]:
+    def pairs(self, simulated: SimulatedDoses | None) -> Iterator[tuple[Pair, CalibratedScan | None]]:
+        """Yield the patient's pairs, with the calibrated full dose where the low dose is simulated."""
         try:
-            return pair_volumes(load_volumes(self.low_dose), load_volumes(self.full_dose))
+            full = load_volumes(self.full_dose)
+            if simulated is not None:
+                for scan in map(simulated.scan, full):
+                    yield simulated.pair(scan), scan
+            elif self.low_dose is not None:
+                yield from ((pair, None) for pair in pair_volumes(load_volumes(self.low_dose), full))
         except InputError as error:
             raise InputError(f"patient {self.patient}, {error.path}", error.fault, error.remedy) from None
 
@@ -127,17 +144,26 @@ class _Written:
 
 
 def _write(
-    folder: Path, scans: Sequence[_Scans], shape: tuple[int, int, int, int], patch_size: int, chosen: str
+    folder: Path,
+    scans: Sequence[_Scans],
+    shape: tuple[int, int, int, int],
+    patch_size: int,
+    chosen: str,
+    simulated: SimulatedDoses | None,
 ) -> dict[str, Any]:
     written = _Written()
-    with (folder / PAIRS).open("wb") as stream:  # and not memory-mapped: there a full disk kills the process
-        header = {"descr": np.lib.format.dtype_to_descr(np.dtype(np.int16)), "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(stream, header)
+    with ExitStack() as files:
+        pairs_file = files.enter_context(_array_file(folder / PAIRS, shape))
+        if simulated:
+            noise_shape = (shape[0], simulated.realisations, 2, *shape[2:])
+            noise_file = files.enter_context(_array_file(folder / NOISE, noise_shape))
         for one in track(scans, "pairing and writing", "patients"):
-            pairs = one.pairs()
-            splits = iter(_splits(one, sum(len(pair.low_index) for pair in pairs), chosen))
-            for pair in pairs:
-                _write_pair(stream, pair, one.patient, splits, written, shape, patch_size)
+            pairs = list(one.pairs(simulated))
+            splits = iter(_splits(one, sum(len(pair.low_index) for pair, _ in pairs), chosen))
+            for pair, scan in pairs:
+                _write_pair(pairs_file, pair, one.patient, splits, written, shape, patch_size)
+                if simulated and scan:
+                    _write_noise(noise_file, simulated.noise(scan, *shape[2:]), written)
     if len(written.table) != shape[0]:
         raise RuntimeError(f"headers promised {shape[0]} slices, the scans gave {len(written.table)}")
     slices = pd.DataFrame(written.table)
@@ -146,8 +172,24 @@ def _write(
     slices.to_parquet(folder / SLICES)
     np.save(folder / ORIGINS, np.concatenate(written.origins))
     description = _describe(slices, written, shape, patch_size, chosen)
+    description["simulated"] = simulated.describe() if simulated else None
     write_json(folder / DESCRIPTION, description)
     return description
+
+
+@contextmanager
+def _array_file(path: Path, shape: tuple[int, ...]) -> Iterator[BinaryIO]:
+    """Yield a file to which int16 arrays of `shape` in all are appended; memory-mapped, a full disk would kill us."""
+    with path.open("wb") as stream:
+        header = {"descr": np.lib.format.dtype_to_descr(np.dtype(np.int16)), "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(stream, header)
+        yield stream
+
+
+def _write_noise(stream: BinaryIO, noise: Iterable[npt.NDArray[np.int16]], written: _Written) -> None:
+    for images in noise:
+        stream.write(images.data)
+        written.digest.update(images.data)
 
 
 def _splits(scans: _Scans, slices: int, chosen: str) -> list[str]:

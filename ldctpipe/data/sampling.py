@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from ldctpipe.data.augmentation import apply_transforms, draw_transforms, window_size
-from ldctpipe.data.dose_range import DoseRange
+from ldctpipe.data.dose_weights import dose_weights
 from ldctpipe.data.origins import STRIDE
 from ldctpipe.data.store import FULL_DOSE, NOISE_UNIT_HU, TrainingStore
+from ldctpipe.simulation.exposure import DoseRange
 from ldctpipe.volumes.normalization import HuNormalization
 
 _DEVICE_MEMORY_SHARE = 0.5  # of what is free: the rest is the networks'
@@ -96,9 +97,9 @@ class PatchSampler:
         if self._noise is None or self._simulated is None:
             return pairs
         noise = self._cut(self._noise.flatten(1, 2), slices, origins).float() * NOISE_UNIT_HU
-        weights = DoseRange.of(self._simulated["doses"]).weights(
-            len(slices), self._simulated["realisations"], self._simulated["electronic_ratio"], self._doses
-        )
+        told = self._simulated
+        doses = DoseRange(told["lowest_dose"], told["highest_dose"], vary=told["varied"])
+        weights = dose_weights(doses, len(slices), told["realisations"], told["electronic_ratio"], self._doses)
         added = (weights.flatten(1).to(noise.device)[:, :, None, None] * noise).sum(dim=1)
         full = pairs[:, FULL_DOSE]
         return torch.stack((torch.round(full + added), full), dim=1)

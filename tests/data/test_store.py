@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from ldctpipe.data.dose_range import ELECTRONIC, DoseRange
 from ldctpipe.data.preparation import prepare_store
 from ldctpipe.data.sampling import PatchSampler
 from ldctpipe.data.store import NOISE_UNIT_HU, open_store
 from ldctpipe.errors import InputError
+from ldctpipe.simulation.noise_components import ELECTRONIC
 from ldctpipe.volumes.case import read_case
 from ldctpipe.volumes.normalization import HuNormalization
 
@@ -100,8 +100,13 @@ def test_noise_images_make_a_new_low_dose_for_each_patch(tiny_store, tmp_path):
     noise = np.random.default_rng(0).normal(0, 10 / NOISE_UNIT_HU, (slices, 2, 2, rows, columns)).astype(np.int16)
     noise[:, :, ELECTRONIC] = 0
     np.save(tmp_path / "noise.npy", noise)
-    quarter = DoseRange(0.25, 0.25, quanta_spread=0.0)
-    simulated = {"doses": quarter.describe(), "realisations": 2, "electronic_ratio": 7e-5}
+    simulated = {
+        "lowest_dose": 0.25,
+        "highest_dose": 0.25,
+        "varied": False,
+        "realisations": 2,
+        "electronic_ratio": 7e-5,
+    }
     made = replace(
         store,
         noise=np.load(tmp_path / "noise.npy", mmap_mode="r"),

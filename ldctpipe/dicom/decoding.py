@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from pydicom.dataset import FileDataset
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
+from pydicom.uid import CTImageStorage, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian
 
 from ldctpipe.dicom.decompression import decompressed
-from ldctpipe.dicom.headers import header_of
+from ldctpipe.dicom.headers import Header, header_of
 from ldctpipe.dicom.opening import read_whole, unreadable
 from ldctpipe.dicom.pixels import PixelFormat, PixelSpan, Values, Words, padding_mask
 from ldctpipe.dicom.rejection import CUT_SHORT, DAMAGED, Rejected
@@ -41,6 +41,7 @@ def decode(path: Path) -> Image:
         header = header_of(path)
         dataset = read_whole(path)
         mend_types(dataset)
+        _require_same_image(dataset, header)
         words = np.empty((header.rows, header.columns), dtype=np.uint16)
         _fill(words, path, header.pixels)
         values = header.pixels.pixel_format.values(words)
@@ -49,6 +50,21 @@ def decode(path: Path) -> Image:
         return Image(dataset, words, values, padding, header.pixels.pixel_format)
     except Rejected as rejected:
         raise _unusable(path, rejected) from None
+
+
+def _require_same_image(dataset: FileDataset, header: Header) -> None:
+    """Refuse a damaged file that pydicom reads as another image than discovery did: writing takes its attributes."""
+    try:
+        uids = tuple(str(dataset[keyword].value).strip("\0 ") for keyword in ("SOPInstanceUID", "SeriesInstanceUID"))
+        numbers = (dataset.Rows, dataset.Columns, float(dataset.RescaleSlope), float(dataset.RescaleIntercept))
+        places = tuple(map(float, dataset.ImagePositionPatient)), tuple(map(float, dataset.PixelSpacing))
+        is_ct = dataset.SOPClassUID == CTImageStorage and len(dataset.ImageOrientationPatient) == 6
+    except Exception:  # noqa: BLE001 - a parser of foreign bytes fails in any way there is
+        raise Rejected(DAMAGED) from None
+    found = uids, numbers, places, is_ct
+    known = (header.sop_uid, header.series_uid), (header.rows, header.columns, header.slope, header.intercept)
+    if found != (*known, (header.origin_mm, header.pixel_spacing_mm), True):
+        raise Rejected(DAMAGED)
 
 
 def read_words(path: Path, span: PixelSpan, words: Words) -> None:

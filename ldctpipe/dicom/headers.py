@@ -144,7 +144,7 @@ def _header(path: Path, found: Scan, place: PixelPlace, pixel_format: PixelForma
     origin_mm = given.numbers("ImagePositionPatient")
     if len(origin_mm) != 3:
         raise Rejected(unsupported("no position in the patient"))
-    if not given.text("SOPInstanceUID") or not given.text("SeriesInstanceUID"):
+    if len(given.texts("SOPInstanceUID")) != 1 or len(given.texts("SeriesInstanceUID")) != 1:
         raise Rejected(DAMAGED)
     return Header(
         path=path,

@@ -176,14 +176,24 @@ def test_what_belongs_to_the_source_instance_is_removed(tmp_path: Path) -> None:
     assert derived.SmallestImagePixelValue == derived.LargestImagePixelValue == 1034
 
 
-def test_an_attribute_that_cannot_be_parsed_is_dropped_and_the_rest_is_written(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        (b"US\x01\x001", None),
+        (b"QQ\x02\x001 ", 1),  # a type that does not exist, around a value that fits
+        (b"LO\x02\x001 ", 1),
+    ],
+)
+def test_an_attribute_is_mended_or_dropped_where_its_type_or_value_is_wrong_and_the_rest_is_written(
+    tmp_path: Path, written: bytes, expected: int | None
+) -> None:
     path = write_ct(tmp_path / "source" / "a", body(), AccessionNumber="A-7")
-    path.write_bytes(path.read_bytes().replace(b"\x20\x00\x13\x00IS", b"\x20\x00\x13\x00QQ"))  # no such type
+    path.write_bytes(path.read_bytes().replace(b"\x20\x00\x13\x00IS\x02\x001 ", b"\x20\x00\x13\x00" + written))
     (series,) = discover(path).series
 
     (derived,) = derive(series, np.full((1, *body().shape), 10), tmp_path / "out")
 
-    assert "InstanceNumber" not in derived
+    assert derived.get("InstanceNumber") == expected
     assert derived.AccessionNumber == "A-7"
 
 

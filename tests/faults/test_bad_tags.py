@@ -82,6 +82,7 @@ SLOPE, SPACING, POSITION, ANGLE = "slope", "pixel spacing", "no position", "righ
         ("PixelRepresentation", us(7), "damaged"),
         ("SOPInstanceUID", b"", "damaged"),
         ("SOPInstanceUID", None, "damaged"),
+        ("SOPInstanceUID", b"1.2\\1.3", "damaged"),
         ("SeriesInstanceUID", b"", "damaged"),
         ("SeriesInstanceUID", None, "damaged"),
         ("SOPClassUID", b"1.2.3", "private object"),

@@ -12,6 +12,7 @@ from ldctpipe.dicom.headers import Header
 Array = npt.NDArray[np.float64]
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
+_THICKEST_MM = 1000.0
 _SAME_POSITION_MM = 0.01
 _UNEVEN_FRACTION = 0.02
 _OVERLAP_FRACTION = 0.05
@@ -45,7 +46,7 @@ def _slice_step(headers: Sequence[Header]) -> Array:
     if len(headers) > 1:
         return np.subtract(last.origin_mm, first.origin_mm) / (len(headers) - 1)
     spacings_mm = (first.spacing_between_slices_mm, first.acquisition.slice_thickness_mm)
-    return np.array(first.normal) * next((mm for mm in spacings_mm if mm and mm > 0), 1.0)
+    return np.array(first.normal) * next((mm for mm in spacings_mm if mm and 0 < mm < _THICKEST_MM), 1.0)
 
 
 def geometry_warnings(headers: Sequence[Header]) -> tuple[str, ...]:

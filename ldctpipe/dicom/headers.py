@@ -31,6 +31,7 @@ Vector = tuple[float, float, float]
 
 _LARGEST_SKEW = 0.01
 _LARGEST_RESCALING = 65536  # no CT scale reaches so far, and a float can still hold what comes of it
+_FARTHEST_MM = 1e6  # no scanner is a kilometre wide; squares of what lies beyond can overflow
 _LONGEST_LABEL = 64  # PS3.5 §6.2, VR LO
 _LARGEST_COUNT = 2**31 - 1  # PS3.5 §6.2, VR IS
 _HU_SPELLINGS = re.compile(r"(hu|houn?d?sfield( units?)?)?", re.IGNORECASE)
@@ -139,10 +140,10 @@ def _header(path: Path, found: Scan, place: PixelPlace, pixel_format: PixelForma
     slope, intercept = _rescaling(given)
     row_direction, column_direction = _directions(given)
     spacing_mm = given.numbers("PixelSpacing")
-    if len(spacing_mm) != 2 or min(spacing_mm) <= 0:
+    if len(spacing_mm) != 2 or min(spacing_mm) <= 0 or max(spacing_mm) > _FARTHEST_MM:
         raise Rejected(unsupported("no pixel spacing"))
     origin_mm = given.numbers("ImagePositionPatient")
-    if len(origin_mm) != 3:
+    if len(origin_mm) != 3 or max(map(abs, origin_mm)) > _FARTHEST_MM:
         raise Rejected(unsupported("no position in the patient"))
     if len(given.texts("SOPInstanceUID")) != 1 or len(given.texts("SeriesInstanceUID")) != 1:
         raise Rejected(DAMAGED)

@@ -64,6 +64,8 @@ SLOPE, SPACING, POSITION, ANGLE = "slope", "pixel spacing", "no position", "righ
         ("ImagePositionPatient", b"0\\0", POSITION),
         ("ImagePositionPatient", b"0\\0\\1e999", POSITION),
         ("ImagePositionPatient", b"", POSITION),
+        ("ImagePositionPatient", b"0\\0\\1e300", POSITION),
+        ("PixelSpacing", b"1e300\\1e300", SPACING),
         ("PixelSpacing", b"-1\\-1", SPACING),
         ("PixelSpacing", b"0.5", SPACING),
         ("PixelSpacing", b"1\\1\\1", SPACING),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ldctpipe.simulation.kernels import DEFAULT_CUTOFF_PER_MM, apodisation, match_kernel
+from ldctpipe.simulation.kernels import DEFAULT_CUTOFF_PER_MM, apodisation, is_iterative, match_kernel
 
 
 @pytest.mark.parametrize(
@@ -52,3 +52,35 @@ def test_half_of_the_modulation_of_b30_is_at_0_39_line_pairs_per_mm() -> None:
     frequencies = torch.tensor([0.0, 0.3875, 0.775, 1.0])
 
     assert apodisation(frequencies, 0.775).tolist() == pytest.approx([1.0, 0.5, 0.0, 0.0], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("header", "iterative"),
+    [
+        ("Br40d/3", False),
+        ("Br40-3 ADMIRE", True),
+        ("I30f/3", True),
+        ("Qr40d/4", True),
+        ("STANDARD | ASIR-V 40%", True),
+        ("AR40 ASiR", True),
+        ("DLIR-H", True),
+        ("TrueFidelity", True),
+        ("iDose (4)", True),
+        ("FC08 AIDR 3D STD", True),
+        ("FIRST Body", True),
+        ("AiCE Body Sharp", True),
+        ("first pass of the chest", False),
+        ("Basic standard", False),
+        ("SS_ASIA ROUTINE", False),
+    ],
+)
+def test_reconstruction_is_recognised_in_header_text(header: str, iterative: bool) -> None:
+    assert is_iterative(header) is iterative
+
+
+@pytest.mark.parametrize(
+    ("name", "like"), [("HD LUNG", "LUNG"), ("FC17/IMPROVED", "FC17"), ("Bf37f", "B37f"), ("UB", "B"), ("FL04", "FC04")]
+)
+def test_variants_of_a_name_mean_the_same_kernel(name: str, like: str) -> None:
+    assert match_kernel(name).known
+    assert match_kernel(name).cutoff_per_mm == match_kernel(like).cutoff_per_mm

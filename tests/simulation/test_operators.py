@@ -85,3 +85,33 @@ def test_slices_do_not_depend_on_their_batch() -> None:
     alone = torch.cat([geometry.filtered_back_projection(one[None], geometry.ramp()) for one in sinograms])
 
     assert torch.equal(together, alone)
+
+
+def test_agrees_with_a_non_uniform_fourier_transform() -> None:
+    finufft = pytest.importorskip("finufft", reason="finufft (a development requirement) is not installed")
+    geometry = parallel_beam(SIZE, VIEWS)
+    image = _disc(SIZE, 15.0, -10.0, 30.0)
+    frequency = np.fft.rfftfreq(geometry.transform_length)
+    angles = np.arange(VIEWS)[:, None] * np.pi / VIEWS
+    across, down = (2 * np.pi * frequency * np.cos(angles)).ravel(), (-2 * np.pi * frequency * np.sin(angles)).ravel()
+
+    ours = geometry.project(torch.from_numpy(image)[None])[0].numpy()
+
+    spectrum = finufft.nufft2d2(down, across, image.astype(np.complex128), isign=-1, eps=1e-12)
+    half_pixel = 0.5 * (across + down)  # finufft counts from pixel n/2, we from the middle
+    centring = np.tile(2 * np.pi * frequency * (geometry.channels - 1) / 2, VIEWS)
+    spectrum = (spectrum * np.exp(-1j * (centring + half_pixel))).reshape(VIEWS, -1)
+    theirs = np.fft.irfft(spectrum, n=geometry.transform_length, axis=1)[:, : geometry.channels]
+    assert np.abs(ours - theirs).max() < 2e-3 * theirs.max()
+    assert np.sqrt(np.mean((ours - theirs) ** 2)) < 3e-4 * theirs.max()
+
+
+def test_back_projection_is_the_adjoint_of_projection() -> None:
+    geometry = parallel_beam(64, 60)
+    random = torch.Generator().manual_seed(5)
+    image, sinogram = torch.randn(64, 64, generator=random), torch.randn(60, geometry.channels, generator=random)
+
+    forward = (geometry.project(image[None])[0].double() * sinogram.double()).sum()
+
+    back = geometry.filtered_back_projection(sinogram[None], torch.ones_like(geometry.frequencies))[0]
+    assert float(forward) == pytest.approx(float((back.double() * image).sum()) * geometry.views / np.pi, rel=1e-4)

@@ -15,6 +15,7 @@ needed=(
     "dcentvfy dicom3tools validation"
     "dcmcjpeg dcmtk codec"
     "dcmdump dcmtk codec"
+    "ojph_compress openjph-tools codec"
 )
 missing=() kinds=""
 PATH=$PATH:/usr/sbin # where Orthanc lies, and what ordinary users often lack

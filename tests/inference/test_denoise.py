@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from ldctpipe.devices import pick_device
+from ldctpipe.dicom.opening import looks_like_dicom
 from ldctpipe.errors import InputError, UsageError
 from ldctpipe.files import sha256_of_file
 from ldctpipe.inference.denoise import DenoiseRequest, denoise
@@ -98,6 +99,36 @@ def test_a_real_series_keeps_pixels_at_blend_0_and_geometry_always(bundle, real_
             assert derived.SOPInstanceUID != original.SOPInstanceUID
             assert derived.ImageType[0] == "DERIVED"
             assert np.array_equal(derived.pixel_array, original.pixel_array) == (name == "identity")
+
+
+GEOMETRY = (
+    "Rows", "Columns", "PixelSpacing", "ImageOrientationPatient", "ImagePositionPatient", "SliceThickness",
+    "GantryDetectorTilt", "FrameOfReferenceUID", "StudyInstanceUID", "RescaleSlope", "RescaleIntercept", "BitsStored",
+    "HighBit", "PixelRepresentation", "PixelPaddingValue", "WindowCenter", "WindowWidth",
+)  # fmt: skip
+
+
+def test_nothing_of_the_model_gives_every_real_series_back_under_new_uids_and_the_same_twice(
+    bundle, real_data, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+    for name in ("first", "second"):
+        denoise(DenoiseRequest(real_data, tmp_path / name, bundle, blend=0.0, device="cpu"))
+
+    derived = sorted((tmp_path / "first").rglob("*.dcm"))
+    sources = {str(ds.SOPInstanceUID): ds for ds in map(pydicom.dcmread, _files(real_data)) if "PixelData" in ds}
+    assert len(derived) == 124  # all CT images of the folder, each in a series
+    for path in derived:
+        image = pydicom.dcmread(path)
+        source = sources[image.SourceImageSequence[0].ReferencedSOPInstanceUID]
+        assert image.PixelData == source.PixelData
+        assert all(image.get(keyword) == source.get(keyword) for keyword in GEOMETRY)
+        assert image.SOPInstanceUID not in sources and image.SeriesInstanceUID != source.SeriesInstanceUID
+        assert sha256_of_file(path) == sha256_of_file(tmp_path / "second" / path.relative_to(tmp_path / "first"))
+
+
+def _files(folder):
+    return [path for path in folder.rglob("*") if path.is_file() and looks_like_dicom(path)]
 
 
 def test_the_same_job_again_writes_nothing_and_another_is_refused(bundle, real_data, tmp_path):

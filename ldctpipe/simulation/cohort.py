@@ -115,7 +115,7 @@ def _write_patient(folder: Path, patient: PhantomPatient, plan: CohortPlan, prog
     subject, current_ma = patient.subject, tube_currents_ma(patient)
     cutoff_per_mm = match_kernel(KERNEL).cutoff_per_mm
     truth, found = noise_free_slices(patient, cutoff_per_mm, plan.threads, progress.advance)
-    model = _exposed(patient, truth, cutoff_per_mm, plan.seed)
+    model = expose(patient, truth, cutoff_per_mm, plan.seed)
     full, low = scan(subject, truth, model, current_ma, plan.dose, plan.seed, plan.threads)
     text = SeriesText(study_of(subject, plan.seed), REGIONS[patient.region].body_part, KERNEL, plan.dose)
     for role, hu in ((Role.FULL, full), (Role.LOW, low), (Role.TRUTH, truth)):
@@ -124,7 +124,8 @@ def _write_patient(folder: Path, patient: PhantomPatient, plan: CohortPlan, prog
     return _record(patient, model, current_ma, [_insert_row(patient, truth, place) for place in found])
 
 
-def _exposed(patient: PhantomPatient, truth: Image, cutoff_per_mm: float, seed: int) -> NoiseModel:
+def expose(patient: PhantomPatient, truth: Image, cutoff_per_mm: float, seed: int) -> NoiseModel:
+    """Return the noise model of a patient's scan, with the quanta that give its region the usual noise."""
     subject, region = patient.subject, REGIONS[patient.region]
     model = NoiseModel(
         subject.pixel_mm, subject.size, cutoff_per_mm=cutoff_per_mm, bow_tie=region.bow_tie, angular_modulation=1.0

@@ -69,7 +69,7 @@ def test_table_is_as_wide_for_children_as_for_adults() -> None:
     widths_mm = []
     for build in (BodySize.CHILD, BodySize.ADULT):
         hu, pixel_mm = _slice("thorax", build, Arms.DOWN)
-        below_body = np.flatnonzero((_tissue(hu).sum(axis=1) > 5))[-1] + round(8 / pixel_mm)
+        below_body = np.flatnonzero(_tissue(hu).sum(axis=1) > 5)[-1] + round(8 / pixel_mm)
         widths_mm.append(np.ptp(np.flatnonzero((hu[below_body:] > -960).any(axis=0))) * pixel_mm)
 
     assert widths_mm == pytest.approx([356, 356], abs=12)

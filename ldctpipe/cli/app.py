@@ -30,6 +30,7 @@ from ldctpipe.cli import (
     samplesheet,
     simulate,
     train,
+    validate_simulation,
 )
 from ldctpipe.errors import ExitCode, InputError, StoppedEarly
 from ldctpipe.progress import discard, one_line, tell
@@ -45,10 +46,10 @@ app = typer.Typer(
 )
 # In the order of a run.
 for _command in (
-    inspect, phantom, simulate, samplesheet, ingest, prepare, train, denoise, evaluate, report, recipes, protocols,
-    doctor,
+    inspect, phantom, simulate, validate_simulation, samplesheet, ingest, prepare, train, denoise, evaluate, report,
+    recipes, protocols, doctor,
 ):  # fmt: skip
-    app.command(name=_command.__name__.rpartition(".")[2])(_command.command)
+    app.command(name=_command.__name__.rpartition(".")[2].replace("_", "-"))(_command.command)
 
 
 def _print_version(wanted: bool) -> None:

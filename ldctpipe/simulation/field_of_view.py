@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ldctpipe.simulation.flux import AIR_HU
-from ldctpipe.simulation.images import Image
 from ldctpipe.volumes.volume import Volume
 
 _TISSUE_FROM_HU = -200.0
@@ -52,7 +52,7 @@ def middle_of_square(rows: int, columns: int) -> tuple[slice, slice]:
     return slice(row, row + rows), slice(column, column + columns)
 
 
-def squared(hu: Image, nowhere: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
+def squared(hu: npt.NDArray[Any], nowhere: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
     """Return a slice as a square float32 image with air `nowhere` and around it."""
     size = square_size(*hu.shape)
     square = np.full((size, size), AIR_HU, dtype=np.float32)
@@ -69,7 +69,7 @@ def unmeasured(volume: Volume, index: int) -> npt.NDArray[np.bool_]:
     return unmeasured_pixels(volume.hu[index], padding)
 
 
-def unmeasured_pixels(hu: Image, padding: npt.NDArray[np.bool_] | None = None) -> npt.NDArray[np.bool_]:
+def unmeasured_pixels(hu: npt.NDArray[Any], padding: npt.NDArray[np.bool_] | None = None) -> npt.NDArray[np.bool_]:
     """Return True where a slice (rows, columns) holds no measurement; `padding` marks what is known to be none."""
     nowhere: npt.NDArray[np.bool_] = ~np.isfinite(hu)
     if padding is not None:

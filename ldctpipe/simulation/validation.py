@@ -1,0 +1,192 @@
+"""The simulation's acceptance tests as a report: table, plots, and the same questions to a series of the user's own."""
+
+from __future__ import annotations
+
+import csv
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ldctpipe import __version__
+from ldctpipe.dicom.discovery import discover
+from ldctpipe.dicom.reading import read_volume
+from ldctpipe.files import new_folder, require_exists, write_json
+from ldctpipe.progress import Progress
+from ldctpipe.simulation.acceptance import CHECKS
+from ldctpipe.simulation.acceptance_bench import Bench, Check, percent
+from ldctpipe.simulation.calibrated_scan import CalibratedScan, calibrated_scan
+from ldctpipe.simulation.exposure import Exposure
+from ldctpipe.simulation.field_of_view import SquareSlices, unmeasured
+from ldctpipe.simulation.reduction import reduced
+from ldctpipe.simulation.tissue_windows import Tissue
+from ldctpipe.volumes.nifti import is_nifti, read_nifti
+from ldctpipe.volumes.volume import Volume
+
+RECORD_NAME = "summary.json"
+CLINICAL = Bench(size=512, views=360, slices=32, field_mm=358.4)
+
+_DOSES = (0.5, 0.25, 0.1)
+_SLICES_MEASURED = 5
+
+
+@dataclass(frozen=True)
+class Validation:
+    """All checks, those of the program first, and where they were written."""
+
+    checks: tuple[Check, ...]
+    folder: Path
+
+    @property
+    def failed(self) -> list[Check]:
+        """The checks that do not keep their limit."""
+        return [check for check in self.checks if not check.passed]
+
+
+def validate_simulation(
+    out: Path, source: Path | None = None, *, bench: Bench = CLINICAL, threads: int | None = None, overwrite: bool
+) -> Validation:
+    """Run V1–V15, and the checks of each series of `source`, and write table and plots to the folder `out`.
+
+    Raises `InputError` where `source` holds no series that can be used.
+    """
+    from ldctpipe.simulation.validation_plots import write_plots
+
+    if source is not None:
+        require_exists(source)
+    with new_folder(out, overwrite=overwrite, inputs=[source] if source else []) as folder:
+        volumes = _volumes(source, threads) if source else []
+        progress = Progress("validate", len(CHECKS) + len(volumes), "tests")
+        checks: list[Check] = []
+        seconds: dict[str, float] = {}
+        for name, measure in CHECKS.items():
+            started = time.monotonic()
+            checks.append(measure(bench))
+            seconds[name] = round(time.monotonic() - started, 2)
+            progress.advance()
+        for volume in volumes:
+            checks += series_checks(calibrated_scan(volume, threads=threads), threads)
+            progress.advance()
+        progress.finish()
+        _write_table(folder / "validation.csv", checks)
+        write_json(
+            folder / RECORD_NAME,
+            {
+                "format": "ldctpipe-validation@1",
+                "ldctpipe": __version__,
+                "bench": asdict(bench),
+                "checks": [_row(check) for check in checks],
+                "seconds": seconds,
+            },
+        )
+        write_plots(folder, checks)
+    return Validation(tuple(checks), out)
+
+
+def _volumes(source: Path, threads: int | None) -> list[Volume]:
+    if is_nifti(source):
+        return [read_nifti(source)]
+    return [read_volume(series, threads) for series in discover(source, threads).series]
+
+
+def series_checks(scan: CalibratedScan, threads: int | None = None) -> list[Check]:
+    """Return what can be asked of a real series: noise by dose, mean, what must not change, texture.
+
+    The noise of the input is measured where it was calibrated; a lower dose has to have what the equations say.
+    """
+    key, hu = scan.volume.key, scan.volume.hu
+    squares = SquareSlices(scan.volume)
+    measured = sorted({round(place) for place in np.linspace(0, len(hu) - 1, _SLICES_MEASURED)})
+    pixel_mm = scan.volume.spacing_mm[2]
+    kinds = Tissue.soft if scan.calibration.material != "even material" else Tissue.uniform
+    inside = {index: kinds(squares[index], pixel_mm).inside[squares.middle] for index in measured}
+    ratios, means, curve = {}, {}, []
+    untouched = True
+    for dose in _DOSES:
+        low = reduced(scan, Exposure(dose), 1, threads=threads).hu
+        change = [(low[index].astype(np.float64) - hu[index])[inside[index]] for index in measured]
+        pooled = np.concatenate(change)
+        expected_hu = _expected_change_hu(scan, squares, inside, dose)
+        sd_hu = float(pooled.std()) if pooled.size else float("nan")
+        ratios[dose], means[dose] = sd_hu / expected_hu, float(pooled.mean()) if pooled.size else float("nan")
+        curve.append((dose, sd_hu, expected_hu))
+        untouched &= all(_kept(scan.volume, low, index) for index in measured)
+    same = reduced(scan, Exposure(1.0), 1, threads=threads).hu
+    level = ", ".join(f"{percent(ratio)} at {dose:g}" for dose, ratio in ratios.items())
+    mean = ", ".join(f"{value:+.2f} HU at {dose:g}" for dose, value in means.items())
+    identical = bool(np.array_equal(same, hu, equal_nan=hu.dtype.kind == "f")) and untouched
+    return [
+        Check(
+            f"{key} noise",
+            "added noise in tissue against its prediction",
+            level,
+            "±10 %",
+            all(abs(ratio - 1) < 0.1 for ratio in ratios.values()),
+            {"sd_against_dose": curve},
+        ),
+        Check(
+            f"{key} mean",
+            "mean HU change in tissue",
+            mean,
+            "< 1 HU at 0.25 and more",
+            all(abs(value) < 1.0 for dose, value in means.items() if dose >= 0.25),
+        ),
+        Check(
+            f"{key} rest",
+            "dose 1, padding and what lies outside",
+            "kept" if identical else "changed",
+            "to the bit",
+            identical,
+        ),
+        _calibration_check(scan),
+    ]
+
+
+def _expected_change_hu(
+    scan: CalibratedScan, squares: SquareSlices, inside: dict[int, np.ndarray], dose: float
+) -> float:
+    """Return the standard deviation that the noise to add has over the measured tissue, by its variance map."""
+    total, count = 0.0, 0
+    for index, tissue in inside.items():
+        flux = scan.noise.transmitted(squares[index]) * scan.noise.current[index]
+        low, full = (scan.noise.model.sd_map(flux, share).cpu().numpy()[squares.middle] for share in (dose, 1.0))
+        total += float((low[tissue] ** 2 - full[tissue] ** 2).sum())
+        count += int(tissue.sum())
+    return (total / count) ** 0.5 if count else float("nan")
+
+
+def _kept(volume: Volume, low: np.ndarray, index: int) -> bool:
+    nowhere = unmeasured(volume, index)
+    return bool(np.array_equal(low[index][nowhere], volume.hu[index][nowhere], equal_nan=low.dtype.kind == "f"))
+
+
+def _calibration_check(scan: CalibratedScan) -> Check:
+    calibration = scan.calibration
+    kernel = calibration.kernel
+    if calibration.uncertainty is None or calibration.sd_hu is None:
+        said = f"{calibration.quanta:.3g} quanta assumed"
+    else:
+        said = f"{calibration.quanta:.3g} quanta ± {100 * calibration.uncertainty:.0f} %, {calibration.sd_hu:.1f} HU"
+    said += f"; kernel {scan.kernel.name} ends at {kernel.cutoff_per_mm:.2f}/mm ± {100 * kernel.uncertainty:.0f} %"
+    passed = calibration.source == "fitted" and (calibration.uncertainty or 1.0) < 0.3
+    return Check(f"{scan.volume.key} dose", "calibration of the series", said, "fitted, ± 30 % or less", passed)
+
+
+def _row(check: Check) -> dict[str, Any]:
+    return {
+        "name": check.name,
+        "test": check.title,
+        "measured": check.measured,
+        "limit": check.limit,
+        "passed": check.passed,
+    }
+
+
+def _write_table(path: Path, checks: Sequence[Check]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, ("name", "test", "measured", "limit", "passed"))
+        writer.writeheader()
+        writer.writerows(_row(check) for check in checks)

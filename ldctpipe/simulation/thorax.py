@@ -144,10 +144,10 @@ class Thorax:
         return lungs
 
     def _paint_heart(self, canvas: Canvas) -> None:
-        outside = self.heart.distance(canvas) + 2.0 * self.tissue.field("bulges", canvas.z)
+        outside = self.heart.distance(canvas) + 0.9 * self.tissue.field("bulges", canvas.z)
         canvas.paint(outside - 1.5, self.tissue.soft(15.0, canvas.z, 4.0))
         canvas.paint(outside, self.tissue.fat(canvas.z))
-        muscle = outside + 4.0 + 2.5 * self.tissue.field("bulges", canvas.z + 77)
+        muscle = outside + 4.0 + 1.0 * self.tissue.field("bulges", canvas.z + 77)
         canvas.paint(muscle, self.tissue.soft(self.phase.bowel_wall_hu + 15, canvas.z))
         for chamber, hu in zip(self.chambers, (0.95, 0.85, 1.0, 0.9), strict=True):
             inner = inside_both(

@@ -1,7 +1,7 @@
 """Noise images of unit weight, from which any dose is made by weighting: quantum and electronic noise apart.
 
-The variance that dose a adds to a ray of N quanta is (1/a − 1)/N + (1/a² − 1) σₑ²/N². The image of √(1/N) ε₁ and that of
-(σₑ/N) ε₂, both reconstructed once, give every dose as √(1/a − 1) and √(1/a² − 1) times them.
+The variance that dose a adds to a ray of N quanta is (1/a − 1)/N + (1/a² − 1) σₑ²/N². The image of √(1/N) ε₁ and that
+of (σₑ/N) ε₂, both reconstructed once, give every dose as √(1/a − 1) and √(1/a² − 1) times them.
 """
 
 from __future__ import annotations

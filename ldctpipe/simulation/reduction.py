@@ -87,13 +87,13 @@ def reduced(
     starved = np.zeros(count)
     for index, made in enumerate(each_slice(noise_of, range(count), threads)):
         if made is not None:
-            result[index] = with_noise(result[index], made[0], unmeasured(scan.volume, index))
+            result[index] = _with_noise(result[index], made[0], unmeasured(scan.volume, index))
             starved[index] = made[1]
         done(1)
     return Reduction(result, _record(scan, exposure, exposures, seed, realisation, starved))
 
 
-def with_noise(hu: HuArray, noise: Image, nowhere: npt.NDArray[np.bool_]) -> HuArray:
+def _with_noise(hu: HuArray, noise: Image, nowhere: npt.NDArray[np.bool_]) -> HuArray:
     """Return one slice with noise, in the value range that its scanner stores; `nowhere` stays as it is."""
     measured = hu[~nowhere]
     if not measured.size:

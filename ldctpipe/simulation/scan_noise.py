@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +13,6 @@ from ldctpipe.simulation.exposure import Exposure
 from ldctpipe.simulation.noise import NoiseModel, dose_noise
 from ldctpipe.simulation.randomness import SliceDeviates, slice_deviates
 
-_FLUX_BINNING = 2
 _SERIES_KEPT = 8
 
 
@@ -58,44 +56,7 @@ class ScanNoise:
         noise = dose_noise(transmitted[None], model, exposure.dose, deviates, [index], current)
         return noise.hu[0].cpu().numpy(), float(noise.starved_fraction[0])
 
-    def as_json(self) -> dict[str, Any]:
-        """Return everything as values that JSON has, without the device."""
-        model = {name: value for name, value in asdict(self.model).items() if name != "device"}
-        return {
-            "model": model,
-            "key": self.key,
-            "positions_mm": list(self.positions_mm),
-            "thickness_mm": self.thickness_mm,
-            "current": list(self.current),
-        }
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any], device: str = "cpu") -> ScanNoise:
-        """Return what `as_json` gave, on `device`."""
-        return cls(
-            NoiseModel(**values["model"], device=device),
-            values["key"],
-            tuple(values["positions_mm"]),
-            values["thickness_mm"],
-            tuple(values["current"]),
-        )
-
 
 @lru_cache(maxsize=_SERIES_KEPT)
 def _deviates(seed: int, key: str, positions_mm: tuple[float, ...], thickness_mm: float | None) -> SliceDeviates:
     return slice_deviates(seed, key, positions_mm, thickness_mm)
-
-
-def packed_flux(transmitted: torch.Tensor) -> npt.NDArray[np.float16]:
-    """Return the logarithm of `transmitted` at half its sampling, an eighth of its bytes, to keep beside a slice."""
-    logarithm = torch.log(transmitted.clamp(min=1e-7))[None, None]
-    pooled = torch.nn.functional.avg_pool2d(logarithm, _FLUX_BINNING, ceil_mode=True)
-    return pooled[0, 0].cpu().numpy().astype(np.float16)
-
-
-def unpacked_flux(packed: npt.NDArray[np.float16], shape: tuple[int, int], device: str = "cpu") -> torch.Tensor:
-    """Return what `packed_flux` was made from, (views, channels) of `shape`, with some 1 % of error in places."""
-    logarithm = torch.from_numpy(packed.astype(np.float32)).to(device)[None, None]
-    rows, columns = (_FLUX_BINNING * count for count in packed.shape)
-    even = torch.nn.functional.interpolate(logarithm, size=(rows, columns), mode="bilinear", align_corners=False)
-    return torch.exp(even[0, 0, : shape[0], : shape[1]])

@@ -69,15 +69,19 @@ def test_resumed_run_redoes_nothing(finished: Run) -> None:
 def test_bundle_denoises_a_folder_of_patients_without_training(finished: Run, tmp_path: Path) -> None:
     for patient in ("first", "second"):
         shutil.copytree(finished.results / "cohort" / "quarter_3mm" / "L003", tmp_path / "scans" / patient)
+    key = tmp_path / "site.key"
+    key.write_text(64 * "5")
     run = run_nextflow(
         tmp_path, "-profile", "cpu", "--workflow", "denoise", "--input", "scans", "--blend", "0",
-        "--model", str(finished.results / "model"),
+        "--model", str(finished.results / "model"), "--nifti", "true", "--deidentification_key", str(key),
     )  # fmt: skip
     assert run.code == 0, run.said
     source = {pydicom.dcmread(path).PixelData for path in (tmp_path / "scans" / "first").rglob("*.IMA")}
     for patient in ("first", "second"):
         images = [pydicom.dcmread(path) for path in (run.results / "denoised" / patient).glob("*.dcm")]
         assert {image.PixelData for image in images} == source, "a blend of 0 is the source to the bit"
+        assert {image.PatientIdentityRemoved for image in images} == {"YES"}
+        assert len(list((run.results / "denoised" / patient).glob("*.nii.gz"))) == 1
 
 
 def test_relative_paths_of_a_sheet_and_a_patient_that_cannot_be_denoised_do_no_harm_to_the_others(

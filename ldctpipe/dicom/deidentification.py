@@ -13,6 +13,7 @@ from pathlib import Path
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
+from ldctpipe.dicom.coding import DCM, code_item
 from ldctpipe.dicom.confidentiality_profile import apply_profile
 from ldctpipe.dicom.series import KEY_DIGITS, Series, series_key
 from ldctpipe.errors import InputError
@@ -149,15 +150,10 @@ def _state_method(dataset: Dataset) -> None:
     """Say what was done (PS3.3 §C.7.1.1, §C.12.1.1.7 and PS3.15 §E.1.1)."""
     dataset.PatientIdentityRemoved = "YES"
     dataset.DeidentificationMethod = [meaning for _, meaning in _METHODS]
+    done = [code_item(value, DCM, meaning) for value, meaning in _METHODS]
     ours = [value for value, _ in _METHODS]
     earlier = [
         item for item in dataset.get("DeidentificationMethodCodeSequence") or () if item.get("CodeValue") not in ours
     ]
-    dataset.DeidentificationMethodCodeSequence = Sequence([*earlier, *(_code(*method) for method in _METHODS)])
+    dataset.DeidentificationMethodCodeSequence = Sequence([*earlier, *done])
     dataset.LongitudinalTemporalInformationModified = "MODIFIED"
-
-
-def _code(value: str, meaning: str) -> Dataset:
-    item = Dataset()
-    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, "DCM", meaning
-    return item

@@ -13,6 +13,7 @@ from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag
 from pydicom.uid import UID
 
+from ldctpipe.dicom.coding import DCM, code_item
 from ldctpipe.dicom.headers import CODING_SCHEME
 from ldctpipe.dicom.series import Series
 from ldctpipe.dicom.uids import uid_of
@@ -44,7 +45,8 @@ class Derivation:
 
     `settings` is text with everything that changes pixels; with the source UIDs, `weights_sha256` and
     `software_version` it makes the new UIDs, so the same job gives the same UIDs. `series_suffix` is what the series
-    description gets in brackets. `run_time` is one for a run, so that resuming writes identical bytes.
+    description gets in brackets. `run_time` is one for a run, so that resuming writes identical bytes; None leaves it
+    out.
     """
 
     description: str
@@ -55,11 +57,12 @@ class Derivation:
     software_version: str
     weights_sha256: str | None
     settings: str
-    run_time: datetime
+    run_time: datetime | None
 
-    def uid(self, source: str) -> UID:
-        """Return the UID of what this derivation makes from `source` (a UID or series key)."""
-        return uid_of(PROJECT, source, self.code_value, self.software_version, self.weights_sha256 or "", self.settings)
+    def uid(self, *source: str) -> UID:
+        """Return the UID of what this derivation makes from `source` (a UID, and what tells parts under it apart)."""
+        method = (self.code_value, self.software_version, self.weights_sha256 or "", self.settings)
+        return uid_of(PROJECT, *source, *method)
 
 
 def mark_as_derived(dataset: FileDataset, series: Series, derivation: Derivation, *, keep_private: bool) -> None:
@@ -75,9 +78,9 @@ def mark_as_derived(dataset: FileDataset, series: Series, derivation: Derivation
     _drop_unwritable(dataset)
     if not keep_private:
         _drop_private(dataset)
-    dataset.ImageType = ["DERIVED", "SECONDARY", *(list(dataset.get("ImageType") or [])[2:] or ["AXIAL"])]
+    dataset.ImageType = ["DERIVED", "SECONDARY", *(_values(dataset, "ImageType")[2:] or ["AXIAL"])]
     dataset.SOPInstanceUID = derivation.uid(source_uid)
-    dataset.SeriesInstanceUID = derivation.uid(series.key)
+    dataset.SeriesInstanceUID = derivation.uid(series.uid, series.key)
     dataset.SeriesDescription = _series_description(dataset, derivation)
     dataset.SeriesNumber = series.derived_number
     _describe(dataset, derivation)
@@ -127,6 +130,12 @@ def _series_description(dataset: Dataset, derivation: Derivation) -> str:
     return (source[: _LONG_STRING_CHARACTERS - len(suffix)] + suffix).strip()
 
 
+def _values(dataset: Dataset, keyword: str) -> list[str]:
+    """Each value of the attribute; pydicom gives a single one as text, not as a list."""
+    value = dataset.get(keyword)
+    return list(value) if isinstance(value, MultiValue) else [str(value)] if value else []
+
+
 def _text(dataset: Dataset, keyword: str) -> str:
     """The attribute as one text: a backslash in free text makes several values of it."""
     value = dataset.get(keyword)
@@ -140,7 +149,7 @@ def _describe(dataset: Dataset, derivation: Derivation) -> None:
     _append(
         dataset,
         "DerivationCodeSequence",
-        _code(derivation.code_value, CODING_SCHEME, derivation.code_meaning),
+        code_item(derivation.code_value, CODING_SCHEME, derivation.code_meaning),
     )
     scheme = Dataset()
     scheme.CodingSchemeDesignator = CODING_SCHEME
@@ -152,7 +161,7 @@ def _describe(dataset: Dataset, derivation: Derivation) -> None:
 
 
 def _refer_to_source(dataset: Dataset, source_class: UID, source_uid: UID, source_series_uid: UID) -> None:
-    purpose = _code("121322", "DCM", "Source image for image processing operation")
+    purpose = code_item("121322", DCM, "Source image for image processing operation")
     source = _reference(source_class, source_uid)
     source.SpatialLocationsPreserved = "YES"
     source.PurposeOfReferenceCodeSequence = Sequence([purpose])
@@ -173,23 +182,16 @@ def _reference(sop_class: UID, sop_instance: UID) -> Dataset:
 def _equipment(derivation: Derivation) -> Dataset:
     weights = [derivation.weights_sha256] if derivation.weights_sha256 else []
     item = Dataset()
-    item.PurposeOfReferenceCodeSequence = Sequence([_code("109102", "DCM", "Processing Equipment")])
+    item.PurposeOfReferenceCodeSequence = Sequence([code_item("109102", DCM, "Processing Equipment")])
     item.Manufacturer = PROJECT
     item.ManufacturerModelName = derivation.equipment_model[:_LONG_STRING_CHARACTERS]
     item.SoftwareVersions = [derivation.software_version, *weights]
-    item.ContributionDateTime = derivation.run_time.strftime("%Y%m%d%H%M%S.%f%z")
+    if derivation.run_time:
+        item.ContributionDateTime = derivation.run_time.strftime("%Y%m%d%H%M%S.%f%z")
     said = (
         f"{derivation.description}; weights SHA-256 {derivation.weights_sha256}" if weights else derivation.description
     )
     item.ContributionDescription = said[:_SHORT_TEXT_CHARACTERS]
-    return item
-
-
-def _code(value: str, scheme: str, meaning: str) -> Dataset:
-    item = Dataset()
-    item.CodeValue = value
-    item.CodingSchemeDesignator = scheme
-    item.CodeMeaning = meaning
     return item
 
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pydicom
 from pydicom.dataset import FileMetaDataset
-from pydicom.uid import UID, ExplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian
 
 from ldctpipe import __version__
+from ldctpipe.dicom.byte_order import turn_words_around
 from ldctpipe.dicom.compression import Compression
 from ldctpipe.dicom.decoding import Image, decode
 from ldctpipe.dicom.deidentification import Deidentifier
@@ -24,6 +27,7 @@ from ldctpipe.dicom.pixels import PixelFormat, Words
 from ldctpipe.dicom.reading import source_hu
 from ldctpipe.dicom.series import Series, Slice
 from ldctpipe.dicom.uids import IMPLEMENTATION_CLASS_UID
+from ldctpipe.errors import InputError
 from ldctpipe.progress import warn
 
 _NAME_DIGITS = 8
@@ -56,21 +60,20 @@ def write_derived_series(
     own, to the bit. An image that `compression` can't give back unchanged is written uncompressed, with a warning.
 
     With a `deidentifier`, `series` is still the source itself; files are named and made as if the de-identified series
-    were the source: no private attributes, no overlays, no bits outside BitsStored. Raises `InputError` when a source
-    file can't be read any more or can't be de-identified.
+    were the source: no private attributes (`keep_private` is a `ValueError`), no overlays, no bits outside BitsStored,
+    no time of the run, which beside dates that moved tells by how many days they did. Raises `InputError` when a source
+    file can't be read any more or can't be de-identified, or `hu` has values to write that are no numbers.
     """
+    if keep_private and deidentifier:
+        raise ValueError("private attributes can't be kept in de-identified images")
     shape = (len(series.slices), series.rows, series.columns)
     if hu.shape != shape:
         raise ValueError(f"hu has shape {hu.shape}, wanted {shape}")
     named = deidentifier.series(series) if deidentifier else series
-    job = _Job(named, derivation, keep_private, compression, deidentifier)
+    told = replace(derivation, run_time=None) if deidentifier else derivation
+    job = _Job(named, told, keep_private, compression, deidentifier)
     paths = [folder / name for name in derived_names(named)]
-    with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
-        tasks = [
-            pool.submit(_write_slice, job, place, slice_hu, path)
-            for place, slice_hu, path in zip(series.slices, hu, paths, strict=True)
-        ]
-        plain = [task.result() for task in tasks].count(ExplicitVRLittleEndian)
+    plain = _write_slices(job, series.slices, hu, paths, threads).count(ExplicitVRLittleEndian)
     if plain and compression is not Compression.NONE:
         warn(
             f"series {named.key}: {plain} of {len(paths)} images stay uncompressed, {compression.value} would lose bits"
@@ -89,11 +92,25 @@ class _Job:
     deidentifier: Deidentifier | None
 
 
+def _write_slices(
+    job: _Job, places: Sequence[Slice], hu: npt.NDArray[np.generic], paths: Sequence[Path], threads: int | None
+) -> list[UID]:
+    """Write all images and return the transfer syntax of each; a fault or signal ends it with those under way."""
+    with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
+        try:
+            return list(pool.map(_write_slice, repeat(job), places, hu, paths))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
 def _write_slice(job: _Job, place: Slice, hu: npt.NDArray[np.generic], path: Path) -> UID:
     """Write one image and return the transfer syntax that it got."""
     image = decode(place.path)
-    words = stored_words(image, place, hu)
+    words = _words_to_write(job, image, place, hu)
     dataset = image.dataset
+    if place.pixels.transfer_syntax_uid == ExplicitVRBigEndian:
+        turn_words_around(dataset)
     state_lossy_source(dataset)
     if job.deidentifier:
         job.deidentifier.apply(dataset)
@@ -105,6 +122,18 @@ def _write_slice(job: _Job, place: Slice, hu: npt.NDArray[np.generic], path: Pat
     dataset.preamble = b"\0" * 128
     pydicom.dcmwrite(path, dataset, enforce_file_format=True, implicit_vr=False, little_endian=True)
     return syntax
+
+
+def _words_to_write(job: _Job, image: Image, place: Slice, hu: npt.NDArray[np.generic]) -> Words:
+    try:
+        return stored_words(image, place, hu)
+    except _NotFinite:
+        fault = "the model gave values that are no numbers"
+        raise InputError(f"series {job.series.key}", fault, "leave this series out or use another model") from None
+
+
+class _NotFinite(ValueError):
+    pass
 
 
 def _put_pixels(dataset: pydicom.Dataset, words: Words, pixel_format: PixelFormat, compression: Compression) -> UID:
@@ -123,7 +152,7 @@ def stored_words(image: Image, place: Slice, hu: npt.NDArray[np.generic]) -> Wor
     wanted = hu.astype(np.float64)
     changed = (hu.astype(np.float32) != source_hu(image, place)) & ~image.padding
     if not np.isfinite(wanted[changed]).all():
-        raise ValueError("HU to write are not finite")
+        raise _NotFinite
     pixel_format = image.pixel_format
     values = np.rint((wanted - place.intercept) / place.slope).clip(pixel_format.lowest, pixel_format.highest)
     new = pixel_format.words(np.where(changed, values, 0).astype(np.int32), image.words)

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import signal
+import time
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -11,15 +15,17 @@ import pydicom
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydicom.uid import ExplicitVRLittleEndian, RLELossless
+from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, RLELossless
 from small_dicom import FRAME_UID, PATIENT_NAME, SERIES_UID, STUDY_UID, body, ct_dataset, write_ct, write_series
 
-from ldctpipe.dicom.decoding import PixelFormat, decode
+from ldctpipe.dicom import writing
+from ldctpipe.dicom.decoding import Image, PixelFormat, decode
 from ldctpipe.dicom.discovery import discover
 from ldctpipe.dicom.reading import read_volume
 from ldctpipe.dicom.series import Series
 from ldctpipe.dicom.uids import uid_of
 from ldctpipe.dicom.writing import Derivation, write_derived_series
+from ldctpipe.errors import InputError, StoppedEarly
 
 WEIGHTS = hashlib.sha256(b"weights").hexdigest()
 RUN_TIME = datetime(2026, 5, 4, 12, 30, 1, tzinfo=timezone.utc)
@@ -245,11 +251,139 @@ def test_a_denoised_series_is_known_as_such_and_a_dose_reduced_one_is_not(series
     assert simulated.denoising_refusal is None
 
 
-def test_wrong_shapes_and_values_that_are_no_numbers_are_bugs(series: Series, tmp_path: Path) -> None:
+def test_wrong_shapes_are_bugs(series: Series, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="shape"):
         write_derived_series(series, np.zeros((1, 2, 3)), tmp_path, derivation())
-    with pytest.raises(ValueError, match="finite"):
-        write_derived_series(series, np.full((3, series.rows, series.columns), np.nan), tmp_path, derivation())
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_values_that_are_no_numbers_are_a_fault_of_the_series(series: Series, tmp_path: Path, value: float) -> None:
+    hu = read_volume(series).hu.astype(np.float32)
+    hu[1, 30, 30] = value
+
+    with pytest.raises(InputError, match=f"^series {series.key}: the model gave values that are no numbers; "):
+        write_derived_series(series, hu, tmp_path, derivation())
+
+
+@pytest.mark.parametrize("fault", [StoppedEarly, KeyboardInterrupt, OSError])
+def test_a_signal_or_fault_leaves_no_image_to_be_written_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: type[BaseException]
+) -> None:
+    (series,) = discover(write_series(tmp_path / "source", slices=20)).series
+    (tmp_path / "out").mkdir()
+    begun: list[Path] = []
+
+    def decode_slowly(path: Path) -> Image:
+        begun.append(path)
+        if len(begun) == 1:
+            raise fault
+        time.sleep(0.05)
+        return decode(path)
+
+    monkeypatch.setattr(writing, "decode", decode_slowly)
+    with pytest.raises(fault):
+        write_derived_series(series, read_volume(series).hu, tmp_path / "out", derivation(), threads=2)
+
+    assert len(begun) <= 4
+
+
+def test_sigterm_ends_writing_with_the_images_under_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (series,) = discover(write_series(tmp_path / "source", slices=20)).series
+    (tmp_path / "out").mkdir()
+    begun: list[Path] = []
+
+    def decode_and_be_ended(path: Path) -> Image:
+        begun.append(path)
+        if len(begun) == 3:  # when all images are in the queue
+            os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.05)
+        return decode(path)
+
+    def stop(*_: object) -> None:
+        raise StoppedEarly
+
+    monkeypatch.setattr(writing, "decode", decode_and_be_ended)
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        with pytest.raises(StoppedEarly):
+            write_derived_series(series, read_volume(series).hu, tmp_path / "out", derivation(), threads=2)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+    assert len(begun) <= 8
+
+
+@pytest.mark.parametrize(
+    ("source", "derived"),
+    [
+        ("ORIGINAL", ["DERIVED", "SECONDARY", "AXIAL"]),
+        (["ORIGINAL", "PRIMARY"], ["DERIVED", "SECONDARY", "AXIAL"]),
+        (["ORIGINAL", "PRIMARY", "LOCALIZED"], ["DERIVED", "SECONDARY", "LOCALIZED"]),
+        (None, ["DERIVED", "SECONDARY", "AXIAL"]),
+    ],
+)
+def test_an_image_type_of_any_length_becomes_a_derived_one(
+    tmp_path: Path, source: str | list[str] | None, derived: list[str]
+) -> None:
+    write_series(tmp_path / "source", slices=1, ImageType=source)
+    (series,) = discover(tmp_path / "source").series
+
+    (image,) = derive(series, np.zeros((1, series.rows, series.columns)), tmp_path / "out")
+
+    assert list(image.ImageType) == derived
+
+
+def big_endian(path: Path) -> Path:
+    """Write an image in Explicit VR Big Endian with words of every width, at two depths, and return its file."""
+    image = ct_dataset(body())
+    image.file_meta.TransferSyntaxUID = ExplicitVRBigEndian
+    image.PixelData = body().astype(">u2").tobytes()
+    image.add_new(0x60003000, "OW", np.arange(288, dtype=">u2").tobytes())
+    table = pydicom.Dataset()
+    table.add_new("LUTDescriptor", "US", [4, 0, 16])
+    table.add_new("LUTData", "OW", np.array([1, 2, 3, 0xABCD], ">u2").tobytes())
+    image.VOILUTSequence = [table]
+    block = image.private_block(0x0099, "NOBODY KNOWS", create=True)
+    block.add_new(0x10, "OF", np.array([1.5, -2], ">f4").tobytes())
+    block.add_new(0x11, "OD", np.array([1.5, -2], ">f8").tobytes())
+    block.add_new(0x12, "OB", b"\1\2\3\4")
+    block.add_new(0x13, "UN", b"\1\2\3\4")
+    path.parent.mkdir()
+    pydicom.dcmwrite(path, image, enforce_file_format=True)
+    return path
+
+
+def test_words_of_a_big_endian_source_are_turned_around(tmp_path: Path) -> None:
+    (series,) = discover(big_endian(tmp_path / "source" / "a")).series
+    (tmp_path / "out").mkdir()
+
+    hu = read_volume(series).hu
+    (path,) = write_derived_series(series, hu, tmp_path / "out", derivation(), keep_private=True)
+    image = pydicom.dcmread(path)
+
+    np.testing.assert_array_equal(image.pixel_array, body())
+    assert np.frombuffer(image[0x60003000].value, "<u2").tolist() == list(range(288))
+    assert np.frombuffer(image.VOILUTSequence[0].LUTData, "<u2").tolist() == [1, 2, 3, 0xABCD]
+    assert image.VOILUTSequence[0].LUTDescriptor == [4, 0, 16]
+    assert np.frombuffer(image[0x0099, 0x1010].value, "<f4").tolist() == [1.5, -2]
+    assert np.frombuffer(image[0x0099, 0x1011].value, "<f8").tolist() == [1.5, -2]
+    assert image[0x0099, 0x1012].value == b"\1\2\3\4"
+    assert (0x0099, 0x1013) not in image  # of unknown type
+
+
+def test_series_whose_keys_are_alike_and_parts_of_one_series_get_uids_of_their_own(
+    series: Series, tmp_path: Path
+) -> None:
+    hu = np.zeros((3, series.rows, series.columns))
+    alike = replace(series, uid=f"{series.uid}.7")
+    part = replace(series, key="0123456789ab")
+
+    uids = {
+        derive(each, hu, tmp_path / str(number))[0].SeriesInstanceUID
+        for number, each in enumerate((series, alike, part))
+    }
+
+    assert len(uids) == 3
 
 
 def test_uids_are_128_bits_of_sha_256() -> None:

@@ -64,7 +64,8 @@ def push(files: Sequence[Path], url: str, *, on_sent: Callable[[int], None]) -> 
     """Store `files`, written by ldctpipe, in the PACS at the DICOMweb root `url`; return when it lists them all.
 
     Files go as they lie on disk, whatever their transfer syntax. `on_sent` gets the number of files of each batch that
-    was taken. Pushing again is safe: the same UIDs stand for the same images. Raises `UsageError` for a bad URL,
+    was taken. Pushing again is safe: the same UIDs stand for the same images; how many the server had already, and may
+    not have replaced, is warned of. Raises `UsageError` for a bad URL,
     `InputError` for a file that ldctpipe did not write, `PacsError` where the server can't be reached, refuses, or
     has not stored every image.
     """
@@ -78,10 +79,13 @@ def push(files: Sequence[Path], url: str, *, on_sent: Callable[[int], None]) -> 
         on_sent(taken)
 
     try:
-        _send(service, instances, count)
+        duplicates = _send(service, instances, count)
         _verify(service, instances)
     except PacsError as error:
         raise service.fault(f"{error.fault} ({sent} of {len(instances)} images were taken)", error.remedy) from None
+    if duplicates:
+        had = f"the server had {duplicates} of {len(instances)} images already under the same UIDs"
+        warn(f"{service.root}: {had} and may have kept its own copies; delete them there first where those differ")
 
 
 def _instance(path: Path) -> _Instance:
@@ -93,18 +97,22 @@ def _instance(path: Path) -> _Instance:
     return _Instance(path, path.stat().st_size, study, series, sop)
 
 
-def _send(service: Service, instances: Sequence[_Instance], on_sent: Callable[[int], None]) -> None:
-    """Store all in batches; where a server takes less at once (413, as many proxies from 1 MiB on), in smaller ones."""
-    start, most = 0, _BATCH_FILES
+def _send(service: Service, instances: Sequence[_Instance], on_sent: Callable[[int], None]) -> int:
+    """Store all in batches, smaller ones where a server takes less at once (413, as many proxies from 1 MiB on).
+
+    Returns how many the server says that it had already.
+    """
+    start, most, duplicates = 0, _BATCH_FILES, 0
     while start < len(instances):
         batch = _batch(instances[start:], most)
         response = _post(service, batch)
         if response.status_code == 413 and len(batch) > 1:
             most = len(batch) // 2
             continue
-        _require_stored(service, response, len(batch))
+        duplicates += _require_stored(service, response, len(batch))
         start += len(batch)
         on_sent(len(batch))
+    return duplicates
 
 
 def _batch(instances: Sequence[_Instance], most: int) -> Sequence[_Instance]:
@@ -136,9 +144,10 @@ def _post(service: Service, batch: Iterable[_Instance]) -> requests.Response:
         raise unreachable(service, error) from None
 
 
-def _require_stored(service: Service, response: requests.Response, count: int) -> None:
-    """Raise unless the answer to a store request (PS3.18 §10.5.3) speaks of no image that was not stored.
+def _require_stored(service: Service, response: requests.Response, count: int) -> int:
+    """Return how many images were there already by the answer to a store request (PS3.18 §10.5.3).
 
+    Raises where it speaks of one that was not stored, for whatever other reason.
     An answer without a readable body says nothing: what is stored is looked up afterwards.
     """
     results = _results(response)
@@ -150,8 +159,10 @@ def _require_stored(service: Service, response: requests.Response, count: int) -
         raise service.fault(fault)
     if not response.ok and not reasons:
         raise refused(service, response)
-    for code, times in _reasons(results, "ReferencedSOPSequence", "WarningReason").items():
-        warn(f"{service.root}: the server {_meaning(code, _WARNINGS)} of {times} images ({code:04X})")
+    warnings = _reasons(results, "ReferencedSOPSequence", "WarningReason")
+    for code in sorted(warnings.keys() - _ALREADY_THERE):
+        warn(f"{service.root}: the server {_meaning(code, _WARNINGS)} of {warnings[code]} images ({code:04X})")
+    return sum((reasons + warnings)[code] for code in _ALREADY_THERE)
 
 
 def _results(response: requests.Response) -> pydicom.Dataset:

@@ -174,11 +174,27 @@ def test_rejected_images_are_counted_with_the_reason(ours: list[Path], status: i
 
 
 @pytest.mark.parametrize("code", [0x0111, 0xB00E])
-def test_images_that_are_there_already_are_no_fault(ours: list[Path], code: int) -> None:
-    duplicates = answer_of("FailedSOPSequence", "FailureReason", [code] * 6)
+@pytest.mark.parametrize(
+    ("status", "sequence", "reason"),
+    [(409, "FailedSOPSequence", "FailureReason"), (200, "ReferencedSOPSequence", "WarningReason")],
+)
+def test_images_that_are_there_already_are_no_fault_but_counted(
+    ours: list[Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    code: int,
+    status: int,
+    sequence: str,
+    reason: str,
+) -> None:
+    monkeypatch.setattr(pacs, "_BATCH_FILES", 3)
+    two = answer_of(sequence, reason, [code] * 2)
 
-    with server(lambda method, *_: (409, JSON, duplicates) if method == "POST" else (200, JSON, stored(ours))) as url:
+    with server(lambda method, *_: (status, JSON, two) if method == "POST" else (200, JSON, stored(ours))) as url:
         push(ours, url, on_sent=lambda _: None)
+
+    (warning,) = capsys.readouterr().err.strip().splitlines()
+    assert "the server had 4 of 6 images already under the same UIDs and may have kept its own copies" in warning
 
 
 def test_what_the_server_changed_is_told(ours: list[Path], capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,10 +1,11 @@
-// One patient's scan as derived DICOM, with a manifest; no folder where every series was refused.
+// One patient's scan as derived DICOM, with a manifest; no folder where every series was refused. A NIfTI file becomes
+// one of the same name: `scan` holds the scan alone, under its own name, which only the shell has to know.
 process DENOISE {
     tag "${patient}"
     label 'gpu'
 
     input:
-    tuple val(patient), path(scan, stageAs: 'dicom')
+    tuple val(patient), path(scan, stageAs: 'scan/*')
     path model
     path deidentification_key
     val denoising
@@ -26,7 +27,7 @@ process DENOISE {
     ]
     def options = wanted.findAll().join(' ')
     """
-    ldctpipe denoise dicom 'denoised/${patient}' --model '${model}' --device ${denoising.device} --threads ${task.cpus} ${options} \\
+    ldctpipe denoise scan/* 'denoised/${patient}' --model '${model}' --device ${denoising.device} --threads ${task.cpus} ${options} \\
         | sed 's/^/${patient}: /'
     """
 

@@ -28,6 +28,7 @@ def parameterHelp(schema) {
 // The parameters with the types that the schema gives them; ends the run with one sentence if one is wrong.
 def checkedParameters(given, schema) {
     def properties = schemaProperties(schema)
+    checkNoSecret(given.push)
     given.keySet().each { name -> checkKnown(name, given, properties) }
     def settings = properties.collectEntries { name, property -> [name, checkedValue(name, given[name], property)] }
     checkTogether(settings)
@@ -50,6 +51,14 @@ def checkKnown(name, given, properties) {
     def near = plain in properties ? [plain] : properties.keySet().toList().closest(plain)
     def spelled = given.keySet().find { other -> other != name && other.replace('-', '') == name.toLowerCase() } ?: name
     refuse("--${spelled} is not a parameter; ${near ? "did you mean --${near.first()}?" : '--help lists those that there are.'}")
+}
+
+// Does not repeat the address, which would tell the terminal and its log what must not stand in .command.sh either.
+def checkNoSecret(address) {
+    if (address?.toString()?.contains('@')) {
+        refuse('--push holds credentials, which all users of the machine could read; give the address alone, ' +
+            'and set LDCTPIPE_PACS_USER and LDCTPIPE_PACS_PASSWORD, or LDCTPIPE_PACS_TOKEN, in the environment.')
+    }
 }
 
 def checkedValue(name, value, property) {
@@ -95,6 +104,9 @@ def checkTogether(settings) {
     }
     if (settings.no_pretrained && settings.backbone_weights) {
         refuse('--no_pretrained and --backbone_weights contradict each other; give one of them.')
+    }
+    if (settings.keep_private && settings.deidentification_key) {
+        refuse('--keep_private and --deidentification_key contradict each other; give one of them.')
     }
     def sharing = ['push', 'deidentification_key'].find { name -> settings[name] }
     if (settings.workflow != 'denoise' && sharing) {

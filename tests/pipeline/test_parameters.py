@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from nextflow_run import REPOSITORY, Run
 
+from ldctpipe.dicom.dicomweb import PASSWORD, TOKEN, USER
+
 pytestmark = pytest.mark.pipeline
 SCHEMA = json.loads((REPOSITORY / "nextflow_schema.json").read_text())
 PROPERTIES: dict[str, dict[str, Any]] = {
@@ -27,6 +29,10 @@ PROPERTIES: dict[str, dict[str, Any]] = {
         (("--workflow", "trian"), "--workflow trian is not one of train, denoise"),
         (("--workflow", "denoise"), "--input is missing; give the folder of scans"),
         (("--workflow", "denoise", "--input", "."), "--model is missing; give the denoiser bundle"),
+        (
+            ("--workflow", "denoise", "--input", ".", "--model", ".", "--keep_private", "--deidentification_key", "."),
+            "--keep_private and --deidentification_key contradict each other",
+        ),
         (("--phantom_patients", "two"), "--phantom_patients two is not a whole number"),
         (("--phantom_patients", "3", "--dose", "2"), "--dose 2 is above 1"),
         (("--phantom_patients", "3", "--recipe", "nix"), "--recipe nix does not exist; there are wgan-gp-effnetv2"),
@@ -42,6 +48,20 @@ def test_wrong_parameter_gets_one_sentence(
     assert f"ldctpipe: {sentence}" in run.stderr
     assert run.stderr.strip().count("\n") == 0, "one sentence and nothing else"
     assert "process >" not in run.said
+
+
+@pytest.mark.parametrize("address", ["https://anna:s3cret@pacs/dicom-web", "https://s3cret@pacs", "anna:s3cret@pacs"])
+def test_credentials_in_the_address_of_a_pacs_are_refused_and_not_repeated(
+    nextflow: Callable[..., Run], address: str
+) -> None:
+    run = nextflow("--workflow", "denoise", "--input", ".", "--model", ".", "--push", address)
+
+    assert run.code == 2
+    assert run.stderr.startswith("ldctpipe: --push holds credentials, which all users of the machine could read; ")
+    for variable in (USER, PASSWORD, TOKEN):
+        assert variable in run.stderr
+    assert run.stderr.strip().count("\n") == 0
+    assert "s3cret" not in run.said
 
 
 def test_help_names_every_parameter_with_its_meaning(nextflow: Callable[..., Run]) -> None:

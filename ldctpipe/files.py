@@ -111,8 +111,18 @@ def _retire(retired: Path, target: Path) -> None:
 
 def _beside(target: Path, kind: str) -> Path:
     # Not from tempfile, which makes files that the group can't read whatever the umask says.
-    owner = f"{_process_space()}-{os.getpid()}"
-    return target.with_name(f".{target.name}.{owner}-{secrets.token_hex(4)}.{kind}")
+    return target.with_name(f".{target.name}.{process_mark()}-{secrets.token_hex(4)}.{kind}")
+
+
+def process_mark() -> str:
+    """Return what tells in a temporary name which process it belongs to: machine or container, and process number."""
+    return f"{_process_space()}-{os.getpid()}"
+
+
+def is_left_behind(mark: str) -> bool:
+    """Tell whether the process that had this `process_mark` is dead; those of other machines count as living."""
+    space, _, process = mark.partition("-")
+    return space == _process_space() and process.isdecimal() and not _is_alive(int(process))
 
 
 @cache
@@ -253,6 +263,14 @@ def require_exists(path: Path) -> Path:
     if not path.exists():
         raise InputError(path, "does not exist", "check the spelling or give an existing path")
     return path
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Make `target` the same file as `source`, or a copy of it where the file system has no hard links."""
+    try:
+        target.hardlink_to(source)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def safe_name(text: str) -> str:

@@ -20,7 +20,7 @@ from ldctpipe.cli.options import (
     deidentifier,
 )
 from ldctpipe.dicom.compression import Compression
-from ldctpipe.errors import InputError
+from ldctpipe.errors import InputError, UsageError
 
 
 def command(
@@ -55,6 +55,8 @@ def command(
     from ldctpipe.inference.denoise import DenoiseRequest, denoise
     from ldctpipe.inference.job import OutputForm
 
+    if deidentify and keep_private:
+        raise UsageError("--keep-private", "contradicts --deidentify, which removes private tags", "give one of them")
     form = OutputForm(
         compression=compress,
         keep_private=keep_private,

@@ -4,30 +4,38 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from itertools import groupby
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import torch
-
 from ldctpipe.devices import pick_device
-from ldctpipe.dicom.discovery import Discovery, discover
+from ldctpipe.dicom.discovery import discover
 from ldctpipe.dicom.grouping import series_of
 from ldctpipe.dicom.headers import header_of
 from ldctpipe.dicom.pacs import check
 from ldctpipe.dicom.reading import read_volume
 from ldctpipe.dicom.series import Series
 from ldctpipe.dicom.writing import derived_names, write_derived_series
-from ldctpipe.errors import InputError, UsageError
-from ldctpipe.files import new_folder, safe_name
+from ldctpipe.errors import InputError
+from ldctpipe.files import link_or_copy, new_folder
 from ldctpipe.inference.delivery import deliver
 from ldctpipe.inference.denoiser import Denoiser
 from ldctpipe.inference.job import Job, OutputForm
-from ldctpipe.inference.manifest import MANIFEST, SeriesOutcome, Standing, standing, write_manifest
+from ldctpipe.inference.manifest import (
+    DENOISED,
+    DONE_BEFORE,
+    MANIFEST,
+    REFUSED,
+    SeriesOutcome,
+    digests,
+    write_manifest,
+)
+from ldctpipe.inference.nifti_files import denoise_nifti, nifti_files, require_form_of_nifti
+from ldctpipe.inference.patients import PatientFolder, patient_folders, source_digest
 from ldctpipe.progress import Progress, say, warn
 from ldctpipe.provenance import run_time
 from ldctpipe.recipes.bundle import read_bundle
-from ldctpipe.volumes.nifti import is_nifti, read_nifti, write_nifti
+from ldctpipe.volumes.case import is_case
+from ldctpipe.volumes.nifti import write_nifti
 
 
 @dataclass(frozen=True)
@@ -55,48 +63,38 @@ class DenoiseResult:
     @property
     def refused(self) -> list[SeriesOutcome]:
         """The series that could not be denoised."""
-        return [outcome for outcome in self.outcomes if outcome.state == "refused"]
-
-
-@dataclass(frozen=True)
-class _Patient:
-    """The series of the input that go into one output folder, and what lies there already."""
-
-    series: tuple[Series, ...]
-    target: Path
-    standing: Standing
+        return [outcome for outcome in self.outcomes if outcome.state == REFUSED]
 
 
 def denoise(request: DenoiseRequest) -> DenoiseResult:
     """Denoise every CT series of the input and return what became of each.
 
     One patient's series go into `out` itself, several patients' into a folder each; a folder appears when all that is
-    in it is done, and is then sent to the PACS where one is named. What an earlier run of the same job finished, or
-    sent, is left as it is. Raises `InputError` when there is nothing to denoise, or when `out` holds something else.
+    in it is done. All is sent to the PACS at the end where one is named. What an earlier run of the same job finished,
+    or sent, is left as it is. Raises `InputError` when there is nothing to denoise, or when `out` holds something else.
     """
     bundle = read_bundle(request.model)
     device = pick_device(request.device, request.threads)
     job = Job(bundle, request.blend, run_time(), request.form)
-    if is_nifti(request.input):
-        return _denoise_nifti(request, job, device)
+    if files := nifti_files(request.input):
+        require_form_of_nifti(request.form, request.push)
+        denoiser = Denoiser(bundle, device)
+        overwrite = request.overwrite
+        outcomes = [denoise_nifti(file, request.out, job, denoiser, overwrite=overwrite) for file in files]
+        return DenoiseResult(tuple(outcomes), {})
+    _refuse_cases(request.input)
     if request.push:
         check(request.push)  # a wrong password must not show only after hours of work
     discovery = discover(request.input, request.threads)
     skipped = discovery.skipped_by_reason()
-    patients = _patients(request, job, discovery)
-    pending = [patient for patient in patients if request.overwrite or patient.standing is not Standing.DONE]
-    outcomes = [
-        SeriesOutcome(job.form.published(series).key, "done before", len(series.slices))
-        for patient in patients
-        if patient not in pending
-        for series in patient.series
-    ]
+    patients = patient_folders(discovery.series, request.out, job, overwrite=request.overwrite)
+    finished = [patient for patient in patients if patient.is_finished]
+    outcomes = [_as_done_before(outcome) for patient in finished for outcome in patient.kept.values()]
     if outcomes:
         say(f"{request.out}: {len(outcomes)} series are there already from the same job")
-    if pending:
+    if pending := [patient for patient in patients if not patient.is_finished]:
         denoiser = Denoiser(bundle, device)
-        slices = sum(len(series.slices) for patient in pending for series in patient.series)
-        progress = Progress("denoising", slices, "slices")
+        progress = Progress("denoising", sum(patient.pending_slices for patient in pending), "slices")
         for patient in pending:
             outcomes += _denoise_patient(request, job, denoiser, patient, skipped, progress)
         progress.finish()
@@ -105,51 +103,43 @@ def denoise(request: DenoiseRequest) -> DenoiseResult:
     return DenoiseResult(tuple(outcomes), skipped)
 
 
-def _patients(request: DenoiseRequest, job: Job, discovery: Discovery) -> list[_Patient]:
-    """Return the patients with their folders; raises `InputError` where a folder holds something else."""
-    ordered = sorted(discovery.series, key=lambda series: (series.patient_key, series.key))
-    groups = [tuple(group) for _, group in groupby(ordered, key=lambda series: series.patient_key)]
-    patients = []
-    for series in groups:
-        target = request.out if len(groups) == 1 else request.out / _folder_name(series[0], request.form)
-        wanted = {job.form.published(each).key: len(each.slices) for each in series}
-        patients.append(_Patient(series, target, standing(target / MANIFEST, job, wanted)))
-    foreign = [patient.target for patient in patients if patient.standing is Standing.FOREIGN]
-    if len(groups) > 1 and request.out.exists():
-        foreign += [path for path in request.out.iterdir() if not (path / MANIFEST).is_file()]
-    if foreign and not request.overwrite:
-        fault = "the output folder already holds other files"
-        raise InputError(request.out, fault, "name another one or add --overwrite")
-    return patients
+def _refuse_cases(source: Path) -> None:
+    if source.is_dir() and (is_case(source) or any(map(is_case, source.iterdir()))):
+        fault = "holds ingested cases, which have lost the headers that derived DICOM needs"
+        raise InputError(source, fault, "give the DICOM that was ingested, or the volume.nii of a case")
 
 
-def _folder_name(series: Series, form: OutputForm) -> str:
-    """The patient's key; with its PatientID before it where identifiers are wanted, which alone may not be unique."""
-    key = form.published(series).patient_key
-    return f"{safe_name(series.patient_id)}-{key}" if form.keep_identifiers else key
+def _as_done_before(outcome: SeriesOutcome) -> SeriesOutcome:
+    return replace(outcome, state=DONE_BEFORE) if outcome.state == DENOISED else outcome
 
 
 def _denoise_patient(
     request: DenoiseRequest,
     job: Job,
     denoiser: Denoiser,
-    patient: _Patient,
+    patient: PatientFolder,
     skipped: dict[str, int],
     progress: Progress,
 ) -> list[SeriesOutcome]:
+    """Make a patient's folder: what an earlier run finished is taken over, the rest denoised."""
+    job = replace(job, run_time=patient.run_time or job.run_time)
     outcomes: list[SeriesOutcome] = []
-    replaces = request.overwrite or patient.standing is Standing.UNFINISHED
-    identity = {"patient_id": patient.series[0].patient_id} if request.form.keep_identifiers else {}
+    identity = {"patient_id": patient.series[0].patient_id} if job.form.keep_identifiers else {}
     try:
-        with new_folder(patient.target, overwrite=replaces, inputs=(request.input, request.model)) as folder:
+        inputs = (request.input, request.model)
+        with new_folder(patient.target, overwrite=patient.replaces, inputs=inputs) as folder:
+            for outcome in (*patient.others, *patient.kept.values()):
+                for name in outcome.files:
+                    link_or_copy(patient.target / name, folder / name)
             for series in patient.series:
-                outcomes.append(_denoise_series(request, job, denoiser, series, folder, progress))
-            if all(outcome.state == "refused" for outcome in outcomes):
+                kept = patient.kept.get(job.form.published(series).key)
+                outcomes.append(kept or _denoise_series(request, job, denoiser, series, folder, progress))
+            if all(outcome.state == REFUSED for outcome in outcomes):
                 raise _NothingDenoised
-            write_manifest(folder / MANIFEST, job, outcomes, skipped, **identity)
+            write_manifest(folder / MANIFEST, job, [*patient.others, *outcomes], skipped, **identity)
     except _NothingDenoised:
         pass
-    return outcomes
+    return [_as_done_before(one) if one.key in patient.kept else one for one in outcomes]
 
 
 class _NothingDenoised(Exception):
@@ -160,26 +150,32 @@ def _denoise_series(
     request: DenoiseRequest, job: Job, denoiser: Denoiser, series: Series, folder: Path, progress: Progress
 ) -> SeriesOutcome:
     started, first = time.monotonic(), progress.done
-    named = job.form.published(series)
+    named, source = job.form.published(series), source_digest(series, job.form)
     try:
         if series.denoising_refusal:
-            raise InputError(f"series {named.key}", series.denoising_refusal, "give its source series")
-        names = _write_denoised(request, job, denoiser, series, folder, progress)
+            raise InputError(None, series.denoising_refusal, "give its source series")
+        files = _write_denoised(request, job, denoiser, series, folder, progress)
     except InputError as error:
-        warn(f"not denoised: {error}")
+        warn(f"{_place(series, named, error)} not denoised: {error.fault}; {error.remedy}")
         for name in (*derived_names(named), _nifti_name(named)):
             (folder / name).unlink(missing_ok=True)
         progress.advance(first + len(series.slices) - progress.done)
-        return SeriesOutcome(named.key, "refused", len(series.slices), reason=error.fault)
+        return SeriesOutcome(named.key, REFUSED, len(series.slices), source, reason=error.fault)
     for warning in series.warnings:
         warn(f"series {named.key}: {warning}")
     seconds = time.monotonic() - started
-    return SeriesOutcome(named.key, "denoised", len(series.slices), None, seconds, names, series.warnings)
+    return SeriesOutcome(named.key, DENOISED, len(series.slices), source, None, seconds, files, series.warnings)
+
+
+def _place(series: Series, named: Series, error: InputError) -> str:
+    """The series by its key, and the slice at fault by its number: folders may be named after patients."""
+    numbers = [number for number, image in enumerate(series.slices, 1) if image.path == error.path]
+    return f"series {named.key}, slice {numbers[0]}" if numbers else f"series {named.key}"
 
 
 def _write_denoised(
     request: DenoiseRequest, job: Job, denoiser: Denoiser, series: Series, folder: Path, progress: Progress
-) -> tuple[str, ...]:
+) -> dict[str, str]:
     volume = read_volume(series, request.threads)
     hu = denoiser.denoise(volume, request.blend, progress.advance)
     form = job.form
@@ -194,40 +190,17 @@ def _write_denoised(
         threads=request.threads,
     )
     if form.nifti:
-        paths.append(_write_as_nifti(paths, folder / _nifti_name(form.published(series))))
-    return tuple(path.name for path in paths)
+        paths.append(_write_as_nifti(paths, folder / _nifti_name(form.published(series)), request.threads))
+    return digests(paths)
 
 
-def _write_as_nifti(derived: Sequence[Path], target: Path) -> Path:
+def _write_as_nifti(derived: Sequence[Path], target: Path, threads: int | None) -> Path:
     """Write the HU that derived DICOM files hold, which are rounded and clipped as their bits demand."""
     (series,), _ = series_of(map(header_of, derived))
-    volume = read_volume(series)
+    volume = read_volume(series, threads)
     write_nifti(target, volume.hu, volume.affine)
     return target
 
 
 def _nifti_name(series: Series) -> str:
     return f"{series.key}.nii.gz"
-
-
-def _denoise_nifti(request: DenoiseRequest, job: Job, device: torch.device) -> DenoiseResult:
-    """Denoise one NIfTI file into another; raises `UsageError` where only DICOM can be what was asked for."""
-    if request.push:
-        raise UsageError(request.input, "a NIfTI file can't be sent to a PACS", "leave --push out")
-    target = request.out if is_nifti(request.out) else request.out / request.input.name
-    manifest = target.with_name(f"{target.name}.{MANIFEST}")
-    started = time.monotonic()
-    volume = read_nifti(request.input)
-    found = standing(manifest, job, {volume.key: len(volume.hu)})
-    if found is Standing.DONE and target.exists() and not request.overwrite:
-        return DenoiseResult((SeriesOutcome(volume.key, "done before", len(volume.hu)),), {})
-    if target.exists() and (target.samefile(request.input) or not request.overwrite):
-        raise InputError(target, "is there already", "name another output or add --overwrite")
-    progress = Progress("denoising", len(volume.hu), "slices")
-    hu = Denoiser(job.bundle, device).denoise(volume, request.blend, progress.advance)
-    write_nifti(target, hu, volume.affine, like=request.input)
-    progress.finish()
-    seconds = time.monotonic() - started
-    outcome = SeriesOutcome(volume.key, "denoised", len(hu), None, seconds, (target.name,))
-    write_manifest(manifest, job, [outcome], {})
-    return DenoiseResult((outcome,), {})

@@ -34,6 +34,7 @@ class Denoiser:
 
         What the network changes is added to the source, so that values beyond the recipe's HU range (metal, air below
         −1000 HU) are corrected and not cut off. Padding stays as it is. `on_slices` hears of each finished batch.
+        Raises `InputError` where the network gives values that are no numbers.
         """
         if blend == 0:
             on_slices(len(volume.hu))
@@ -44,11 +45,18 @@ class Denoiser:
             these = slice(first, first + step)
             hu: Any = np.ascontiguousarray(volume.hu[these])  # int16 until it is on the device
             change = np.float32(blend) * self.correction(self._without_padding(volume, these))
+            self._require_numbers(change)
             out[these] = _as_dtype(hu + change, out.dtype)
             if volume.padding is not None:
                 np.copyto(out[these], hu, where=volume.padding[these])
             on_slices(len(hu))
         return out
+
+    def _require_numbers(self, change: npt.NDArray[np.float32]) -> None:
+        """Raise where the network gave NaN or infinity, which would become 0 HU without a word."""
+        if not np.isfinite(change).all():
+            fault = "its network gives values that are no numbers"
+            raise InputError(self.bundle.folder, fault, "train the bundle again, or take the best checkpoint before")
 
     def _without_padding(self, volume: Volume, these: slice) -> Any:
         """Return slices as the network saw them in training: air where the scanner padded."""

@@ -56,11 +56,11 @@ class Job:
 
     @property
     def settings(self) -> str:
-        """All that changes pixels beside the weights, as text."""
+        """What the user chose that changes pixels, as text."""
         return f"blend={self.blend:g}"
 
     def describe(self) -> dict[str, Any]:
-        """Return what the manifest says of the job."""
+        """Return what the manifest says of the job; beside moved dates, the time of the run would tell their shift."""
         return {
             "format": FORMAT,
             "ldctpipe": __version__,
@@ -72,7 +72,7 @@ class Job:
             },
             "settings": self.settings,
             "form": self.form.describe(),
-            "run_time": self.run_time.isoformat(),
+            "run_time": None if self.form.deidentifier else self.run_time.isoformat(),
         }
 
     def derivation(self) -> Derivation:
@@ -87,6 +87,6 @@ class Job:
             equipment_model=f"ldctpipe {name}",
             software_version=__version__,
             weights_sha256=self.bundle.weights_sha256,
-            settings=self.settings,
+            settings=f"{self.settings} recipe={self.bundle.card['recipe_sha256']}",
             run_time=self.run_time,
         )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import Enum
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,81 +12,99 @@ from ldctpipe.files import read_json, sha256_of_file, write_json
 from ldctpipe.inference.job import Job
 
 MANIFEST = "manifest.json"
+DENOISED, REFUSED, DONE_BEFORE = "denoised", "refused", "done before"
 
 
 @dataclass(frozen=True)
 class SeriesOutcome:
-    """What became of one series: "denoised", "done before" or "refused", with the reason."""
+    """What became of one series: "denoised" or "refused", with the reason; in the result of a run "done before" too.
+
+    `source` stands for the files that it was made from, `files` has the SHA-256 of each file that was made.
+    """
 
     key: str
     state: str
-    slices: int = 0
+    slices: int
+    source: str
     reason: str | None = None
     seconds: float = 0.0
-    files: tuple[str, ...] = ()
+    files: dict[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    sent_to: tuple[str, ...] = ()
 
-
-class Standing(Enum):
-    """What an output folder holds with regard to a job."""
-
-    EMPTY = "nothing"
-    DONE = "the whole output of the same job"
-    UNFINISHED = "output of the same job, but not of all that is asked for now"
-    FOREIGN = "something else"
-
-
-def write_manifest(path: Path, job: Job, outcomes: list[SeriesOutcome], skipped: dict[str, int], **more: Any) -> None:
-    """Write the manifest of the files beside it, with the checksum of each; `more` stands beside the series."""
-    series = [
-        {
-            "key": outcome.key,
-            "state": outcome.state,
-            "reason": outcome.reason,
-            "slices": outcome.slices,
-            "seconds": round(outcome.seconds, 2),
-            "warnings": list(outcome.warnings),
-            "files": {name: sha256_of_file(path.parent / name) for name in outcome.files},
+    def as_json(self) -> dict[str, Any]:
+        """Return the outcome as values that JSON has."""
+        return {
+            "key": self.key,
+            "state": self.state,
+            "reason": self.reason,
+            "slices": self.slices,
+            "seconds": round(self.seconds, 2),
+            "warnings": list(self.warnings),
+            "source": self.source,
+            "sent_to": list(self.sent_to),
+            "files": self.files,
         }
-        for outcome in outcomes
-    ]
-    write_json(path, {**job.describe(), **more, "series": series, "skipped_files": skipped, "sent_to": []})
+
+    @classmethod
+    def from_json(cls, entry: dict[str, Any]) -> SeriesOutcome:
+        """Return what `as_json` gave."""
+        return cls(**{**entry, "warnings": tuple(entry["warnings"]), "sent_to": tuple(entry["sent_to"])})
+
+    def stands(self, folder: Path, source: str) -> bool:
+        """Tell whether this was made from `source` and all of its files are in `folder`, unaltered."""
+        if self.source != source:
+            return False
+        paths = {folder / name: digest for name, digest in self.files.items()}
+        return all(path.is_file() and sha256_of_file(path) == digest for path, digest in paths.items())
 
 
-def standing(path: Path, job: Job, wanted: dict[str, int]) -> Standing:
-    """Return what lies at the manifest `path` and beside it, where `wanted` has the slices of each series by key."""
+@dataclass(frozen=True)
+class Earlier:
+    """What an earlier run of the same job left in a folder, and when that run was, where its files may tell."""
+
+    run_time: datetime | None
+    outcomes: dict[str, SeriesOutcome]
+
+
+def write_manifest(
+    path: Path, job: Job, outcomes: Sequence[SeriesOutcome], skipped: dict[str, int], **more: Any
+) -> None:
+    """Write what came of a job beside its files; `more` stands beside the series."""
+    series = [outcome.as_json() for outcome in outcomes]
+    write_json(path, {**job.describe(), **more, "series": series, "skipped_files": skipped})
+
+
+def earlier_run(path: Path, job: Job) -> Earlier | None:
+    """Return what the manifest at `path` says, or None where there is none of the same job.
+
+    Raises `InputError` for a manifest that is damaged.
+    """
     if not path.is_file():
-        return Standing.FOREIGN if _is_occupied(path) else Standing.EMPTY
-    manifest, described = read_json(path, "a manifest"), job.describe()
-    same = isinstance(manifest, dict) and all(
-        manifest.get(name) == value for name, value in described.items() if name != "run_time"
-    )
-    if not same:
-        return Standing.FOREIGN
-    done = {
-        entry["key"]: entry["slices"]
-        for entry in manifest["series"]
-        if entry["state"] == "denoised" and all((path.parent / name).is_file() for name in entry["files"])
-    }
-    return Standing.DONE if done == wanted else Standing.UNFINISHED
-
-
-def dicom_files(path: Path) -> list[Path]:
-    """Return the derived DICOM files that the manifest at `path` names, in its order."""
-    series = read_json(path, "a manifest")["series"]
-    return [path.parent / name for entry in series for name in entry["files"] if name.endswith(".dcm")]
-
-
-def was_sent(path: Path, destination: str) -> bool:
-    """Tell whether the manifest at `path` says that its files are at `destination`."""
-    return destination in read_json(path, "a manifest").get("sent_to", [])
-
-
-def note_sent(path: Path, destination: str) -> None:
-    """Add `destination` to where the files of the manifest at `path` are."""
+        return None
     manifest = read_json(path, "a manifest")
-    write_json(path, {**manifest, "sent_to": [*manifest.get("sent_to", []), destination]})
+    described = {name: value for name, value in job.describe().items() if name != "run_time"}
+    if not isinstance(manifest, dict) or any(manifest.get(name) != value for name, value in described.items()):
+        return None
+    outcomes = map(SeriesOutcome.from_json, manifest["series"])
+    run_time = datetime.fromisoformat(manifest["run_time"]) if manifest["run_time"] else None
+    return Earlier(run_time, {outcome.key: outcome for outcome in outcomes})
 
 
-def _is_occupied(path: Path) -> bool:
-    return path.name == MANIFEST and path.parent.exists() and (path.parent.is_file() or any(path.parent.iterdir()))
+def series_in(path: Path) -> list[SeriesOutcome]:
+    """Return the outcomes that the manifest at `path` lists, of whatever job."""
+    manifest = read_json(path, "a manifest")
+    return [SeriesOutcome.from_json(entry) for entry in manifest["series"]]
+
+
+def digests(paths: Iterable[Path]) -> dict[str, str]:
+    """Return the SHA-256 of each file by its name."""
+    return {path.name: sha256_of_file(path) for path in paths}
+
+
+def note_sent(path: Path, sent: SeriesOutcome, destination: str) -> None:
+    """Add `destination` to where one series of the manifest at `path` is."""
+    manifest = read_json(path, "a manifest")
+    noted = replace(sent, sent_to=(*sent.sent_to, destination)).as_json()
+    series = [noted if entry["key"] == sent.key else entry for entry in manifest["series"]]
+    write_json(path, {**manifest, "series": series})

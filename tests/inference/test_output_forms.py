@@ -118,5 +118,5 @@ def test_a_nifti_file_is_not_sent_to_a_pacs(tiny_bundle, tmp_path):
     nibabel.save(nibabel.Nifti1Image(np.full((64, 64, 1), 40, np.int16), np.eye(4)), tmp_path / "scan.nii")
     request = DenoiseRequest(tmp_path / "scan.nii", tmp_path / "out", tiny_bundle, device="cpu")
 
-    with pytest.raises(UsageError, match="can't be sent"):
+    with pytest.raises(UsageError, match="--push is for DICOM"):
         denoise(replace(request, push="http://localhost:1/dicom-web"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import shutil
 import subprocess
@@ -27,6 +26,7 @@ from pydicom.uid import (
 )
 
 from ldctpipe import __version__
+from ldctpipe.devices import usable_cores
 
 _NATIVE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian)
 _COMPRESSED = (RLELossless, JPEGBaseline8Bit, JPEGLosslessSV1, JPEGLSLossless, JPEG2000Lossless, JPEG2000, HTJ2K)
@@ -36,12 +36,11 @@ _GIB = 1 << 30
 def examine() -> dict[str, str]:
     """Return findings by name, each in words."""
     memory, disk = psutil.virtual_memory(), shutil.disk_usage(Path.cwd())
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "ldctpipe": __version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "processor": f"{cores} cores, {platform.machine()}",
+        "processor": f"{usable_cores()} cores, {platform.machine()}",
         "memory": f"{memory.available / _GIB:.1f} of {memory.total / _GIB:.1f} GiB free",
         "disk": f"{disk.free / _GIB:.1f} GiB free here",
         "cuda": _cuda(),

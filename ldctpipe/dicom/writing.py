@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian
 
 from ldctpipe import __version__
+from ldctpipe.devices import usable_cores
 from ldctpipe.dicom.byte_order import turn_words_around
 from ldctpipe.dicom.compression import Compression
 from ldctpipe.dicom.decoding import Image, decode
@@ -96,7 +96,7 @@ def _write_slices(
     job: _Job, places: Sequence[Slice], hu: npt.NDArray[np.generic], paths: Sequence[Path], threads: int | None
 ) -> list[UID]:
     """Write all images and return the transfer syntax of each; a fault or signal ends it with those under way."""
-    with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
+    with ThreadPoolExecutor(threads or usable_cores()) as pool:
         try:
             return list(pool.map(_write_slice, repeat(job), places, hu, paths))
         except BaseException:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,6 +9,8 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
+
+from ldctpipe.devices import usable_cores
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -19,7 +20,7 @@ _MOST_WORKERS = 16  # each holds some 60 MB at 512 × 512
 
 def worker_count(threads: int | None) -> int:
     """Return how many slices to work on at a time: `threads`, or what this process may use."""
-    return min(threads or len(os.sched_getaffinity(0)), _MOST_WORKERS)
+    return min(threads or usable_cores(), _MOST_WORKERS)
 
 
 def each_slice(work: Callable[[Item], Result], items: Iterable[Item], threads: int | None) -> Iterator[Result]:

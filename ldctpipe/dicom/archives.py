@@ -13,7 +13,9 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from ldctpipe.errors import InputError
+from ldctpipe.files import is_left_behind, process_mark
 
+_PREFIX = "ldctpipe-zip-"
 _STARTS = (b"PK\x03\x04", b"PK\x05\x06")
 _SUFFIXES = (".dcm", ".ima", ".dicom")
 _DEEPEST = 3  # an archive in an archive in an archive
@@ -41,12 +43,14 @@ def unpacked(archive: Path) -> Path:
     """Return a temporary folder with the files of `archive`, removed when the process ends.
 
     Files get numbers for names, so no name in the archive can point outside the folder or replace another file. Names
-    with a part that starts with a dot are left out, as in folders. Archives inside it are unpacked too.
+    with a part that starts with a dot are left out, as in folders. Archives inside it are unpacked too. What killed
+    processes had unpacked is removed first.
 
     Raises `InputError` where the archive is damaged, cut short or locked with a password, or where it would take more
     space than is free, or beyond 1 GiB more than 200 times its own size.
     """
-    folder = Path(tempfile.mkdtemp(prefix="ldctpipe-zip-"))
+    _clear_leftovers()
+    folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{process_mark()}-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     try:
         _Unpacking(archive, folder).unpack(archive, 1)
@@ -58,6 +62,13 @@ def unpacked(archive: Path) -> Path:
         shutil.rmtree(folder, ignore_errors=True)
         raise
     return folder
+
+
+def _clear_leftovers() -> None:
+    """Remove what processes that were killed had unpacked: patients should not lie about."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*-*-*"):
+        if is_left_behind(folder.name.removeprefix(_PREFIX).rpartition("-")[0]):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 class _Unpacking:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import shutil
 import struct
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -198,3 +200,21 @@ def test_seeded_damage_ends_in_files_or_a_sentence(tmp_path: Path) -> None:
             shutil.rmtree(folder)
         except InputError:
             continue
+
+
+def test_what_a_killed_process_unpacked_goes_at_the_next_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    archive = zipped(tmp_path / "x.zip", {"IM1": b"image"})
+    program = (
+        "import os, signal, sys; from pathlib import Path; from ldctpipe.dicom.archives import unpacked;"
+        "print(unpacked(Path(sys.argv[1])), flush=True); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    killed = subprocess.run([sys.executable, "-c", program, archive], capture_output=True, text=True, check=False)
+    left = Path(killed.stdout.strip())
+    assert left.parent == tmp_path and contents(left) == [b"image"]
+    monkeypatch.setattr(archives.tempfile, "tempdir", str(tmp_path))
+
+    first = unpacked(archive)
+    second = unpacked(archive)
+
+    assert not left.exists() and first.exists() and second.exists()

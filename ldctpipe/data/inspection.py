@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from ldctpipe.data.scans import case_folders, nifti_files
-from ldctpipe.data.stack_shape import StackShape, stack_shape
 from ldctpipe.dicom.discovery import Discovery, Skipped, nothing_usable, survey
-from ldctpipe.dicom.membership import Membership, membership_of
+from ldctpipe.dicom.membership import Membership
 from ldctpipe.dicom.series import Series, series_key
 from ldctpipe.errors import InputError
 from ldctpipe.files import require_exists, sha256_of_file
 from ldctpipe.volumes.case import read_case
 from ldctpipe.volumes.nifti import read_nifti, refuse_image_pair
+from ldctpipe.volumes.stack_shape import StackShape, stack_shape
 from ldctpipe.volumes.volume import Acquisition, Volume
 
 _KEY_DIGITS = 12
@@ -196,9 +196,8 @@ def _unusable(discovery: Discovery) -> list[Finding]:
     usable = {series.uid for series in discovery.series}
     groups: dict[Membership, list[Skipped]] = defaultdict(list)
     for skip in discovery.skipped:
-        member = membership_of(skip.path)
-        if member and member.series_uid not in usable:
-            groups[member].append(skip)
+        if skip.member and skip.member.series_uid not in usable:
+            groups[skip.member].append(skip)
     found = [_of_skipped(member, skipped) for member, skipped in groups.items()]
     return sorted(found, key=lambda one: (one.key, one.modality))
 

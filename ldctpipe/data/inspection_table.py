@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ldctpipe.data.inspection import Finding, Inspection, Range
+from ldctpipe.volumes.stack_shape import LEAST_SHEAR_DEG
 
 _HEADINGS = (
     ("key", ""), ("type", ""), ("slices", ""), ("pixels", ""), ("step", "mm"), ("pixel", "mm"), ("kernel", ""),
@@ -14,7 +15,6 @@ _HEADINGS = (
 _NUMBERS = {"slices", "step", "pixel", "kV", "mAs", "CTDIvol", "tilt"}
 _UNKNOWN = "–"
 _LONGEST_TEXT = 10
-_LEAST_TILT_DEG = 0.5
 _SYNTAXES = (
     ("High-Throughput", "HTJ2K"), ("JPEG 2000", "J2K"), ("JPEG-LS", "JPEG-LS"), ("JPEG Lossless", "JPEG LL"),
     ("JPEG", "JPEG"), ("RLE", "RLE"), ("Deflated", "deflated"), ("Big Endian", "big end."), ("Implicit", "implicit"),
@@ -73,7 +73,7 @@ def _plane(one: Finding) -> str:
 
 
 def _tilt(one: Finding) -> str:
-    tilted = one.shear_deg is not None and one.shear_deg >= _LEAST_TILT_DEG
+    tilted = one.shear_deg is not None and one.shear_deg >= LEAST_SHEAR_DEG
     return f"{one.shear_deg:.1f}" if tilted else _UNKNOWN
 
 

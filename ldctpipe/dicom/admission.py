@@ -24,10 +24,10 @@ from ldctpipe.dicom.rejection import (
     unsupported,
 )
 from ldctpipe.dicom.scanning import PixelPlace, Scan
+from ldctpipe.volumes.plausibility import LARGEST_ROWS_OR_COLUMNS
 
 DIRECTORY = Rejection("a DICOMDIR, which holds no image", "give the folder that it lies in", False)
 
-_LARGEST_ROWS_OR_COLUMNS = 4096
 _LOCALIZER_WORDS = {"LOCALIZER", "SCOUT", "TOPOGRAM", "SURVIEW"}
 
 
@@ -72,8 +72,8 @@ def pixel_format_of(given: Attributes, place: PixelPlace) -> PixelFormat:
     if photometric != "MONOCHROME2" or given.number("SamplesPerPixel") not in (1, None):
         raise Rejected(unsupported("colour image", "give images in HU"))
     rows, columns = required(given, "Rows"), required(given, "Columns")
-    if not (0 < rows <= _LARGEST_ROWS_OR_COLUMNS and 0 < columns <= _LARGEST_ROWS_OR_COLUMNS):
-        raise Rejected(unsupported(f"image size outside 1 to {_LARGEST_ROWS_OR_COLUMNS} pixels a side"))
+    if not (0 < rows <= LARGEST_ROWS_OR_COLUMNS and 0 < columns <= LARGEST_ROWS_OR_COLUMNS):
+        raise Rejected(unsupported(f"image size outside 1 to {LARGEST_ROWS_OR_COLUMNS} pixels a side"))
     stored, sign = required(given, "BitsStored"), required(given, "PixelRepresentation")
     high_bit = required(given, "HighBit") if "HighBit" in given else stored - 1
     if sign not in (0, 1):

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 from ldctpipe.dicom.rejection import CUT_SHORT, DAMAGED, Rejected
 
-LARGEST_ROWS_OR_COLUMNS = 4096
-
 _START_OF_FRAME = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}  # ITU-T T.81 table B.1, T.87 table C.1
 _ALONE = {0x01, *range(0xD0, 0xD9)}  # markers without a segment
 _CODESTREAM = b"\xff\x4f\xff\x51"

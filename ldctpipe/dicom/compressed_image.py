@@ -14,9 +14,10 @@ from pydicom.dataset import FileDataset
 from pydicom.encaps import generate_frames
 
 from ldctpipe.dicom.codecs import CODECS, Codec, missing_codec
-from ldctpipe.dicom.codestreams import LARGEST_ROWS_OR_COLUMNS, FrameHeader
+from ldctpipe.dicom.codestreams import FrameHeader
 from ldctpipe.dicom.opening import read_whole
 from ldctpipe.dicom.rejection import CUT_SHORT, Rejected, unsupported
+from ldctpipe.volumes.plausibility import LARGEST_ROWS_OR_COLUMNS
 
 _OTHER_SIZE = unsupported("compressed pixels of another size than the header says")
 _OTHER_BITS = unsupported("compressed pixels with other bits or another sign than the header says")

@@ -78,14 +78,6 @@ def read_words(path: Path, span: PixelSpan, words: Words) -> None:
         raise _unusable(path, rejected) from None
 
 
-def padding_limit(dataset: FileDataset, keyword: str, pixel_format: PixelFormat) -> int | None:
-    """Return PixelPaddingValue or PixelPaddingRangeLimit in the sign of the pixels, whatever its VR is."""
-    value = dataset.get(keyword)
-    if isinstance(value, bytes) and len(value) == 2:
-        value = int.from_bytes(value, "little")
-    return pixel_format.limit(value) if isinstance(value, int) else None
-
-
 def _fill(words: Words, path: Path, span: PixelSpan) -> None:
     try:
         descriptor = os.open(path, os.O_RDONLY)

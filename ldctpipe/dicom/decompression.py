@@ -22,9 +22,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ldctpipe.dicom.codestreams import LARGEST_ROWS_OR_COLUMNS
 from ldctpipe.dicom.decoding_worker import OUT_OF_MEMORY, READY, REJECTED, REPLY, REQUEST, WORDS
 from ldctpipe.dicom.rejection import Rejected, Rejection
+from ldctpipe.volumes.plausibility import LARGEST_ROWS_OR_COLUMNS
 
 _DECODE = "ldctpipe.dicom.compressed_image:stored_words"
 _LIMIT_S = 60.0

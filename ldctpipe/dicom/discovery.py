@@ -10,13 +10,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ldctpipe.devices import usable_cores
 from ldctpipe.dicom.admission import DIRECTORY
 from ldctpipe.dicom.archives import is_zip, unpacked
 from ldctpipe.dicom.dicomdir import is_dicomdir, referenced_files
 from ldctpipe.dicom.grouping import series_of
 from ldctpipe.dicom.headers import Header, header_of
+from ldctpipe.dicom.membership import Membership
 from ldctpipe.dicom.opening import unreadable
-from ldctpipe.dicom.rejection import NOT_DICOM, NOT_DICOM_DESPITE_NAME, Rejected, Rejection
+from ldctpipe.dicom.rejection import NO_REGULAR_FILE, NOT_DICOM, NOT_DICOM_DESPITE_NAME, Rejected, Rejection
 from ldctpipe.dicom.series import Series
 from ldctpipe.errors import InputError
 from ldctpipe.files import require_exists
@@ -31,12 +33,16 @@ _DICOM_SUFFIXES = (".dcm", ".ima", ".dicom")
 
 @dataclass(frozen=True)
 class Skipped:
-    """A file that is in no series, the reason, and whether that is a fault of the file (`is_fault`)."""
+    """A file that is in no series, the reason, and whether that is a fault of the file (`is_fault`).
+
+    `member` is the series that it says it belongs to, which may be of another modality; None where that is not known.
+    """
 
     path: Path
     reason: str
     remedy: str
     is_fault: bool
+    member: Membership | None = None
 
 
 @dataclass(frozen=True)
@@ -56,8 +62,8 @@ def discover(path: Path, threads: int | None = None) -> Discovery:
 
     `path` is a folder (any tree), a zip archive, a DICOMDIR (for the files that it lists) or one file. Names that start
     with a dot are passed over. Files that are not DICOM are left out silently unless their name says DICOM, and so is
-    the DICOMDIR of a folder, whose files are tried anyway. Raises `InputError` when the path is missing, empty, or
-    holds no usable CT image.
+    the DICOMDIR of a folder, whose files are tried anyway. Raises `InputError` when the path is missing, empty, neither
+    file nor folder, or holds no usable CT image.
     """
     found = survey(path, threads)
     if not found.series:
@@ -82,6 +88,8 @@ def _files(path: Path, on_error: Callable[[OSError], None]) -> Sequence[Path]:
     root = unpacked(path) if is_zip(require_exists(path)) else path
     if root.is_dir():
         return sorted(files_below(root, on_error))
+    if not root.is_file():
+        raise InputError(root, f"is {NO_REGULAR_FILE.reason}", NO_REGULAR_FILE.remedy)
     try:
         return referenced_files(root) if is_dicomdir(root) else [root]
     except OSError:  # its header can't be read either, and that says why
@@ -111,14 +119,14 @@ def _headers(files: Sequence[Path], threads: int | None) -> tuple[list[Header], 
     headers: list[Header] = []
     skipped: list[Skipped] = []
     losses: Counter[str] = Counter()
-    for path, result in zip(files, _scanned(files, threads or os.cpu_count() or 1), strict=True):
+    for path, result in zip(files, _scanned(files, threads or usable_cores()), strict=True):
         if isinstance(result, Header):
             headers.append(result)
             continue
         losses.update([result.series_uid] if result.series_uid else [])
         rejection = _explained(path, result.rejection)
         if rejection not in _SILENT or len(files) == 1:
-            skipped.append(_skip(path, rejection))
+            skipped.append(_skip(path, rejection, result.member))
     return headers, skipped, losses
 
 
@@ -154,8 +162,8 @@ def _explained(path: Path, rejection: Rejection) -> Rejection:
     return _ZIP if is_zip(path) else NOT_DICOM
 
 
-def _skip(path: Path, rejection: Rejection) -> Skipped:
-    return Skipped(path, rejection.reason, rejection.remedy, rejection.is_fault)
+def _skip(path: Path, rejection: Rejection, member: Membership | None = None) -> Skipped:
+    return Skipped(path, rejection.reason, rejection.remedy, rejection.is_fault, member)
 
 
 def _with_losses(series: Sequence[Series], losses: Counter[str]) -> tuple[Series, ...]:

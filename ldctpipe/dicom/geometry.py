@@ -8,21 +8,21 @@ import numpy as np
 import numpy.typing as npt
 
 from ldctpipe.dicom.headers import Header
+from ldctpipe.volumes.stack_shape import LEAST_SHEAR_DEG, shear_deg, whole_steps
 
 Array = npt.NDArray[np.float64]
 
+SAME_POSITION_MM = 0.01
+
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0])
 _THICKEST_MM = 1000.0
-_SAME_POSITION_MM = 0.01
-_UNEVEN_FRACTION = 0.02
 _OVERLAP_FRACTION = 0.05
-_SHEAR_DEG = 0.5
 _GAPS_NAMED = 3
 
 
 def at_same_position(first_mm: float, second_mm: float) -> bool:
     """Tell whether two positions along the normal are one."""
-    return abs(first_mm - second_mm) < _SAME_POSITION_MM
+    return abs(first_mm - second_mm) < SAME_POSITION_MM
 
 
 def ras_affine(headers: Sequence[Header]) -> Array:
@@ -58,25 +58,20 @@ def geometry_warnings(headers: Sequence[Header]) -> tuple[str, ...]:
     if len(headers) == 1:
         return ("a single slice",)
     steps_mm = np.diff([header.position_mm for header in headers])
-    usual_mm = float(np.median(steps_mm))
-    tolerance_mm = max(_UNEVEN_FRACTION * usual_mm, 2 * _SAME_POSITION_MM)
-    multiples = np.rint(steps_mm / usual_mm).astype(int)
-    is_grid = bool((np.abs(steps_mm - multiples * usual_mm) <= tolerance_mm).all() and multiples.min() > 0)
+    multiples = whole_steps(steps_mm)
     found = [_tilt(headers)]
-    if is_grid:
-        found += _gaps(headers, multiples)
-    else:
+    if multiples is None:
         found.append(f"slice distances are uneven: {steps_mm.min():.2f} to {steps_mm.max():.2f} mm")
-    found.append(_overlap(headers, usual_mm))
+    else:
+        found += _gaps(headers, multiples)
+    found.append(_overlap(headers, float(np.median(steps_mm))))
     return tuple(filter(None, found))
 
 
 def _tilt(headers: Sequence[Header]) -> str:
-    step = np.subtract(headers[-1].origin_mm, headers[0].origin_mm)
-    cosine = step @ headers[0].normal / np.linalg.norm(step)
-    tilt_deg = float(np.degrees(np.arccos(np.clip(cosine, -1, 1))))
+    tilt_deg = shear_deg(ras_affine(headers))
     text = f"gantry tilt: slices are sheared by {tilt_deg:.1f}° against the table; nothing is resampled"
-    return text if tilt_deg > _SHEAR_DEG else ""
+    return text if tilt_deg >= LEAST_SHEAR_DEG else ""
 
 
 def _gaps(headers: Sequence[Header], multiples: npt.NDArray[np.int_]) -> list[str]:

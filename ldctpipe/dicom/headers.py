@@ -19,6 +19,7 @@ from pydicom.uid import (
 from ldctpipe.dicom.admission import pixel_format_of, refuse_other_objects, required, whole_pixels
 from ldctpipe.dicom.attributes import Attributes
 from ldctpipe.dicom.codecs import missing_codec
+from ldctpipe.dicom.membership import membership_of
 from ldctpipe.dicom.pixels import PixelFormat, PixelSpan, padding_range
 from ldctpipe.dicom.rejection import DAMAGED, Rejected, unsupported
 from ldctpipe.dicom.scanning import PixelPlace, Scan, scan
@@ -62,7 +63,9 @@ KEYWORDS = (
     "ConvolutionKernel",
     "AcquisitionNumber",
     "TemporalPositionIdentifier",
-    "InstanceNumber",
+    "NominalPercentageOfCardiacPhase",
+    "TriggerTime",
+    "AcquisitionTime",
     "SeriesNumber",
     "ImageOrientationPatient",
     "ImagePositionPatient",
@@ -108,6 +111,9 @@ class Header:
     intercept: float
     acquisition_number: str
     temporal_position: str
+    cardiac_phase: str
+    trigger_time: str
+    acquisition_time: str
     is_denoised: bool
     acquisition: Acquisition
     pixels: PixelSpan
@@ -127,15 +133,22 @@ class Header:
 def header_of(path: Path) -> Header:
     """Return the validated header of the CT image at `path`, or raise `Rejected` with the reason it can't be used."""
     found = scan(path, KEYWORDS)
+    try:
+        return _header(path, found)
+    except Rejected as rejected:
+        raise Rejected(rejected.rejection, rejected.series_uid, membership_of(found)) from None
+
+
+def _header(path: Path, found: Scan) -> Header:
     refuse_other_objects(found)
     place = whole_pixels(found)
     pixel_format = pixel_format_of(found.attributes, place)
     if rejection := missing_codec(found.transfer_syntax_uid):
         raise Rejected(rejection)
-    return _header(path, found, place, pixel_format)
+    return _validated(path, found, place, pixel_format)
 
 
-def _header(path: Path, found: Scan, place: PixelPlace, pixel_format: PixelFormat) -> Header:
+def _validated(path: Path, found: Scan, place: PixelPlace, pixel_format: PixelFormat) -> Header:
     given = found.attributes
     slope, intercept = _rescaling(given)
     row_direction, column_direction = _directions(given)
@@ -166,6 +179,9 @@ def _header(path: Path, found: Scan, place: PixelPlace, pixel_format: PixelForma
         intercept=intercept,
         acquisition_number=given.text("AcquisitionNumber"),
         temporal_position=given.text("TemporalPositionIdentifier"),
+        cardiac_phase=given.text("NominalPercentageOfCardiacPhase"),
+        trigger_time=given.text("TriggerTime"),
+        acquisition_time=given.text("AcquisitionTime"),
         is_denoised=_is_denoised(given),
         acquisition=_acquisition(given),
         pixels=_pixel_span(found, place, pixel_format),

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
-from ldctpipe.dicom.rejection import Rejected
-from ldctpipe.dicom.scanning import scan
+from ldctpipe.dicom.scanning import Scan
 
-_KEYWORDS = ("SpecificCharacterSet", "SeriesInstanceUID", "Modality")
 _MODALITY = re.compile(r"[A-Z0-9_]{1,16}")  # VR CS, PS3.5 §6.2; anything else could be anything
 
 
@@ -21,11 +18,7 @@ class Membership:
     modality: str
 
 
-def membership_of(path: Path) -> Membership | None:
-    """Return which series the object at `path` says it belongs to, or None where it says nothing or can't be read."""
-    try:
-        given = scan(path, _KEYWORDS).attributes
-        series_uid, modality = given.text("SeriesInstanceUID"), given.text("Modality")
-    except Rejected:
-        return None
+def membership_of(found: Scan) -> Membership | None:
+    """Return which series the object that was scanned says it belongs to, or None where it says nothing."""
+    series_uid, modality = found.attributes.text("SeriesInstanceUID"), found.attributes.text("Modality")
     return Membership(series_uid, modality if _MODALITY.fullmatch(modality) else "?") if series_uid else None

@@ -2,34 +2,32 @@
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from ldctpipe.devices import usable_cores
 from ldctpipe.dicom.decoding import Image, read_words
 from ldctpipe.dicom.hounsfield import become_whole_hu, rescaled
 from ldctpipe.dicom.pixels import padding_mask
 from ldctpipe.dicom.series import Series, Slice, series_key
 from ldctpipe.errors import InputError
 from ldctpipe.volumes.padding import Padding
+from ldctpipe.volumes.plausibility import scale_fault
 from ldctpipe.volumes.volume import HuArray, Volume
 
 _SLICES_A_TASK = 8  # a task a slice would take as long as the slice
 _SAMPLED_SLICES, _SAMPLED_PIXEL_STEP = 64, 4
-_DENSEST_OF_AIR_HU = -300.0
-_BRIGHT_WITHOUT_INTERCEPT_HU = 800.0
-_LARGEST_HU = 65536.0  # extended CT scales for metal end at 65535
 
 
 def read_volume(series: Series, threads: int | None = None) -> Volume:
     """Return the series in HU, slices in ascending position along the slice normal.
 
     Native pixels are read into the volume and become HU there, so that nothing of the size of the volume lies beside
-    it; `threads` are as many as the machine has where not given. Raises `InputError` when a file is damaged or changed
-    since discovery, or when the values can't be HU.
+    it; `threads` are as many as this process may use where not given. Raises `InputError` when a file is damaged or
+    changed since discovery, or when the values can't be HU.
     """
-    hu, padding = _read(series, threads or os.cpu_count() or 1)
+    hu, padding = _read(series, threads or usable_cores())
     _refuse_impossible_hu(series, hu, padding)
     return Volume(
         hu,
@@ -95,14 +93,9 @@ def _refuse_impossible_hu(series: Series, hu: HuArray, padding: Padding) -> None
     numbers = range(0, len(hu), -(-len(hu) // _SAMPLED_SLICES))
     pixels = np.s_[::_SAMPLED_PIXEL_STEP, ::_SAMPLED_PIXEL_STEP]
     sampled = np.concatenate([hu[number][pixels][~padding[number][pixels]] for number in numbers])
-    if not sampled.size:
-        return
-    dense = float(np.percentile(sampled, 99.9))
-    without_intercept = sampled.min() >= 0 and dense > _BRIGHT_WITHOUT_INTERCEPT_HU
-    beyond_all_ct = max(-float(sampled.min()), float(sampled.max())) > _LARGEST_HU
-    if dense < _DENSEST_OF_AIR_HU or without_intercept or beyond_all_ct:
+    if sampled.size and scale_fault(sampled):
         raise InputError(
-            f"series {series.key} ({series.slices[0].path.parent})",
+            f"series {series.key}",  # folders are named after patients
             "its values can't be HU: soft tissue is nowhere near 0",
             "export it again with a right rescale slope and intercept",
         )

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ldctpipe.dicom.membership import Membership
 
 
 @dataclass(frozen=True)
@@ -18,10 +22,13 @@ class Rejection:
 
 
 class Rejected(Exception):
-    """A file can't be used; `rejection` says why, `series_uid` which series lacks it now, where that could be read."""
+    """A file can't be used; `rejection` says why, `series_uid` which series lacks it now, where that could be read.
 
-    def __init__(self, rejection: Rejection, series_uid: str = "") -> None:
-        self.rejection, self.series_uid = rejection, series_uid
+    `member` is the series that the file belongs to, of whatever kind, where its header was read.
+    """
+
+    def __init__(self, rejection: Rejection, series_uid: str = "", member: Membership | None = None) -> None:
+        self.rejection, self.series_uid, self.member = rejection, series_uid, member
         super().__init__(rejection.reason)
 
 
@@ -33,11 +40,15 @@ DAMAGED = Rejection("damaged DICOM file", "copy or export it again", True)
 CUT_SHORT = Rejection("cut short: the file ends before its pixel data do", "copy or export it again", True)
 WRONG_LENGTH = Rejection("pixel data of a wrong length for its rows and columns", "copy or export it again", True)
 LOCALIZER = Rejection("localizer", "give the axial series", False)
+NO_REGULAR_FILE = Rejection("a named pipe, socket or device", "give a file or a folder", True)
 MULTI_FRAME = Rejection(
     "several frames in one file (enhanced CT), which is not supported yet", "export it as one file a slice", True
 )
 COPY = Rejection("a second copy of a slice", "nothing is lost without it", False)
 SAME_UID = Rejection("the UID of another slice at a place of its own", "give each image a UID of its own", True)
+SAME_UID_OTHER_PIXELS = Rejection(
+    "the UID and place of another slice, but other pixels", "give each image a UID of its own", True
+)
 SAME_POSITION = Rejection("another image at the position of a slice", "keep one image a position", True)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from ldctpipe.dicom.elements import (
     top_level_elements,
 )
 from ldctpipe.dicom.opening import file_meta, inflated, unreadable, value_of
-from ldctpipe.dicom.rejection import Rejected
+from ldctpipe.dicom.rejection import NO_REGULAR_FILE, Rejected
 
 _HEAD_BYTES = 40 << 10  # holds all elements before the pixel data of most CT images
 
@@ -61,7 +62,7 @@ def scan(path: Path, keywords: tuple[str, ...]) -> Scan:
     `Rejected` for a file that is not DICOM, can't be read, or is built as no DICOM file is.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a named pipe would wait for a writer
         try:
             return _scan(descriptor, keywords)
         finally:
@@ -72,7 +73,8 @@ def scan(path: Path, keywords: tuple[str, ...]) -> Scan:
 
 def _scan(descriptor: int, keywords: tuple[str, ...]) -> Scan:
     state = os.fstat(descriptor)
-
+    if not stat.S_ISREG(state.st_mode):
+        raise Rejected(NO_REGULAR_FILE)
     head = os.pread(descriptor, _HEAD_BYTES, 0)
 
     def read_file(offset: int, count: int) -> bytes:

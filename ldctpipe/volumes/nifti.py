@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from ldctpipe.errors import InputError
 from ldctpipe.files import new_file, sha256_of_file
-from ldctpipe.volumes.plausibility import hu_fault
+from ldctpipe.volumes.plausibility import LARGEST_ROWS_OR_COLUMNS, hu_fault
 from ldctpipe.volumes.volume import HuArray, Volume
 
 # Odd but readable headers are no business of the user's, and damaged ones get a sentence of their own.
@@ -30,7 +30,7 @@ DAMAGED_NIFTI = (
     zlib.error,
 )
 _REMEDY = "give a CT volume in HU"
-_LARGEST_ROWS_OR_COLUMNS, _LARGEST_SLICES = 4096, 16384
+_LARGEST_SLICES = 16384
 _LARGEST_INFLATION = 1100  # deflate can't do more than 1032 times
 _MM_PER_UNIT = {"mm": 1.0, "meter": 1000.0, "micron": 0.001, "unknown": 1.0}
 _SHEAR_TOLERANCE = 1e-3
@@ -111,7 +111,7 @@ def _opened(path: Path) -> Any:
 
 def _refuse_impossible_size(path: Path, shape: tuple[int, ...], itemsize_bytes: int) -> None:
     """Refuse a header that promises more than a CT has or than the file can hold, before memory is taken for it."""
-    limits = (_LARGEST_ROWS_OR_COLUMNS, _LARGEST_ROWS_OR_COLUMNS, _LARGEST_SLICES)
+    limits = (LARGEST_ROWS_OR_COLUMNS, LARGEST_ROWS_OR_COLUMNS, _LARGEST_SLICES)
     if any(not 0 < length <= limit for length, limit in zip(shape, limits, strict=True)):
         raise InputError(path, f"has the shape {shape}, which no CT volume has", _REMEDY)
     inflation = _LARGEST_INFLATION if path.name.lower().endswith(".gz") else 1

@@ -16,6 +16,7 @@ from ldctpipe.cli.app import app
 from ldctpipe.data.ingestion import ingest
 from ldctpipe.data.inspection import Finding, Inspection, Range, inspect
 from ldctpipe.data.inspection_table import as_text
+from ldctpipe.dicom.scanning import scan
 from ldctpipe.errors import InputError
 
 MR_CLASS, SCREEN_CLASS = "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.7"
@@ -216,3 +217,12 @@ def test_nothing_of_use_is_one_sentence(tmp_path: Path) -> None:
         inspect(tmp_path / "none")
     with pytest.raises(InputError, match="holds no files"):
         inspect(tmp_path)
+
+
+def test_no_file_is_scanned_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_series(tmp_path / "mr", uid_root="1.2.9", SeriesInstanceUID="1.2.9", SOPClassUID=MR_CLASS, Modality="MR")
+    opened = []
+    monkeypatch.setattr("ldctpipe.dicom.headers.scan", lambda *given: opened.append(given[0]) or scan(*given))
+
+    assert only(tmp_path).unusable_files == 3
+    assert len(opened) == 3

@@ -16,6 +16,8 @@ from pydicom.fileset import FileSet
 from small_dicom import PATIENT_ID, body, write_ct, write_series
 
 from ldctpipe.dicom.discovery import discover
+from ldctpipe.dicom.headers import header_of
+from ldctpipe.dicom.rejection import Rejected
 from ldctpipe.errors import InputError
 
 # What a DICOMDIR has to list beside the identifiers.
@@ -381,3 +383,17 @@ def test_long_discovery_tells_how_far_it_is_and_short_one_nothing(
     monkeypatch.setattr("ldctpipe.dicom.discovery._QUIET_S", -1.0)
     discover(tmp_path)
     assert "reading headers: 3/3 files" in capsys.readouterr().err
+
+
+def test_what_is_neither_file_nor_folder_is_refused_and_passed_over_within_a_folder(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match="named pipe, socket or device"):
+        discover(tmp_path / "pipe")
+    with pytest.raises(InputError, match="named pipe, socket or device"):
+        discover(Path(os.devnull))
+    with pytest.raises(Rejected):  # as where a DICOMDIR names it
+        header_of(tmp_path / "pipe")
+
+    write_series(tmp_path)
+
+    assert not discover(tmp_path).skipped

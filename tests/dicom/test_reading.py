@@ -298,3 +298,13 @@ def test_threads_change_nothing(real_data: Path) -> None:
     assert one.padding is not None
     assert many.padding is not None
     np.testing.assert_array_equal(one.padding.bits, many.padding.bits)
+
+
+def test_a_refused_series_is_told_by_its_key_and_not_by_its_folder(tmp_path: Path) -> None:
+    (series,) = discover(write_series(tmp_path / "Doe_Jane", RescaleIntercept=0)).series
+
+    with pytest.raises(InputError) as refusal:
+        read_volume(series)
+
+    assert str(refusal.value).startswith(f"series {series.key}: ")
+    assert "Doe" not in str(refusal.value)

@@ -21,8 +21,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pydicom
+
+from ldctpipe.data.pairing import pair_volumes
+from ldctpipe.data.scans import load_volumes
 
 HELD_OUT = ("A002304", "A067967", "A072894")  # GE chest, Toshiba abdomen and trunk, GE chest and abdomen
 SCAN_SEED = 1  # of phantoms and simulated noise; --seed is that of the trainings
@@ -178,6 +183,41 @@ def table_of(rows: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def gains_of(rows: Sequence[dict[str, Any]]) -> str:
+    """Return the gain in PSNR of each slice held out, the quietest first."""
+    order = sorted(range(rows[0]["slices"]), key=lambda index: rows[0]["each_slice"][index]["noise_sd_hu"])
+    names = " | ".join(f"{rows[0]['each_slice'][index]['noise_sd_hu']:.0f} HU" for index in order)
+    lines = [f"| gain in dB where the low dose has noise of | {names} |", "|---|" + "---|" * len(order)]
+    for row in rows:
+        gains = " | ".join(f"{row['each_slice'][index]['gain_db']:+.2f}" for index in order)
+        lines.append(f"| {row['trained_on']}, {row['recipe']} | {gains} |")
+    return "\n".join(lines)
+
+
+def print_textures(plan: Plan) -> None:
+    """Print the range, over slices, of the correlation of neighbouring pixels of the noise that was added."""
+    for name in ("phantoms", "real", "held_out"):
+        pairs = (plan.work / "phantoms" / "quarter_3mm", plan.work / "phantoms" / "full_3mm")
+        low, full = pairs if name == "phantoms" else (plan.work / f"{name}_quarter", plan.work / name)
+        found = [value for patient in sorted(full.iterdir()) for value in _textures(low / patient.name, patient)]
+        print(f"{name}: neighbouring pixels of the added noise correlate with {min(found):.2f} to {max(found):.2f}")
+
+
+def _textures(low_dose: Path, full_dose: Path) -> list[float]:
+    pairs = pair_volumes(load_volumes(low_dose), load_volumes(full_dose))
+    return [
+        _neighbours_correlate(pair.low.hu[low], pair.full.hu[full])
+        for pair in pairs
+        for low, full in zip(pair.low_index, pair.full_index, strict=True)
+    ]
+
+
+def _neighbours_correlate(low: npt.NDArray[Any], full: npt.NDArray[Any]) -> float:
+    tissue, noise = (full > -100) & (full < 200), low.astype(np.float64) - full
+    both = tissue[:, 1:] & tissue[:, :-1]
+    return float(np.corrcoef(noise[:, 1:][both], noise[:, :-1][both])[0, 1])
+
+
 def _values(means: dict[str, float]) -> str:
     return f"{means['psnr_db']:.2f} | {means['ssim']:.3f} | {means['rmse_hu']:.2f}"
 
@@ -212,6 +252,8 @@ def main() -> None:
         f"{options.iterations} iterations, seed {options.seed}; {rows[0]['slices']} slices of {len(HELD_OUT)} patients"
     )
     print(table_of(rows))
+    print(gains_of(rows))
+    print_textures(plan)
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
         settings = {"iterations": options.iterations, "seed": options.seed, "held_out": HELD_OUT}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -34,17 +34,22 @@ _MOST_PHASES_A_PLACE = 2
 def split_by_phase(headers: Group) -> list[Group]:
     """Return `headers` of one kind as the phases that they are, each for one volume; mostly there is just one.
 
-    Where positions are taken twice, the attribute that leaves fewest of them so tells the phases apart. Where none is,
-    phases are what different scans of one place make, shifted against each other by less than a slice distance.
+    Where positions are taken twice, the attribute that leaves fewest so tells the phases apart. Where none does,
+    phases are different scans of one place, shifted against each other by less than a slice distance.
     """
-    doubles = len(in_slice_order(headers)[1])
-    attributes = _PHASE_ATTRIBUTES if doubles else _SCAN_ATTRIBUTES
-    splits = [split for attribute in attributes if len(split := _phases(headers, attribute)) > 1]
-    left = [sum(len(in_slice_order(phase)[1]) for phase in split) for split in splits]
-    if not splits or (doubles and min(left) >= doubles):
-        return [headers]
-    best = splits[left.index(min(left))]
-    return [part for phase in best for part in split_by_phase(phase)]
+    doubles = _doubles([headers])
+    best = min(_splits(headers, _PHASE_ATTRIBUTES), key=_doubles, default=[headers]) if doubles else [headers]
+    if _doubles(best) == doubles:
+        best = next(_splits(headers, _SCAN_ATTRIBUTES), [headers])
+    return [part for phase in best for part in split_by_phase(phase)] if len(best) > 1 else best
+
+
+def _splits(headers: Group, attributes: Sequence[Attribute]) -> Iterator[list[Group]]:
+    return (split for attribute in attributes if len(split := _phases(headers, attribute)) > 1)
+
+
+def _doubles(split: Sequence[Group]) -> int:
+    return sum(len(in_slice_order(phase)[1]) for phase in split)
 
 
 def in_slice_order(headers: Group) -> tuple[Group, Group]:

@@ -68,6 +68,14 @@ def test_acquisitions_shifted_by_less_than_a_slice_are_two_volumes(header: Heade
     assert positions(headers) == [first, second]
 
 
+def test_a_slice_taken_again_does_not_hide_that_there_are_two_scans(header: Header) -> None:
+    first, second = [3.0 * index for index in range(10)], [3.0 * index + 1 for index in range(10)]
+    headers = scan(header, first, acquisition_number="1") + scan(header, second, acquisition_number="2")
+    headers += [replace(headers[4], sop_uid="1.2.99")]
+
+    assert positions(headers) == [first, second]
+
+
 @pytest.mark.parametrize("shared", [0, 1])
 def test_stations_that_follow_each_other_stay_one_volume(header: Header, shared: int) -> None:
     stations = [[3.0 * (index + (10 - shared) * number) for index in range(10)] for number in range(3)]

@@ -119,12 +119,13 @@ def test_full_dose_only_gets_its_partner_and_a_broken_file_ends_the_run_with_one
     finished: Run, tmp_path: Path
 ) -> None:
     full_dose = finished.results / "cohort" / "full_3mm"
-    broken = tmp_path / "broken"
-    broken.mkdir()
-    (broken / "x.dcm").write_text("this is no DICOM")
+    low, full = tmp_path / "low", tmp_path / "full"
+    for broken in (low, full):
+        broken.mkdir()
+        (broken / "x.dcm").write_text("this is no DICOM")
     sheet = tmp_path / "sheet.csv"
     sheet.write_text(
-        f"patient,low_dose,full_dose,split\nA,,{full_dose / 'L001' / 'full_3mm'},train\nB,{broken},{broken},test\n"
+        f"patient,low_dose,full_dose,split\nA,,{full_dose / 'L001' / 'full_3mm'},train\nB,{low},{full},test\n"
     )
     run = run_nextflow(tmp_path, "-profile", "cpu", "--input", str(sheet), "--recipe", "wgan-gp-effnetv2-mini")
     assert run.code != 0

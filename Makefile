@@ -41,8 +41,8 @@ format: install-dev ## Put the Python files into their format
 	@$(VENV)/ruff format . && $(VENV)/ruff check --fix .
 
 .PHONY: bench
-bench: install-dev ## Speed and quality beside named peers (benchmarks/)
-	@for script in benchmarks/*.py; do echo "== $$script"; $(VENV)/python "$$script"; done
+bench: install-dev ## Speed beside named peers (benchmarks/)
+	@for script in benchmarks/{ingest,simulation,inference}.py; do echo "== $$script"; $(VENV)/python "$$script"; done
 
 .PHONY: requirements
 PINS := --quiet --universal --python-version 3.10 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links

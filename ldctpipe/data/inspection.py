@@ -138,7 +138,8 @@ def _of_file(path: Path, kind: str, read: Callable[[Path], Volume]) -> Finding:
         key = sha256_of_file(path)[:_KEY_DIGITS] if path.is_file() else path.name
         return Finding(key, kind, "CT", 0, error.fault, 1)
     slices, rows, columns = volume.hu.shape
-    return _finding(volume, kind, (slices, rows, columns), stack_shape(volume.affine, volume.positions_mm), None)
+    refusal = "an ingested case, without the headers of its DICOM" if kind == "case" else None
+    return _finding(volume, kind, (slices, rows, columns), stack_shape(volume.affine, volume.positions_mm), refusal)
 
 
 def _finding(

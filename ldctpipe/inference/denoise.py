@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from ldctpipe.data.scans import nifti_files
 from ldctpipe.devices import pick_device
 from ldctpipe.dicom.discovery import discover
 from ldctpipe.dicom.grouping import series_of
@@ -29,7 +30,7 @@ from ldctpipe.inference.manifest import (
     digests,
     write_manifest,
 )
-from ldctpipe.inference.nifti_files import denoise_nifti, nifti_files, require_form_of_nifti
+from ldctpipe.inference.nifti_files import denoise_nifti, require_form_of_nifti
 from ldctpipe.inference.patients import PatientFolder, patient_folders, source_digest
 from ldctpipe.progress import Progress, say, warn
 from ldctpipe.provenance import run_time

@@ -24,13 +24,6 @@ from ldctpipe.volumes.nifti import is_nifti, read_nifti, write_nifti
 from ldctpipe.volumes.volume import Volume
 
 
-def nifti_files(source: Path) -> list[Path]:
-    """Return the NIfTI files that `source` is or holds, sorted by name; none where it is something else."""
-    if source.is_dir():
-        return sorted(path for path in source.iterdir() if path.is_file() and is_nifti(path))
-    return [source] if is_nifti(source) else []
-
-
 def require_form_of_nifti(form: OutputForm, push: str | None) -> None:
     """Raise `UsageError` for what only DICOM can be."""
     asked = {

@@ -198,6 +198,7 @@ def test_cases_and_nifti_are_inspected_too_and_what_is_no_hu_is_refused(tmp_path
     good, bad = inspect(tmp_path / "nifti").series
 
     assert (case.kind, case.slices, case.kernel) == ("case", 4, "B30f")
+    assert "without the headers" in (case.refusal or "")
     assert (good.kind, good.slices, good.orientation, good.refusal) == ("NIfTI", 3, "axial", None)
     assert "normalised, not HU" in (bad.refusal or "")
 

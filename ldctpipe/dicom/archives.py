@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import lzma
+import os
 import shutil
 import tempfile
 import zipfile
@@ -103,6 +104,7 @@ class _Unpacking:
         self._count += 1
         with content.open(member) as source, target.open("wb") as copy:
             shutil.copyfileobj(source, copy)
+        os.utime(target, ns=(0, self._archive.stat().st_mtime_ns))  # as old as the archive, whenever it is unpacked
         if not is_zip(target):
             return
         if depth == _DEEPEST:

@@ -99,6 +99,14 @@ def test_a_source_that_changed_is_denoised_again(tiny_bundle, tmp_path):
     assert states(run(source, out, tiny_bundle)) == ["denoised", "done before"]
 
 
+def test_an_archive_is_the_same_source_each_time(tiny_bundle, tmp_path):
+    cohort(tmp_path / "scans", 1)
+    archive = Path(shutil.make_archive(str(tmp_path / "scans"), "zip", tmp_path / "scans"))
+    run(archive, tmp_path / "out", tiny_bundle)
+
+    assert states(run(archive, tmp_path / "out", tiny_bundle)) == ["done before"]
+
+
 def test_series_of_an_earlier_input_stay(tiny_bundle, tmp_path):
     source, out = cohort(tmp_path / "scans", 1, series=2), tmp_path / "out"
     run(source / "p0" / "s0", out, tiny_bundle)

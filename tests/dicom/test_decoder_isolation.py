@@ -178,10 +178,12 @@ def script(program: str, *arguments: Path) -> subprocess.Popen[str]:
 
 # Decodes one image, tells the process that did it, then goes on as the second argument says.
 DECODE_THEN = """
+import signal
 import sys
 from pathlib import Path
 import psutil
 from ldctpipe.dicom.decompression import Decoders
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 decoders = Decoders("faulty_decoders:decode", float(sys.argv[3]), 128)
 decoders.words(Path(sys.argv[1]))
 print(psutil.Process().children()[0].pid, flush=True)

@@ -151,6 +151,12 @@ class Spine:
     transverse: float
     spinous_end_y: float
 
+    @classmethod
+    def of(cls, build: Build, half_width: float, half_depth: float, transverse: float) -> Spine:
+        """Return the spine of a body, with vertebrae of the size that its region has."""
+        place = build.spine_y, build.vertebra, build.disc_phase
+        return cls(*place, half_width, half_depth, transverse, build.spinous_end_y)
+
     def paint(self, canvas: Canvas, tissue: Tissue) -> None:
         """Paint the vertebra or disc at this height, the canal with its sac, and the arch behind."""
         level = (canvas.z / self.height + self.phase) % 1.0 - 0.5

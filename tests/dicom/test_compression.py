@@ -10,9 +10,9 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK
+from derivations import derivation
 from pydicom.uid import ExplicitVRLittleEndian
 from small_dicom import body, write_ct, write_series
-from test_writing import derivation
 
 from ldctpipe.dicom.compression import Compression
 from ldctpipe.dicom.decoding import decode

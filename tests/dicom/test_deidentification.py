@@ -7,12 +7,13 @@ import stat
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
+from derivations import derivation
 from dicomanonymizer.dicom_anonymization_databases import dicomfields_2026c
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,23 +28,13 @@ from ldctpipe.dicom.deidentification import Deidentifier, site_key
 from ldctpipe.dicom.discovery import discover
 from ldctpipe.dicom.reading import read_volume
 from ldctpipe.dicom.series import Series
-from ldctpipe.dicom.writing import Derivation, derived_names, write_derived_series
+from ldctpipe.dicom.writing import derived_names, write_derived_series
 from ldctpipe.errors import InputError
 
 KEY = bytes(range(32))
 CANARY = "CANARY"
 NUMERIC_CANARY = 1983
-DERIVATION = Derivation(
-    description="Noise reduction with model mini 0.1",
-    code_value="NOISERED",
-    code_meaning="Noise reduction",
-    series_suffix="ldctpipe mini",
-    equipment_model="mini",
-    software_version="0.1.0",
-    weights_sha256="ab" * 32,
-    settings="blend=0.7",
-    run_time=datetime(2026, 5, 4, 12, 30, 1, tzinfo=timezone.utc),
-)
+DERIVATION = derivation()
 
 
 def deidentified(series: Series, folder: Path, key: bytes = KEY) -> list[Path]:

@@ -7,12 +7,12 @@ import os
 import signal
 import time
 from dataclasses import replace
-from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
+from derivations import WEIGHTS, derivation
 from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, RLELossless
@@ -24,26 +24,8 @@ from ldctpipe.dicom.discovery import discover
 from ldctpipe.dicom.reading import read_volume
 from ldctpipe.dicom.series import Series
 from ldctpipe.dicom.uids import uid_of
-from ldctpipe.dicom.writing import Derivation, write_derived_series
+from ldctpipe.dicom.writing import write_derived_series
 from ldctpipe.errors import InputError, StoppedEarly
-
-WEIGHTS = hashlib.sha256(b"weights").hexdigest()
-RUN_TIME = datetime(2026, 5, 4, 12, 30, 1, tzinfo=timezone.utc)
-
-
-def derivation(**changes: object) -> Derivation:
-    fields: dict = {
-        "description": "Noise reduction with model mini 0.1",
-        "code_value": "NOISERED",
-        "code_meaning": "Noise reduction",
-        "series_suffix": "ldctpipe mini",
-        "equipment_model": "mini",
-        "software_version": "0.1.0",
-        "weights_sha256": WEIGHTS,
-        "settings": "blend=0.7",
-        "run_time": RUN_TIME,
-    }
-    return Derivation(**{**fields, **changes})
 
 
 def derive(series: Series, hu: np.ndarray, folder: Path, **changes: object) -> list[pydicom.FileDataset]:

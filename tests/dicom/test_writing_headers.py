@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+from derivations import derivation
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.pixels import get_encoder
 from pydicom.uid import JPEG2000, ImplicitVRLittleEndian, JPEG2000Lossless
 from small_dicom import STUDY_UID, body, ct_dataset, write_ct, write_series
-from test_writing import derivation, derive
+from test_writing import derive
 
 from ldctpipe.dicom.discovery import discover
 from ldctpipe.dicom.reading import read_volume

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK
-from test_writing import derivation
+from derivations import derivation
 
 from ldctpipe.dicom.discovery import discover
 from ldctpipe.dicom.reading import read_volume

@@ -14,13 +14,13 @@ import argparse
 import resource
 import shutil
 from collections.abc import Sequence
-from datetime import datetime, timezone
 from pathlib import Path
 from random import Random
 
 import numpy as np
 from accounting import Accounting, read_everything
 from corpus import Specimen, corpus, synthetic_series
+from derivations import derivation
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from mutations import mutated
@@ -28,21 +28,11 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from ldctpipe.dicom.discovery import discover
 from ldctpipe.dicom.reading import read_volume
-from ldctpipe.dicom.writing import Derivation, write_derived_series
+from ldctpipe.dicom.writing import write_derived_series
 from ldctpipe.errors import InputError
 
 _ADDRESS_SPACE_BYTES = 8 << 30
-_DERIVATION = Derivation(
-    description="Nothing changed",
-    code_value="NOISERED",
-    code_meaning="Noise reduction",
-    series_suffix="test",
-    equipment_model="test",
-    software_version="1",
-    weights_sha256="0" * 64,
-    settings="",
-    run_time=datetime(2026, 1, 1, tzinfo=timezone.utc),
-)
+_DERIVATION = derivation()
 _BYSTANDER = synthetic_series(ExplicitVRLittleEndian, 4711, slices=2, shape=(8, 8))
 
 

@@ -125,7 +125,10 @@ def _denoise_patient(
     """Make a patient's folder: what an earlier run finished is taken over, the rest denoised."""
     job = replace(job, run_time=patient.run_time or job.run_time)
     outcomes: list[SeriesOutcome] = []
-    identity = {"patient_id": patient.series[0].patient_id} if job.form.keep_identifiers else {}
+    first = patient.series[0]
+    identity = {"patient": job.form.published(first).patient_key}
+    if job.form.keep_identifiers:
+        identity["patient_id"] = first.patient_id
     try:
         inputs = (request.input, request.model)
         with new_folder(patient.target, overwrite=patient.replaces, inputs=inputs) as folder:

@@ -61,8 +61,9 @@ class SeriesOutcome:
 
 @dataclass(frozen=True)
 class Earlier:
-    """What an earlier run of the same job left in a folder, and when that run was, where its files may tell."""
+    """What an earlier run of the same job left in a folder: of which patient, and when, where its files may tell."""
 
+    patient: str | None
     run_time: datetime | None
     outcomes: dict[str, SeriesOutcome]
 
@@ -88,7 +89,7 @@ def earlier_run(path: Path, job: Job) -> Earlier | None:
         return None
     outcomes = map(SeriesOutcome.from_json, manifest["series"])
     run_time = datetime.fromisoformat(manifest["run_time"]) if manifest["run_time"] else None
-    return Earlier(run_time, {outcome.key: outcome for outcome in outcomes})
+    return Earlier(manifest.get("patient"), run_time, {outcome.key: outcome for outcome in outcomes})
 
 
 def series_in(path: Path) -> list[SeriesOutcome]:

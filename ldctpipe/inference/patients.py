@@ -93,10 +93,18 @@ def _patient_folder(
     earlier = None if overwrite else earlier_run(target / MANIFEST, job)
     if earlier is None and not overwrite and target.exists() and (target.is_file() or any(target.iterdir())):
         raise InputError(out, "the output folder already holds other files", "name another one or add --overwrite")
+    if earlier:
+        _refuse_another_patient(earlier, job.form.published(series[0]).patient_key, keys, target)
     kept = _kept(earlier, series, keys, target, job.form) if earlier else {}
     others = tuple(one for one in earlier.outcomes.values() if one.key not in keys) if earlier else ()
     run_time = earlier.run_time if earlier else None
     return PatientFolder(series, target, kept, others, run_time, overwrite or earlier is not None)
+
+
+def _refuse_another_patient(earlier: Earlier, patient: str, keys: Sequence[str], target: Path) -> None:
+    """Raise where a folder is another patient's; a patient's key may change with the studies found, series' don't."""
+    if earlier.patient != patient and not any(key in earlier.outcomes for key in keys):
+        raise InputError(target, "holds the output of another patient", "name another output folder")
 
 
 def _kept(

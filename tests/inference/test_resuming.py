@@ -141,6 +141,17 @@ def test_one_patients_output_is_not_mixed_with_several_patients(tiny_bundle, tmp
     assert content(out) == before
 
 
+def test_two_patients_are_never_mixed_in_one_folder(tiny_bundle, tmp_path):
+    source, out = cohort(tmp_path / "scans", 2), tmp_path / "out"
+    run(source / "p0", out, tiny_bundle)
+    before = content(out)
+
+    with pytest.raises(InputError, match="output of another patient"):
+        run(source / "p1", out, tiny_bundle)
+
+    assert content(out) == before
+
+
 def test_values_that_are_no_numbers_are_never_written(tiny_bundle, tmp_path):
     source, broken = cohort(tmp_path / "scans", 1), tmp_path / "model"
     shutil.copytree(tiny_bundle, broken)

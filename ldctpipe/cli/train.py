@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ldctpipe.cli.options import Device, DeviceName, Overwrite, Quiet, Threads
+
+
+class Keep(str, Enum):
+    """Which weights of a training go into its bundle."""
+
+    BEST = "best"
+    LAST = "last"
 
 
 def command(
@@ -41,7 +49,25 @@ def command(
     backbone_weights: Annotated[
         Path | None, typer.Option("--backbone-weights", help="ImageNet weights in timm's naming (.safetensors, .pth).")
     ] = None,
+    init: Annotated[
+        Path | None,
+        typer.Option("--init", help="Bundle to start from: fine-tuning to another scanner, kernel or dose."),
+    ] = None,
+    keep: Annotated[
+        Keep, typer.Option("--keep", help="Weights for the bundle: best validation loss, or after the last iteration.")
+    ] = Keep.BEST,
+    previews: Annotated[
+        int, typer.Option("--previews", min=0, help="Pictures of a fixed validation slice over the run, as PNG.")
+    ] = 20,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Add attention maps and Grad-CAM to the previews.")
+    ] = False,
     device: Device = DeviceName.AUTO,
+    devices: Annotated[int, typer.Option("--devices", min=1, help="Devices a node; they share each batch.")] = 1,
+    nodes: Annotated[int, typer.Option("--nodes", min=1, help="Nodes, each started by srun or torchrun.")] = 1,
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="Try torch.compile and CUDA graphs, and keep them where they are faster.")
+    ] = False,
     threads: Threads = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
@@ -65,7 +91,14 @@ def command(
         checkpoints=checkpoints or bundle.with_name(bundle.name + ".checkpoints"),
         pretrained=pretrained,
         backbone_weights=backbone_weights,
+        init=init,
+        keep=keep.value,
+        previews=previews,
+        explain=explain,
         device=device.value,
+        devices=devices,
+        nodes=nodes,
+        compiled=compiled,
         threads=threads,
         resume=resume,
         overwrite=overwrite,
@@ -73,4 +106,5 @@ def command(
     )
     card = train_bundle(request)
     done = card["training"]
-    print(f"{bundle}: {chosen.name}, {done['iterations']} iterations, weights of iteration {done['best_iteration']}")
+    of = done["best_iteration" if done["kept"] == "best" else "iterations"]
+    print(f"{bundle}: {chosen.name}, {done['iterations']} iterations, weights of iteration {of}")

@@ -6,7 +6,7 @@ Hojjat and Shayegan 2025, doi 10.1186/s40001-025-03579-z, "Generator" and figure
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import timm
 import torch
@@ -61,9 +61,19 @@ class EfficientNetV2UNet(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         rows, columns = image.shape[-2:]
         padded = pad_to_multiple(image, STRIDE)
-        drawn = self.head(self.decode(self.attend(self.encode(padded))))
+        drawn = self._draw(self.decode(self.attend(self.encode(padded))))
         output = padded + self.residual_scale * drawn if self.residual else drawn
         return output[..., :rows, :columns]
+
+    def _draw(self, features: Tensor) -> Tensor:
+        """Return the last layer's image, always as float32: bfloat16 would have steps of 6 HU."""
+        with torch.autocast(features.device.type, enabled=False):
+            return self.head(features.float())
+
+    def segments(self) -> list[nn.Module]:
+        """Return the parts that follow one another, each small beside the whole: for recomputation of activations."""
+        stages: Any = self.encoder.blocks
+        return [*(block for stage in stages for block in stage), *self.decoder]
 
     def encode(self, image: Tensor) -> list[Tensor]:
         """Return features at strides 2, 4, 8, 16, 32 of an image whose sides divide by 32."""

@@ -130,10 +130,14 @@ class Training(_Section):
     early_stopping_iterations: PositiveInt
     validate_every: PositiveInt
     validation_slices: PositiveInt
+    validation_loss: Literal["l1", "l1_and_perceptual"]
+    validation_protocol: str
     checkpoint_every: PositiveInt
     log_every: PositiveInt
     precision: Literal["mixed", "float32"]
     batch_norm: Literal["batch", "frozen"]
+    accumulation: PositiveInt
+    critic_limit: Annotated[float, Field(gt=0)]
 
 
 class Recipe(_Section):

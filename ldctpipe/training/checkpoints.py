@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning_fabric import Fabric
 from safetensors.torch import save
 from torch import nn
 
@@ -36,6 +37,16 @@ class CheckpointFolder:
                 weights.unlink()
         return path
 
+    def load(self, fabric: Fabric) -> dict[str, Any] | None:
+        """Return what `newest` finds, the same on all ranks: the first one sets damaged checkpoints aside."""
+        if fabric.is_global_zero:
+            state = self.newest()
+            fabric.barrier()
+        else:
+            fabric.barrier()
+            state = self.newest()
+        return state
+
     def newest(self) -> dict[str, Any] | None:
         """Return the newest state, or None where no checkpoint is; a damaged one is named, set aside and passed over.
 
@@ -61,9 +72,7 @@ class CheckpointFolder:
 
     def save_best(self, iteration: int, network: nn.Module) -> None:
         """Write a network's weights as the best so far; the next checkpoint drops those that it replaces."""
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-        with new_file(self._best_path(iteration)) as temporary:
-            temporary.write_bytes(save(tensors))  # safetensors' own writer hides a full disk behind its own error
+        write_weights(self._best_path(iteration), network.state_dict())
 
     def _best_path(self, iteration: int) -> Path:
         return self.folder / f"best-{iteration:07d}.safetensors"
@@ -77,6 +86,13 @@ class CheckpointFolder:
 
     def _paths(self) -> list[Path]:
         return sorted(self.folder.glob("iteration-*.pt"))
+
+
+def write_weights(path: Path, state: dict[str, torch.Tensor]) -> None:
+    """Write a network's tensors as safetensors, atomically."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    with new_file(path) as temporary:
+        temporary.write_bytes(save(tensors))  # safetensors' own writer hides a full disk behind its own error
 
 
 def _torch_save(state: dict[str, Any], stream: Any) -> None:

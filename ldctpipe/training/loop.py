@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from lightning_fabric import Fabric
 from torch import Tensor
 
 from ldctpipe.data.sampling import PatchSampler
-from ldctpipe.errors import InputError, StoppedEarly
-from ldctpipe.progress import Progress, say
+from ldctpipe.errors import ExitCode, InputError, StoppedEarly
+from ldctpipe.progress import Progress, say, warn
 from ldctpipe.recipes.schema import Recipe
+from ldctpipe.training.algorithm import Algorithm
 from ldctpipe.training.checkpoints import CheckpointFolder
-from ldctpipe.training.interruption import Interruption, watch_signals
+from ldctpipe.training.divergence import MOST_ROLLBACKS, Diverged, require_finite, require_finite_weights
+from ldctpipe.training.interruption import watch_signals
+from ldctpipe.training.memory import memory_mib, told_how_to_save_memory
+from ldctpipe.training.previews import Previews
+from ldctpipe.training.randomness import Randomness
+from ldctpipe.training.ranks import agreed, gather_objects, leave, mean_over_ranks
 from ldctpipe.training.scalars import ScalarLog
 from ldctpipe.training.schedule import rate_fraction
-from ldctpipe.training.validation import Validation
-from ldctpipe.training.wgan_gp import WganGp
+from ldctpipe.training.validation import Validation, ValidationResult
 
 
-@dataclass
+@dataclass(frozen=True)
 class TrainingProgress:
     """Where a training stands; all of it goes into checkpoints."""
 
@@ -30,6 +35,7 @@ class TrainingProgress:
     best_iteration: int = 0
     best_loss: float = math.inf
     seconds: float = 0.0
+    rollbacks: int = 0  # returns to the last good state, after the training had diverged
 
 
 @dataclass
@@ -38,57 +44,87 @@ class TrainingLoop:
 
     fabric: Fabric
     recipe: Recipe
-    algorithm: WganGp
+    algorithm: Algorithm
     sampler: PatchSampler
     validation: Validation
     checkpoints: CheckpointFolder
     fingerprint: str  # of recipe, data and starting weights: a checkpoint of another run is refused
-    log: ScalarLog
-    progress: TrainingProgress
+    log: ScalarLog | None  # of the first rank alone, which is the only one to write
+    previews: Previews | None
+    randomness: Randomness
+    progress: TrainingProgress = field(default_factory=TrainingProgress)
+    validated: ValidationResult | None = None  # the newest one
+    best_validated: ValidationResult | None = None
 
     def run(self) -> str:
         """Train to the end and return why it ended; raises `StoppedEarly` after a signal, with everything saved."""
         plan = self.recipe.training
+        if self.progress.iteration == 0:
+            self.save()
         bar = Progress("training", plan.iterations, "iterations", done=self.progress.iteration)
-        started = time.monotonic() - self.progress.seconds
-        with watch_signals() as interruption:
+        with watch_signals() as interruption, told_how_to_save_memory(self.recipe, self.fabric.device):
             while self.progress.iteration < plan.iterations and not self._exhausted():
-                losses = self._iterate()
-                self.progress.seconds = time.monotonic() - started
+                try:
+                    self._iterate()
+                    asked = agreed(self.fabric, interruption.name, self.progress.iteration)
+                    self._save_if_due(asked)
+                except Diverged as divergence:
+                    self._return_to_checkpoint(str(divergence))
+                    bar.done = self.progress.iteration
+                    continue
                 bar.advance(
                     note=f"best validation loss {self.progress.best_loss:.5f} at {self.progress.best_iteration}"
                 )
-                self._validate_and_log(losses)
-                last = self._exhausted() or self.progress.iteration == plan.iterations
-                if last or interruption.name or self.progress.iteration % plan.checkpoint_every == 0:
-                    self.save()
-                self._stop_if_asked(interruption)
+                self._stop_if_asked(asked)
         bar.finish()
         if self._exhausted():
             return f"validation did not improve for {plan.early_stopping_iterations} iterations"
         return "all iterations done"
 
-    def save(self) -> None:
-        """Write a checkpoint of this moment."""
-        state = {
-            "progress": asdict(self.progress),
-            "fingerprint": self.fingerprint,
-            "algorithm": self.algorithm.state_dict(),
-            "sampler": self.sampler.state_dict(),
-        }
-        self.checkpoints.save(self.progress.iteration, self.progress.best_iteration, state)
+    def _iterate(self) -> None:
+        """Train one iteration; validate and log where it is time to."""
+        started = time.monotonic()
+        plan, iteration = self.recipe.training, self.progress.iteration + 1
+        validate = iteration % plan.validate_every == 0 or iteration == plan.iterations
+        log = validate or iteration % plan.log_every == 0 or iteration == 1
+        fraction = rate_fraction(self.recipe.schedule, iteration - 1, plan.iterations)
+        losses = self.algorithm.step(self.sampler.batch, fraction, measure_gradients=log)
+        scalars = self._checked(losses) if log else {}  # waits for the device
+        seconds = time.monotonic() - started
+        if self.log:
+            self.log.count(seconds)
+        self.progress = replace(self.progress, iteration=iteration, seconds=self.progress.seconds + seconds)
+        if validate:
+            scalars |= self._validate()
+        if log and self.log:
+            rates = {f"learning_rate_{name}": rate for name, rate in self.algorithm.learning_rates().items()}
+            used = {"memory_mib": memory_mib(self.fabric.device), "seconds": self.progress.seconds}
+            self.log.add(iteration, {**scalars, **rates, **used})
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a state that `save` wrote."""
-        self.progress = TrainingProgress(**state["progress"])
-        self.algorithm.load_state_dict(state["algorithm"])
-        self.sampler.load_state_dict(state["sampler"])
+    def _checked(self, losses: dict[str, Tensor]) -> dict[str, float]:
+        """Return an iteration's scalars, the same on all ranks; raises `Diverged` where they show that it has."""
+        scalars = mean_over_ranks(self.fabric, losses)
+        require_finite(scalars)
+        if reason := self.algorithm.divergence(scalars):
+            raise Diverged(reason)
+        return scalars
 
-    def _iterate(self) -> dict[str, Tensor]:
-        fraction = rate_fraction(self.recipe.schedule, self.progress.iteration, self.recipe.training.iterations)
-        losses = self.algorithm.step(self.sampler.batch, fraction)
-        self.progress.iteration += 1
-        return losses
+    def _validate(self) -> dict[str, float]:
+        started = time.monotonic()
+        result = self.validated = self.validation.run(self.algorithm.denoiser, self.fabric)
+        require_finite({"the validation loss": result.loss})
+        iteration = self.progress.iteration
+        if result.loss < self.progress.best_loss:
+            self.best_validated = result
+            self.progress = replace(self.progress, best_iteration=iteration, best_loss=result.loss)
+            if self.fabric.is_global_zero:
+                self.checkpoints.save_best(iteration, self.algorithm.denoiser)
+        say(f"iteration {iteration}: validation loss {result.loss:.5f}, {_figures(result)}")
+        if self.previews:
+            self.previews.show(iteration, self.algorithm.denoiser, self.fabric.device)
+        self.progress = replace(self.progress, seconds=self.progress.seconds + time.monotonic() - started)
+        measured = {"loss": result.loss, "psnr_db": result.psnr_db, "ssim": result.ssim, "rmse_hu": result.rmse_hu}
+        return {f"validation_{name}": value for name, value in measured.items() if value is not None}
 
     def _exhausted(self) -> bool:
         """Tell whether validation, where it took place, has not improved for as long as the recipe waits."""
@@ -96,38 +132,75 @@ class TrainingLoop:
         validated = iteration > 0 and iteration % plan.validate_every == 0
         return validated and iteration - self.progress.best_iteration >= plan.early_stopping_iterations
 
-    def _validate_and_log(self, losses: dict[str, Tensor]) -> None:
-        """Validate and log where it is time to."""
+    def _save_if_due(self, asked: str | None) -> None:
         plan, iteration = self.recipe.training, self.progress.iteration
-        validate = iteration % plan.validate_every == 0 or iteration == plan.iterations
-        if not validate and iteration % plan.log_every and iteration > 1:
-            return
-        scalars = {name: float(value) for name, value in losses.items()}
-        _require_finite(scalars, iteration)
-        for name in ("generator", "critic"):
-            optimizer = getattr(self.algorithm, f"{name}_optimizer")
-            scalars[f"learning_rate_{name}"] = optimizer.param_groups[0]["lr"]
-        if validate:
-            scalars |= self._validate()
-        self.log.add(iteration, {**scalars, "seconds": self.progress.seconds})
+        if self._exhausted() or iteration == plan.iterations or asked or iteration % plan.checkpoint_every == 0:
+            require_finite_weights(self.algorithm.networks().values())
+            self.save()
 
-    def _validate(self) -> dict[str, float]:
-        result = self.validation.run(self.algorithm.generator, self.fabric.device)
-        iteration = self.progress.iteration
-        if result.loss < self.progress.best_loss:
-            self.progress.best_iteration, self.progress.best_loss = iteration, result.loss
-            self.checkpoints.save_best(iteration, self.algorithm.generator)
-        say(f"iteration {iteration}: validation loss {result.loss:.5f}, PSNR {result.psnr_db:.2f} dB")
-        return {"validation_loss": result.loss, "validation_psnr_db": result.psnr_db}
+    def save(self) -> None:
+        """Write a checkpoint of this moment; all ranks take part, one writes."""
+        random = gather_objects(self.fabric, self.randomness.state_dict())
+        if self.fabric.is_global_zero:
+            state = {
+                "progress": asdict(self.progress),
+                "validated": [_as_state(self.validated), _as_state(self.best_validated)],
+                "fingerprint": self.fingerprint,
+                "algorithm": self.algorithm.state_dict(),
+                "randomness": random,
+            }
+            self.checkpoints.save(self.progress.iteration, self.progress.best_iteration, state)
 
-    def _stop_if_asked(self, interruption: Interruption) -> None:
-        if interruption.name:
-            where = f"iteration {self.progress.iteration}"
-            raise StoppedEarly(f"{interruption.name}: saved at {where}; the same command with --resume goes on there.")
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a state that `save` wrote; raises `InputError` where it is of another number of ranks."""
+        ranks = len(state["randomness"])
+        if ranks != self.fabric.world_size:
+            fault = f"was trained on {ranks} devices, and each has random numbers of its own"
+            raise InputError(self.checkpoints.folder, fault, "give the same --devices and --nodes")
+        self.progress = TrainingProgress(**state["progress"])
+        self.validated, self.best_validated = (
+            ValidationResult(**told) if told else None for told in state["validated"]
+        )
+        self.algorithm.load_state_dict(state["algorithm"])
+        self.randomness.load_state_dict(state["randomness"][self.fabric.global_rank])
 
+    def _return_to_checkpoint(self, reason: str) -> None:
+        """Go back to the newest checkpoint, which was good, with other random numbers.
 
-def _require_finite(scalars: dict[str, float], iteration: int) -> None:
-    for name, value in scalars.items():
-        if not math.isfinite(value):
-            fault = f"{name} is {value} at iteration {iteration}: the training diverged"
+        Raises `InputError` when the training has diverged as often before.
+        """
+        at, returns = self.progress.iteration + 1, self.progress.rollbacks + 1
+        if returns > MOST_ROLLBACKS:
+            fault = f"{reason} at iteration {at}: the training diverged for the {returns}th time"
             raise InputError(None, fault, "lower the learning rates (--set optimizer.…) and train again")
+        state = self.checkpoints.load(self.fabric)
+        if state is None:
+            raise RuntimeError("a training that runs has a checkpoint")
+        self.restore(state)
+        self.progress = replace(self.progress, rollbacks=max(returns, self.progress.rollbacks + 1))
+        self.randomness.begin(attempt=self.progress.rollbacks)
+        if self.log:
+            self.log.cut_back(self.progress.iteration)
+        warn(
+            f"{reason} at iteration {at}: the training diverged; going back to iteration {self.progress.iteration}, "
+            f"the last good one, and on with other random numbers (time {self.progress.rollbacks} of {MOST_ROLLBACKS})"
+        )
+
+    def _stop_if_asked(self, asked: str | None) -> None:
+        if not asked:
+            return
+        leave(self.fabric)
+        if not self.fabric.is_global_zero:
+            raise SystemExit(ExitCode.DONE)  # the first rank speaks for all, with words and with its exit code
+        where = f"iteration {self.progress.iteration}"
+        raise StoppedEarly(f"{asked}: saved at {where}; the same command with --resume goes on there.")
+
+
+def _as_state(result: ValidationResult | None) -> dict[str, Any] | None:
+    return asdict(result) if result else None
+
+
+def _figures(result: ValidationResult) -> str:
+    psnr = "–" if result.psnr_db is None else f"{result.psnr_db:.2f} dB"
+    ssim = "–" if result.ssim is None else f"{result.ssim:.4f}"
+    return f"PSNR {psnr}, SSIM {ssim}"

@@ -2,38 +2,32 @@
 
 from __future__ import annotations
 
-import platform
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import numpy as np
-import torch
 from lightning_fabric import Fabric
-from torch import nn
 
-from ldctpipe import __version__
-from ldctpipe.data.sampling import PatchSampler
-from ldctpipe.data.seeds import seed_for
 from ldctpipe.data.store import TrainingStore, open_store
-from ldctpipe.devices import pick_device
-from ldctpipe.errors import InputError, UsageError
+from ldctpipe.errors import ExitCode, InputError, UsageError
 from ldctpipe.files import new_folder, refuse_occupied, sha256_of_text
-from ldctpipe.losses.perceptual import PerceptualLoss
-from ldctpipe.metrics.protocols import DEFAULT_PROTOCOL, find_protocol
 from ldctpipe.progress import say, warn
-from ldctpipe.provenance import source_revision
-from ldctpipe.recipes.bundle import WEIGHTS, write_bundle
+from ldctpipe.recipes.bundle import WEIGHTS, read_bundle, write_bundle
 from ldctpipe.recipes.library import recipe_to_yaml
-from ldctpipe.recipes.networks import build_critic, build_generator
 from ldctpipe.recipes.schema import Recipe
-from ldctpipe.training.checkpoints import CheckpointFolder
+from ldctpipe.training.assembly import build_algorithm, build_sampler, build_validation, compile_networks
+from ldctpipe.training.card import describe
+from ldctpipe.training.checkpoints import CheckpointFolder, write_weights
 from ldctpipe.training.imagenet import ImageNetWeights
-from ldctpipe.training.loop import TrainingLoop, TrainingProgress
+from ldctpipe.training.launch import launch_fabric
+from ldctpipe.training.lineage import Ancestor, ancestor
+from ldctpipe.training.loop import TrainingLoop
+from ldctpipe.training.memory import told_how_to_save_memory
+from ldctpipe.training.previews import Previews
+from ldctpipe.training.randomness import Randomness
+from ldctpipe.training.ranks import leave
 from ldctpipe.training.scalars import ScalarLog
-from ldctpipe.training.validation import Validation
-from ldctpipe.training.wgan_gp import WganGp
 
 LOG = "training.csv"
 
@@ -48,38 +42,57 @@ class TrainingRequest:
     checkpoints: Path
     pretrained: bool = True
     backbone_weights: Path | None = None
+    init: Path | None = None  # the bundle to start from
     device: str = "auto"
+    devices: int = 1  # on each node
+    nodes: int = 1
     threads: int | None = None
+    compiled: bool = False  # try torch.compile
+    previews: int = 20  # pictures over the run
+    explain: bool = False  # with Grad-CAM and attention maps
+    keep: Literal["best", "last"] = "best"
     resume: bool = False
     overwrite: bool = False
     overrides: tuple[str, ...] = ()  # what differs from the recipe of that name, as on the command line
 
 
 def train_bundle(request: TrainingRequest) -> dict[str, Any]:
-    """Train and write the bundle to `request.out`; return its card.
+    """Train and write the bundle to `request.out`; return its card. Of several ranks, all but the first exit here.
 
     Raises `InputError` for a store, weights or checkpoints that don't fit, `StoppedEarly` after a signal.
     """
-    inputs = [path for path in (request.store, request.checkpoints, request.backbone_weights) if path]
+    inputs = [path for path in (request.store, request.checkpoints, request.backbone_weights, request.init) if path]
     refuse_occupied(request.out, overwrite=request.overwrite, inputs=inputs)
     store = open_store(request.store)
     _require_patch_size(store, request.recipe)
     if not request.pretrained and request.backbone_weights:
         raise UsageError(None, "--no-pretrained and --backbone-weights contradict each other", "leave one of them out")
     weights = ImageNetWeights(request.pretrained, request.backbone_weights)
-    recipe, notes = _without_what_is_missing(request.recipe, weights)
+    start = ancestor(read_bundle(request.init), request.recipe) if request.init else None
+    recipe, notes = _without_what_is_missing(request.recipe, weights, start)
     if request.overrides:
         notes.append(f"Changed from the recipe {recipe.name}: {', '.join(request.overrides)}.")
-    for note in notes:
-        warn(note)
-    fabric = _fabric(recipe, request.device, request.threads)
-    loop = _assemble(request, store, recipe, weights, fabric)
+    fabric = launch_fabric(recipe, request.device, request.threads, request.devices, request.nodes)
+    if fabric.is_global_zero:
+        for note in notes:
+            warn(note)
+    with told_how_to_save_memory(recipe, fabric.device):
+        loop, compiled = _assemble(request, store, recipe, weights, start, fabric)
     stopped_because = loop.run()
+    leave(fabric)
+    if loop.log is None:  # not the first rank
+        raise SystemExit(ExitCode.DONE)
     loop.log.close()
+    story = describe(
+        loop, store, weights, start, kept=request.keep, stopped_because=stopped_because, compiled=compiled
+    )  # fmt: skip
+    card = {"notes": notes, "overrides": list(request.overrides), **story}
     with new_folder(request.out, overwrite=request.overwrite, inputs=inputs) as folder:
-        shutil.copyfile(loop.checkpoints.best(loop.progress.best_iteration), folder / WEIGHTS)
+        if request.keep == "best":
+            shutil.copyfile(loop.checkpoints.best(loop.progress.best_iteration), folder / WEIGHTS)
+        else:
+            write_weights(folder / WEIGHTS, loop.algorithm.denoiser.state_dict())
         shutil.copyfile(request.checkpoints / LOG, folder / LOG)
-        card = {"notes": notes, "overrides": list(request.overrides), **_card(loop, store, weights, stopped_because)}
         write_bundle(folder, recipe, card)
     return card
 
@@ -94,12 +107,17 @@ def _require_patch_size(store: TrainingStore, recipe: Recipe) -> None:
         )
 
 
-def _without_what_is_missing(recipe: Recipe, weights: ImageNetWeights) -> tuple[Recipe, list[str]]:
+def _without_what_is_missing(
+    recipe: Recipe, weights: ImageNetWeights, start: Ancestor | None
+) -> tuple[Recipe, list[str]]:
     """Return the recipe as it can be run, and a sentence on each thing left out."""
     notes = [recipe.caution] if recipe.caution else []
+    if start:
+        notes.append(f"Training started from the bundle {start.bundle.name} ({start.bundle.weights_sha256[:12]}…).")
     if weights.asked_for:
         return recipe, notes
-    notes.append("The encoder was trained from scratch (--no-pretrained), not from ImageNet weights.")
+    if not start:
+        notes.append("The encoder was trained from scratch (--no-pretrained), not from ImageNet weights.")
     if recipe.losses.perceptual > 0:
         notes.append("The perceptual loss was left out: it needs an ImageNet-pretrained network (--no-pretrained).")
         losses = recipe.losses.model_copy(update={"perceptual": 0.0})
@@ -107,43 +125,48 @@ def _without_what_is_missing(recipe: Recipe, weights: ImageNetWeights) -> tuple[
     return recipe, notes
 
 
-def _fabric(recipe: Recipe, device: str, threads: int | None) -> Fabric:
-    kind = pick_device(device, threads).type
-    mixed = recipe.training.precision == "mixed" and kind == "cuda"  # a CPU's bfloat16 may be slower than its float32
-    half = "bf16-mixed" if mixed and torch.cuda.is_bf16_supported(including_emulation=False) else "16-mixed"
-    fabric = Fabric(accelerator=kind, devices=1, precision=half if mixed else "32-true")  # type: ignore[arg-type]
-    fabric.launch()
-    return fabric
-
-
 def _assemble(
-    request: TrainingRequest, store: TrainingStore, recipe: Recipe, weights: ImageNetWeights, fabric: Fabric
-) -> TrainingLoop:
-    algorithm = _algorithm(recipe, weights, fabric)
-    sampler = _sampler(store, recipe, fabric.device)
-    window = find_protocol(DEFAULT_PROTOCOL).window_hu
-    validation = Validation(store, recipe.training.validation_slices, recipe.data.normalization.as_map(), window)
-    if validation.on_training_slices:
+    request: TrainingRequest,
+    store: TrainingStore,
+    recipe: Recipe,
+    weights: ImageNetWeights,
+    start: Ancestor | None,
+    fabric: Fabric,
+) -> tuple[TrainingLoop, dict[str, str]]:
+    algorithm = build_algorithm(recipe, weights, fabric, start)
+    sampler = build_sampler(store, recipe, fabric)
+    validation = build_validation(store, recipe, algorithm.perceptual)
+    if validation.on_training_slices and fabric.is_global_zero:
         warn("no slice is set apart for validation: the training slices themselves decide which weights are best")
-    fingerprint = sha256_of_text(recipe_to_yaml(recipe) + store.fingerprint + weights.fingerprint)
+    origin = weights.fingerprint + (start.bundle.weights_sha256 if start else "")
+    fingerprint = sha256_of_text(recipe_to_yaml(recipe) + store.fingerprint + origin)
     checkpoints = CheckpointFolder(request.checkpoints)
-    state = _state_to_resume(checkpoints, request.resume, fingerprint)
-    first = state["progress"]["iteration"] if state else 0
-    log = ScalarLog(request.checkpoints / LOG, first, request.checkpoints / "tensorboard")
+    state = _state_to_resume(checkpoints, request.resume, fingerprint, fabric)
+    fabric.barrier()  # nobody writes before everybody has looked
+    log, previews = None, None
+    if fabric.is_global_zero:
+        first = state["progress"]["iteration"] if state else 0
+        log = ScalarLog(request.checkpoints / LOG, first, request.checkpoints / "tensorboard")
+        previews = Previews.over_run(request.checkpoints / "previews", validation, recipe, log, request)
+    randomness = Randomness(recipe.seed, fabric, sampler, algorithm)
     loop = TrainingLoop(
-        fabric, recipe, algorithm, sampler, validation, checkpoints, fingerprint, log, TrainingProgress()
+        fabric, recipe, algorithm, sampler, validation, checkpoints, fingerprint, log, previews, randomness
     )
+    compiled = compile_networks(algorithm, sampler) if request.compiled else {}
+    randomness.begin()
     if state:
         loop.restore(state)
-        say(f"going on after iteration {first}")
-    return loop
+        say(f"going on after iteration {loop.progress.iteration}")
+    return loop, compiled
 
 
-def _state_to_resume(checkpoints: CheckpointFolder, resume: bool, fingerprint: str) -> dict[str, Any] | None:
+def _state_to_resume(
+    checkpoints: CheckpointFolder, resume: bool, fingerprint: str, fabric: Fabric
+) -> dict[str, Any] | None:
     if not resume:
         checkpoints.require_empty()
         return None
-    state = checkpoints.newest()
+    state = checkpoints.load(fabric)
     if state and state["fingerprint"] != fingerprint:
         raise InputError(
             checkpoints.folder,
@@ -151,98 +174,3 @@ def _state_to_resume(checkpoints: CheckpointFolder, resume: bool, fingerprint: s
             "name another --checkpoints folder, or give the arguments of that training",
         )
     return state
-
-
-def _algorithm(recipe: Recipe, weights: ImageNetWeights, fabric: Fabric) -> WganGp:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed_for(recipe.seed, "weights"))
-        generator, critic = build_generator(recipe), build_critic(recipe)
-    for network in (generator, critic):
-        network.to(memory_format=torch.channels_last)  # convolutions run up to twice as fast on CPU and tensor cores
-    perceptual = None
-    if weights.asked_for:
-        weights.load_into(generator.encoder, recipe.generator.backbone)  # type: ignore[arg-type]
-        if recipe.losses.perceptual > 0:
-            perceptual = PerceptualLoss(recipe.losses.perceptual_backbone, recipe.losses.perceptual_stages)
-            weights.load_into(perceptual.network, recipe.losses.perceptual_backbone)
-            perceptual.to(fabric.device)
-    if recipe.training.batch_norm == "frozen":
-        _freeze_batch_norm(generator.encoder)  # type: ignore[arg-type]
-    rates = recipe.optimizer
-    generator, generator_optimizer = fabric.setup(
-        generator, _optimizer(generator, recipe, rates.generator_learning_rate)
-    )
-    critic, critic_optimizer = fabric.setup(critic, _optimizer(critic, recipe, rates.critic_learning_rate))
-    mixing = torch.Generator().manual_seed(seed_for(recipe.seed, "gradient penalty"))
-    return WganGp(fabric, recipe, generator, critic, generator_optimizer, critic_optimizer, perceptual, mixing)
-
-
-def _optimizer(network: nn.Module, recipe: Recipe, rate: float) -> torch.optim.Optimizer:
-    kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[recipe.optimizer.name]
-    return kind(network.parameters(), lr=rate, betas=recipe.optimizer.betas, weight_decay=recipe.optimizer.weight_decay)
-
-
-def _freeze_batch_norm(encoder: nn.Module) -> None:
-    """Keep the encoder's batch norm at its loaded statistics, whatever mode the network is put into."""
-    for module in encoder.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.eval()
-            module.train = lambda mode=True, module=module: module  # type: ignore[method-assign,misc,assignment]
-
-
-def _sampler(store: TrainingStore, recipe: Recipe, device: torch.device) -> PatchSampler:
-    return PatchSampler(
-        store,
-        device,
-        images_per_batch=recipe.data.images_per_batch,
-        patches_per_image=recipe.data.patches_per_image,
-        patch_size=recipe.data.patch_size,
-        normalization=recipe.data.normalization.as_map(),
-        augmentation_choices=recipe.data.augmentation.choices,
-        rotation_deg=recipe.data.augmentation.rotation_deg,
-        intensity_factors=recipe.data.augmentation.intensity_factors,
-        position_seed=seed_for(recipe.seed, "patches"),
-        augmentation_seed=seed_for(recipe.seed, "augmentation"),
-        dose_seed=seed_for(recipe.seed, "doses"),
-    )
-
-
-def _card(
-    loop: TrainingLoop,
-    store: TrainingStore,
-    weights: ImageNetWeights,
-    stopped_because: str,
-) -> dict[str, Any]:
-    progress = loop.progress
-    return {
-        "weights": {"parameters": sum(p.numel() for p in loop.algorithm.generator.parameters())},
-        "pretrained": weights.asked_for,
-        "training": {
-            "iterations": progress.iteration,
-            "stopped_because": stopped_because,
-            "best_iteration": progress.best_iteration,
-            "validation_loss": progress.best_loss,
-            "seconds": round(progress.seconds, 1),
-            "device": _device_name(loop.fabric.device),
-            "precision": loop.fabric._precision.precision,
-            "seed": loop.recipe.seed,
-        },
-        "data": {
-            "patients": store.patients("train"),
-            "validation_patients": store.patients("validation"),
-            "slices": store.description["slices"],
-            "store_sha256": store.fingerprint,
-        },
-        "normalization": loop.recipe.data.normalization.model_dump(),
-        "versions": {
-            "ldctpipe": __version__,
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-        },
-        "revision": source_revision(),
-    }
-
-
-def _device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device.type} ({platform.machine()})"

@@ -1,56 +1,114 @@
-"""Validation on fixed whole slices."""
+"""Validation on fixed whole slices, measured as `ldctpipe evaluate` measures."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+import pandas as pd
 import torch
-from torch import nn
+from lightning_fabric import Fabric
+from torch import Tensor, nn
 
 from ldctpipe.data.store import FULL_DOSE, LOW_DOSE, TrainingStore
+from ldctpipe.devices import usable_cores
+from ldctpipe.metrics.image_quality import image_quality, measured_mask
+from ldctpipe.metrics.protocols import Protocol
 from ldctpipe.volumes.normalization import HuNormalization
+
+MEASURES = ("loss", "psnr_db", "ssim", "rmse_hu")
+ImageLoss = Callable[[Tensor, Tensor], Tensor]  # of two images (1, 1, rows, columns) in [0, 1]
 
 
 @dataclass(frozen=True)
 class ValidationResult:
-    """Mean over slices: L1 on network values, and PSNR in the protocol's window."""
+    """Mean over patients of the mean over each patient's slices; None where no slice gives a figure."""
 
     loss: float
-    psnr_db: float
+    psnr_db: float | None
+    ssim: float | None
+    rmse_hu: float | None
+    patients: dict[str, dict[str, float | None]]
 
 
 class Validation:
-    """The store's validation slices, evenly spaced, at most `count`; training slices where there are none."""
+    """The store's validation slices, at most `count`, evenly spaced in each patient; training slices for want of any.
+
+    `loss` is what decides which weights are best; the other measures follow `protocol`.
+    """
 
     def __init__(
-        self,
-        store: TrainingStore,
-        count: int,
-        normalization: HuNormalization,
-        window_hu: tuple[float, float],
+        self, store: TrainingStore, count: int, normalization: HuNormalization, protocol: Protocol, loss: ImageLoss
     ) -> None:
         rows = store.rows_of("validation")
         self.on_training_slices = len(rows) == 0
-        rows = store.rows_of("train") if self.on_training_slices else rows
-        chosen = rows[np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int))]
-        self._pairs = torch.from_numpy(store.pairs[chosen])
-        self._normalization, self._window_hu = normalization, window_hu
+        chosen = _spread(store.slices.loc[store.rows_of("train") if self.on_training_slices else rows], count)
+        self._patients = store.slices.loc[chosen, "patient"].to_list()
+        self._sizes = store.slices.loc[chosen, ["rows", "columns"]].to_numpy()
+        self._pairs = store.pairs[chosen]
+        self._normalization, self._protocol, self._loss = normalization, protocol, loss
 
-    def run(self, network: nn.Module, device: torch.device) -> ValidationResult:
-        """Return the measures of `network`, which is left in the mode that it had."""
+    def run(self, network: nn.Module, fabric: Fabric) -> ValidationResult:
+        """Return the measures of `network`, bare and left in its mode; each rank takes its share of the slices."""
         was_training = network.training
         network.eval()
-        losses, psnrs = zip(*(self._measure(network, pair.to(device).float()) for pair in self._pairs), strict=True)
+        figures = torch.zeros(len(self._pairs), len(MEASURES), dtype=torch.float64, device=fabric.device)
+        mine = range(fabric.global_rank, len(self._pairs), fabric.world_size)
+        with ThreadPoolExecutor(usable_cores()) as pool:  # scipy's filters release the interpreter lock
+            waiting = []
+            for index in mine:
+                loss, image = self._denoised(network, index, fabric.device)
+                waiting.append((index, loss, pool.submit(self._quality, index, image)))
+            for index, loss, quality in waiting:
+                figures[index] = torch.tensor([loss, *quality.result()], dtype=torch.float64)
         network.train(was_training)
-        return ValidationResult(sum(losses) / len(losses), sum(psnrs) / len(psnrs))
+        return self._summary(fabric.all_reduce(figures, reduce_op="sum").cpu().numpy())  # type: ignore[union-attr]
+
+    def slice_hu(self, index: int) -> npt.NDArray[np.int16]:
+        """Return low and full dose (2, rows, columns) of a validation slice, without what was added to its size."""
+        rows, columns = self._sizes[index]
+        return self._pairs[index, :, :rows, :columns]
+
+    def __len__(self) -> int:
+        return len(self._pairs)
 
     @torch.no_grad()
-    def _measure(self, network: nn.Module, pair_hu: torch.Tensor) -> tuple[float, float]:
+    def _denoised(self, network: nn.Module, index: int, device: torch.device) -> tuple[float, npt.NDArray[np.int16]]:
+        """Return the loss of a slice and what `ldctpipe denoise` would make of it in HU."""
+        pair_hu = torch.from_numpy(self.slice_hu(index)).to(device).float()
         values = self._normalization.normalize(pair_hu)[:, None, None]  # (2, 1, 1, rows, columns)
-        output = network(values[LOW_DOSE]).float()
-        loss = (output - values[FULL_DOSE]).abs().mean()
-        low, high = self._window_hu
-        shown = self._normalization.denormalize(output).clamp(low, high)
-        error = (shown - pair_hu[FULL_DOSE].clamp(low, high)).square().mean()
-        return float(loss), float(10 * torch.log10((high - low) ** 2 / error))
+        output = network.forward(values[LOW_DOSE]).float()  # not the call, which may be compiled for patches
+        change_hu = (output - values[LOW_DOSE])[0, 0] * self._normalization.range_hu
+        denoised = (pair_hu[LOW_DOSE] + change_hu).round().clamp(-32768, 32767).nan_to_num()
+        return float(self._loss(output, values[FULL_DOSE])), denoised.to(torch.int16).cpu().numpy()
+
+    def _quality(self, index: int, image: npt.NDArray[np.int16]) -> list[float]:
+        reference = self.slice_hu(index)[FULL_DOSE]
+        mask = measured_mask(reference, None, self._protocol)
+        quality = image_quality(image, reference, mask, self._protocol)
+        return [np.nan if value is None else value for value in vars(quality).values()]
+
+    def _summary(self, figures: npt.NDArray[np.float64]) -> ValidationResult:
+        table = pd.DataFrame(figures, columns=list(MEASURES))
+        patients = table.groupby(np.asarray(self._patients)).mean()
+        loss = float(patients["loss"].mean(skipna=False))  # a loss that is no number must show
+        by_patient = {str(name): _plain(values) for name, values in patients.iterrows()}
+        return ValidationResult(loss, **_plain(patients.drop(columns="loss").mean()), patients=by_patient)
+
+
+def _plain(values: pd.Series[float]) -> dict[str, Any]:
+    return {str(name): float(value) if np.isfinite(value) else None for name, value in values.items()}
+
+
+def _spread(slices: pd.DataFrame, count: int) -> list[int]:
+    """Return the index of at most `count` slices, or one a patient, shared evenly by patients and evenly spaced."""
+    patients = [group.index.to_numpy() for _, group in slices.groupby("patient", sort=True)]
+    each = max(1, count // len(patients))
+    chosen = [
+        rows[np.unique(np.linspace(0, len(rows) - 1, min(each, len(rows))).round().astype(int))] for rows in patients
+    ]
+    return sorted(np.concatenate(chosen).tolist())

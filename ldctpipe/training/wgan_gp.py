@@ -5,8 +5,10 @@ Gulrajani 2017 (arXiv 1704.00028), algorithm 1, with the three-term generator lo
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
@@ -15,13 +17,18 @@ from torch import Tensor, nn
 from ldctpipe.losses.adversarial import generator_adversarial, gradient_penalty, wasserstein_distance
 from ldctpipe.losses.perceptual import PerceptualLoss
 from ldctpipe.recipes.schema import Recipe
+from ldctpipe.training.algorithm import Batch
 
-Batch = tuple[Tensor, Tensor]  # low dose, full dose: (batch, 1, rows, columns) in [0, 1]
+_MIXING = "gradient penalty"
 
 
 @dataclass
 class WganGp:
-    """Networks and optimizers as Fabric set them up, and what one step needs besides."""
+    """Networks and optimizers as Fabric set them up, and what one step needs besides.
+
+    With `training.accumulation` above 1, critic and losses take a batch in that many parts, whose gradients add up to
+    those of the whole; the generator takes it whole, because its batch norm joins the samples of a batch.
+    """
 
     fabric: Fabric
     recipe: Recipe
@@ -30,47 +37,140 @@ class WganGp:
     generator_optimizer: torch.optim.Optimizer
     critic_optimizer: torch.optim.Optimizer
     perceptual: PerceptualLoss | None
-    mixing: torch.Generator  # draws where between real and generated the penalty looks
+    generators: dict[str, torch.Generator]
 
-    def step(self, next_batch: Callable[[], Batch], rate_fraction: float) -> dict[str, Tensor]:
-        """Train on as many fresh batches as the recipe's critic updates plus one; return the losses, on the device."""
+    @classmethod
+    def assemble(
+        cls,
+        fabric: Fabric,
+        recipe: Recipe,
+        generator: nn.Module,
+        critic: nn.Module,
+        perceptual: PerceptualLoss | None = None,
+    ) -> WganGp:
+        """Return the algorithm with bare networks set up on Fabric's device and ranks."""
+        rates = recipe.optimizer
+        generator, generator_optimizer = fabric.setup(
+            generator, _optimizer(generator, recipe, rates.generator_learning_rate, fabric.device)
+        )
+        critic, critic_optimizer = fabric.setup(
+            critic, _optimizer(critic, recipe, rates.critic_learning_rate, fabric.device)
+        )
+        if perceptual is not None:
+            perceptual.to(fabric.device)
+        generators = {_MIXING: torch.Generator()}  # draws where between real and generated the penalty looks
+        return cls(
+            fabric, recipe, generator, critic, generator_optimizer, critic_optimizer, perceptual, generators
+        )  # fmt: skip
+
+    @property
+    def denoiser(self) -> nn.Module:
+        """The generator without Fabric's wrapper."""
+        return self.generator.module  # type: ignore[return-value]
+
+    def networks(self) -> dict[str, nn.Module]:
+        """Return generator and critic, bare."""
+        return {"generator": self.denoiser, "critic": self.critic.module}  # type: ignore[dict-item]
+
+    def step(
+        self, next_batch: Callable[[], Batch], rate_fraction: float, measure_gradients: bool = False
+    ) -> dict[str, Tensor]:
+        """Train on as many fresh batches as the recipe's critic updates plus one; return the losses, on the device.
+
+        With `measure_gradients` the norms of both networks' gradients come too, and those of each weighted term of
+        the generator's loss at one generated patch, in the mean over patches: what the weights really balance.
+        """
         self._set_rates(rate_fraction)
         self.critic.requires_grad_(True)
         for _ in range(self.recipe.algorithm.critic_updates):
-            losses = self._update_critic(*next_batch())
+            losses = self._update_critic(*next_batch(), measure_gradients)
         self.critic.requires_grad_(False)  # spares the critic's weight gradients in the generator's backward pass
-        return {**losses, **self._update_generator(*next_batch())}
+        return losses | self._update_generator(*next_batch(), measure_gradients)
 
-    def _update_critic(self, low_dose: Tensor, full_dose: Tensor) -> dict[str, Tensor]:
-        with torch.no_grad():
-            generated = self.generator(low_dose)
-        distance = wasserstein_distance(self.critic(full_dose), self.critic(generated))
-        mixing = torch.rand(len(full_dose), generator=self.mixing).to(full_dose.device)
-        bare_critic = getattr(self.critic, "module", self.critic)  # Fabric's wrapper would turn autocast on again
-        penalty = gradient_penalty(bare_critic, full_dose, generated, mixing)
+    def _update_critic(self, low_dose: Tensor, full_dose: Tensor, measure: bool) -> dict[str, Tensor]:
+        with torch.no_grad(), self.fabric.autocast():
+            generated = self.denoiser(low_dose).float()
+        mixing = torch.rand(len(full_dose), generator=self.generators[_MIXING]).to(full_dose.device)
+        self.critic_optimizer.zero_grad(set_to_none=True)
+        sums: dict[str, Tensor] = {}
+        for part, share, is_last in self._parts(len(full_dose)):
+            with self._synchronising(self.critic, is_last):
+                losses = self._critic_losses(full_dose[part], generated[part], mixing[part])
+                self.fabric.backward(share * losses["loss_critic"])
+            _accumulate(sums, losses, share)
+        if measure:
+            sums["gradient_norm_critic"] = self._gradient_norm(self.critic)
+        self.critic_optimizer.step()
+        return sums
+
+    def _critic_losses(self, real: Tensor, generated: Tensor, mixing: Tensor) -> dict[str, Tensor]:
+        scores = self.critic(torch.cat((real, generated)))
+        distance = wasserstein_distance(*scores.chunk(2))
+        bare_critic = self.critic.module  # Fabric's wrapper would turn autocast on again
+        penalty = gradient_penalty(bare_critic, real, generated, mixing)  # type: ignore[arg-type]
         loss = -distance + self.recipe.algorithm.gradient_penalty * penalty
-        self._apply(loss, self.critic_optimizer)
-        return {"loss_critic": loss.detach(), "wasserstein": distance.detach(), "gradient_penalty": penalty.detach()}
+        return {"loss_critic": loss, "wasserstein": distance, "gradient_penalty": penalty}
 
-    def _update_generator(self, low_dose: Tensor, full_dose: Tensor) -> dict[str, Tensor]:
-        weights = self.recipe.losses
+    def _update_generator(self, low_dose: Tensor, full_dose: Tensor, measure: bool) -> dict[str, Tensor]:
         generated = self.generator(low_dose)
+        image = generated.detach().requires_grad_()  # the losses end here, part by part; the network follows at once
+        sums: dict[str, Tensor] = {}
+        for part, share, _ in self._parts(len(low_dose)):
+            patches = image[part]
+            losses = self._generator_losses(patches, full_dose[part])
+            norms = self._norms_at(patches, losses) if measure else {}
+            self.fabric.backward(share * losses["loss_generator"])
+            _accumulate(sums, {**losses, **norms}, share)
+        self.generator_optimizer.zero_grad(set_to_none=True)
+        self.fabric.backward(generated, gradient=image.grad)
+        if measure:
+            sums["gradient_norm_generator"] = self._gradient_norm(self.generator)
+        self.generator_optimizer.step()
+        return sums
+
+    def _generator_losses(self, generated: Tensor, full_dose: Tensor) -> dict[str, Tensor]:
+        with self.fabric.autocast():
+            scores = self.critic.module(generated).float()  # type: ignore[operator]
         terms = {
-            "loss_adversarial": generator_adversarial(self.critic(generated)),
+            "loss_adversarial": generator_adversarial(scores),
             "loss_pixel": (generated - full_dose).abs().mean(),
         }
-        loss = weights.adversarial * terms["loss_adversarial"] + weights.pixel * terms["loss_pixel"]
         if self.perceptual is not None:
             with self.fabric.autocast():
-                terms["loss_perceptual"] = self.perceptual(generated, full_dose)
-            loss = loss + weights.perceptual * terms["loss_perceptual"]
-        self._apply(loss, self.generator_optimizer)
-        return {"loss_generator": loss.detach(), **{name: term.detach() for name, term in terms.items()}}
+                terms["loss_perceptual"] = self.perceptual(generated, full_dose).float()
+        total = torch.stack([self._weight_of(name) * term for name, term in terms.items()]).sum()
+        return {"loss_generator": total, **terms}
 
-    def _apply(self, loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
-        optimizer.zero_grad(set_to_none=True)
-        self.fabric.backward(loss)
-        optimizer.step()
+    def _norms_at(self, patches: Tensor, losses: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the norm of each weighted term's gradient at a patch, in the mean over patches (batch, 1, …)."""
+        norms = {}
+        for name, term in losses.items():
+            if name != "loss_generator":
+                weighted = self._weight_of(name) * len(patches) * term  # of the sum over patches, not of their mean
+                (gradient,) = torch.autograd.grad(weighted, patches, retain_graph=True)
+                norms[name.replace("loss", "gradient_norm")] = gradient.flatten(start_dim=1).norm(dim=1).mean()
+        return norms
+
+    def _weight_of(self, term: str) -> float:
+        return float(getattr(self.recipe.losses, term.removeprefix("loss_")))
+
+    def _parts(self, batch: int) -> Iterator[tuple[slice, float, bool]]:
+        """Yield each part of a batch with its share of it, and whether it is the last."""
+        size = -(-batch // self.recipe.training.accumulation)
+        for first in range(0, batch, size):
+            end = min(first + size, batch)
+            yield slice(first, end), (end - first) / batch, end == batch
+
+    def _synchronising(self, network: nn.Module, wanted: bool) -> AbstractContextManager[Any]:
+        """Let ranks exchange gradients with the last part of a batch alone."""
+        alone = not wanted and self.fabric.world_size > 1
+        return self.fabric.no_backward_sync(network, enabled=alone)  # type: ignore[arg-type]
+
+    def _gradient_norm(self, network: nn.Module) -> Tensor:
+        """Return the norm of what the optimizer is about to take, which is still scaled under float16."""
+        scaler = getattr(self.fabric.strategy.precision, "scaler", None)
+        gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
+        return torch.nn.utils.get_total_norm(gradients) / (scaler.get_scale() if scaler else 1.0)
 
     def _set_rates(self, fraction: float) -> None:
         rates = self.recipe.optimizer
@@ -79,20 +179,52 @@ class WganGp:
         for group in self.critic_optimizer.param_groups:
             group["lr"] = rates.critic_learning_rate * fraction
 
-    def state_dict(self) -> dict[str, object]:
-        """Return all that the next step depends on, but the batches."""
+    def learning_rates(self) -> dict[str, float]:
+        """Return the rates that the last step took."""
+        optimizers = {"generator": self.generator_optimizer, "critic": self.critic_optimizer}
+        return {name: optimizer.param_groups[0]["lr"] for name, optimizer in optimizers.items()}
+
+    def divergence(self, scalars: dict[str, float]) -> str | None:
+        """Return why the critic counts as exploded: a critic of slope 1 can't tell images of [0, 1] further apart.
+
+        Two patches in [0, 1] are at most `patch_size` apart, which bounds the Wasserstein distance; a critic that
+        reports many times that has lost the slope that the penalty holds it to.
+        """
+        most = self.recipe.training.critic_limit * self.recipe.data.patch_size
+        distance = scalars["wasserstein"]
+        return f"the critic reports a Wasserstein distance of {distance:.3g}" if abs(distance) > most else None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that the next step depends on, but batches and randomness."""
         return {
             "generator": self.generator.state_dict(),
             "critic": self.critic.state_dict(),
             "generator_optimizer": self.generator_optimizer.state_dict(),
             "critic_optimizer": self.critic_optimizer.state_dict(),
-            "mixing": self.mixing.get_state(),
+            "precision": self.fabric.strategy.precision.state_dict(),
         }
 
-    def load_state_dict(self, state: dict[str, dict]) -> None:  # type: ignore[type-arg]
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a state that `state_dict` gave."""
         self.generator.load_state_dict(state["generator"])
         self.critic.load_state_dict(state["critic"])
         self.generator_optimizer.load_state_dict(state["generator_optimizer"])
         self.critic_optimizer.load_state_dict(state["critic_optimizer"])
-        self.mixing.set_state(state["mixing"])  # type: ignore[arg-type]
+        self.fabric.strategy.precision.load_state_dict(state["precision"])
+
+
+def _optimizer(network: nn.Module, recipe: Recipe, rate: float, device: torch.device) -> torch.optim.Optimizer:
+    kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[recipe.optimizer.name]
+    options = recipe.optimizer
+    return kind(
+        network.parameters(),
+        lr=rate,
+        betas=options.betas,
+        weight_decay=options.weight_decay,
+        fused=device.type in ("cpu", "cuda"),  # one kernel instead of one a parameter
+    )
+
+
+def _accumulate(sums: dict[str, Tensor], values: dict[str, Tensor], share: float) -> None:
+    for name, value in values.items():
+        sums[name] = sums.get(name, torch.zeros_like(value)) + share * value.detach()

@@ -9,20 +9,14 @@ import sys
 import time
 from dataclasses import replace
 
-import numpy as np
 import pytest
-import timm
 import torch
 from safetensors.torch import load_file, save_file
 
 from ldctpipe.errors import ExitCode, InputError, StoppedEarly, UsageError
 from ldctpipe.recipes.bundle import read_bundle
-from ldctpipe.training.interruption import Interruption
 from ldctpipe.training.loop import TrainingLoop
 from ldctpipe.training.run import train_bundle
-from ldctpipe.training.wgan_gp import WganGp
-
-BACKBONE = "tf_efficientnetv2_b0.in1k"
 
 
 def rows_of(bundle):
@@ -56,8 +50,11 @@ def test_a_resumed_run_ends_with_the_same_bytes(request_for, monkeypatch):
     train_bundle(replace(broken, resume=True))
 
     assert (whole.out / "model.safetensors").read_bytes() == (broken.out / "model.safetensors").read_bytes()
-    strip = [{k: v for k, v in row.items() if k != "seconds"} for row in rows_of(whole.out)]
-    assert strip == [{k: v for k, v in row.items() if k != "seconds"} for row in rows_of(broken.out)]
+    assert without_times(rows_of(whole.out)) == without_times(rows_of(broken.out))
+
+
+def without_times(rows):
+    return [{k: v for k, v in row.items() if k not in ("seconds", "iteration_s", "memory_mib")} for row in rows]
 
 
 def stop_after(monkeypatch, iteration: int) -> None:
@@ -65,54 +62,12 @@ def stop_after(monkeypatch, iteration: int) -> None:
     monkeypatch.setattr(
         TrainingLoop,
         "_stop_if_asked",
-        lambda loop, interruption: (
-            original(loop, interruption) if loop.progress.iteration != iteration else stopped(loop)
-        ),
+        lambda loop, asked: original(loop, asked) if loop.progress.iteration != iteration else stopped(loop),
     )
 
     def stopped(loop: TrainingLoop) -> None:
         loop.save()
-        interruption = Interruption()
-        interruption.receive(signal.SIGTERM, None)
-        original(loop, interruption)
-
-
-def test_sigkill_at_a_random_moment_loses_nothing_that_was_saved(request_for, tiny_store, tmp_path):
-    whole = request_for("whole", iterations=12)
-    train_bundle(whole)
-    recipe_file = tmp_path / "small.yaml"
-    from ldctpipe.recipes.library import recipe_to_yaml
-
-    recipe_file.write_text(recipe_to_yaml(request_for("x", iterations=12).recipe))
-    out = tmp_path / "killed"
-    command = [
-        sys.executable,
-        "-m",
-        "ldctpipe.cli.app",
-        "train",
-        str(tiny_store),
-        str(out),
-        "--recipe",
-        str(recipe_file),
-    ]
-    command += ["--no-pretrained", "--device", "cpu", "--resume", "--quiet"]
-    rng = np.random.default_rng(5)
-    for _ in range(2):
-        process = subprocess.Popen(command)
-        wait_for_new_checkpoint(process, tmp_path / "killed.checkpoints")
-        time.sleep(rng.uniform(0, 0.3))
-        process.kill()
-        assert process.wait() == -signal.SIGKILL
-
-    subprocess.run(command, check=True)
-
-    assert (whole.out / "model.safetensors").read_bytes() == (out / "model.safetensors").read_bytes()
-
-
-def wait_for_new_checkpoint(process: subprocess.Popen, folder) -> None:
-    before = set(folder.glob("iteration-*.pt"))
-    while process.poll() is None and not set(folder.glob("iteration-*.pt")) - before:
-        time.sleep(0.02)
+        original(loop, "SIGTERM")
 
 
 def test_sigterm_saves_and_exits_with_75(request_for, tiny_store, tmp_path):
@@ -145,7 +100,7 @@ def test_it_stops_when_validation_no_longer_improves(request_for, monkeypatch):
     from ldctpipe.training.validation import Validation, ValidationResult
 
     losses = iter([0.5, 0.4, 0.45, 0.41, 0.3])
-    monkeypatch.setattr(Validation, "run", lambda *_: ValidationResult(next(losses), 30.0))
+    monkeypatch.setattr(Validation, "run", lambda *_: ValidationResult(next(losses), 30.0, 0.9, 10.0, {}))
     request = request_for("model", "training.early_stopping_iterations=4", iterations=50)
 
     card = train_bundle(request)
@@ -160,7 +115,7 @@ def test_a_run_killed_after_its_early_stop_ends_the_same(request_for, monkeypatc
     from ldctpipe.training.validation import Validation, ValidationResult
 
     losses = iter([0.4, 0.5, 0.6])
-    monkeypatch.setattr(Validation, "run", lambda *_: ValidationResult(next(losses), 30.0))
+    monkeypatch.setattr(Validation, "run", lambda *_: ValidationResult(next(losses), 30.0, 0.9, 10.0, {}))
     request = request_for("model", "training.early_stopping_iterations=4", iterations=50)
     original = run.write_bundle
     monkeypatch.setattr(run, "write_bundle", lambda *_: (_ for _ in ()).throw(OSError("disk gone")))
@@ -178,7 +133,7 @@ def test_best_weights_stay_as_long_as_a_checkpoint_needs_them(request_for, monke
     from ldctpipe.training.validation import Validation, ValidationResult
 
     losses = iter([0.9, 0.8, 0.7, 0.6, 0.95, 0.95, 0.95, 0.95])
-    monkeypatch.setattr(Validation, "run", lambda *_: ValidationResult(next(losses), 30.0))
+    monkeypatch.setattr(Validation, "run", lambda *_: ValidationResult(next(losses), 30.0, 0.9, 10.0, {}))
     request = request_for("model", "training.validate_every=1", "training.checkpoint_every=3", iterations=8)
 
     card = train_bundle(request)
@@ -205,18 +160,6 @@ def test_a_damaged_checkpoint_is_passed_over_and_only_damaged_ones_are_an_error(
         train_bundle(replace(damaged, resume=True, out=damaged.out.with_name("third")))
 
 
-def test_a_training_that_diverges_says_so(request_for, monkeypatch):
-    original = WganGp.step
-
-    def step(self, *arguments):
-        return {**original(self, *arguments), "loss_critic": torch.tensor(torch.nan)}
-
-    monkeypatch.setattr(WganGp, "step", step)
-
-    with pytest.raises(InputError, match="loss_critic is nan at iteration 1: the training diverged"):
-        train_bundle(request_for("model", iterations=4))
-
-
 def test_changes_to_a_recipe_stand_in_the_card(request_for):
     card = train_bundle(replace(request_for("model", iterations=2), overrides=("losses.pixel=2.0",)))
 
@@ -239,22 +182,20 @@ def test_checkpoints_of_another_recipe_are_refused(request_for):
         train_bundle(replace(request, out=request.out.with_name("c")))
 
 
-def test_backbone_weights_from_a_file_reach_encoder_and_perceptual_loss(request_for, tmp_path):
-    torch.manual_seed(3)
-    weights = timm.create_model(BACKBONE, pretrained=False).state_dict()
-    save_file(weights, tmp_path / "b0.safetensors")
+def test_backbone_weights_from_a_file_reach_encoder_and_perceptual_loss(request_for, backbone_file):
     request = request_for(
         "model", "optimizer.generator_learning_rate=1e-12", "optimizer.weight_decay=0.0", "training.batch_norm=frozen",
-        iterations=2, pretrained=True, backbone_weights=tmp_path / "b0.safetensors",
+        iterations=2, pretrained=True, backbone_weights=backbone_file,
     )  # fmt: skip
 
     card = train_bundle(request)
 
-    trained = load_file(request.out / "model.safetensors")
+    trained, weights = load_file(request.out / "model.safetensors"), load_file(backbone_file)
     for name in ("conv_stem.weight", "blocks.3.0.conv_dw.weight", "bn1.running_mean"):
         assert torch.allclose(trained[f"encoder.{name}"], weights[name], atol=1e-6)
     assert card["pretrained"]
     assert float(rows_of(request.out)[-1]["loss_perceptual"]) > 0
+    assert float(rows_of(request.out)[-1]["gradient_norm_perceptual"]) > 0
 
 
 @pytest.mark.parametrize("content", [b"not weights", b""])
@@ -290,7 +231,7 @@ def test_cuda_that_is_not_there(request_for):
         train_bundle(request_for("model", device="cuda"))
 
 
-@pytest.mark.parametrize("small_disk", ["160m"], indirect=True)
+@pytest.mark.parametrize("small_disk", ["170m"], indirect=True)
 def test_a_full_disk_keeps_the_last_good_checkpoint(request_for, small_disk):
     request = request_for("model", iterations=40, checkpoints=small_disk / "c")
 

@@ -1,0 +1,113 @@
+"""From a recipe to the parts of a training: networks, algorithm, sampler, validation."""
+
+from __future__ import annotations
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from ldctpipe.data.sampling import PatchSampler
+from ldctpipe.data.seeds import seed_for
+from ldctpipe.data.store import TrainingStore
+from ldctpipe.losses.perceptual import PerceptualLoss
+from ldctpipe.metrics.protocols import find_protocol
+from ldctpipe.recipes.networks import build_critic, build_generator
+from ldctpipe.recipes.schema import Recipe
+from ldctpipe.training.batch_norm import freeze, share_over_ranks
+from ldctpipe.training.compilation import compile_if_faster
+from ldctpipe.training.imagenet import ImageNetWeights
+from ldctpipe.training.lineage import Ancestor
+from ldctpipe.training.recomputation import recompute
+from ldctpipe.training.validation import ImageLoss, Validation
+from ldctpipe.training.wgan_gp import WganGp
+
+
+def build_algorithm(recipe: Recipe, weights: ImageNetWeights, fabric: Fabric, start: Ancestor | None = None) -> WganGp:
+    """Return the recipe's algorithm on Fabric's device, its networks from ImageNet weights, a bundle or the seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_for(recipe.seed, "weights"))
+        generator, critic = build_generator(recipe), build_critic(recipe)
+    if start is not None:
+        start.load_into(generator)
+    elif weights.asked_for:
+        weights.load_into(generator.encoder, recipe.generator.backbone)  # type: ignore[arg-type]
+    for network in (generator, critic):
+        network.to(memory_format=torch.channels_last)  # convolutions run up to twice as fast on CPU and tensor cores
+    if recipe.training.accumulation > 1:
+        recompute(generator.segments())  # type: ignore[operator]
+    if fabric.world_size > 1:
+        generator = share_over_ranks(generator, fabric.device)
+    if recipe.training.batch_norm == "frozen":
+        freeze(generator.encoder)  # type: ignore[arg-type]
+    return WganGp.assemble(fabric, recipe, generator, critic, _perceptual(recipe, weights))
+
+
+def _perceptual(recipe: Recipe, weights: ImageNetWeights) -> PerceptualLoss | None:
+    if not weights.asked_for or recipe.losses.perceptual == 0:
+        return None
+    perceptual = PerceptualLoss(recipe.losses.perceptual_backbone, recipe.losses.perceptual_stages)
+    weights.load_into(perceptual.network, recipe.losses.perceptual_backbone)
+    return perceptual.to(memory_format=torch.channels_last)
+
+
+def compile_networks(algorithm: WganGp, sampler: PatchSampler) -> dict[str, str]:
+    """Compile what gains from it and return how, by network. The critic stays eager: its penalty is derived twice."""
+    low_dose, full_dose = sampler.batch()
+
+    def denoise() -> Tensor:
+        output = algorithm.generator(low_dose)
+        algorithm.fabric.backward(output.mean())
+        return output
+
+    ways = {"generator": compile_if_faster("generator", algorithm.denoiser, denoise)}
+    if algorithm.perceptual is not None:
+        perceptual = algorithm.perceptual
+
+        def compare() -> Tensor:
+            with algorithm.fabric.autocast():
+                distance = perceptual(low_dose.clone().requires_grad_(), full_dose)
+            distance.backward()
+            return distance
+
+        ways["perceptual network"] = compile_if_faster("perceptual network", perceptual, compare)
+    return {name: way for name, way in ways.items() if way}
+
+
+def build_sampler(store: TrainingStore, recipe: Recipe, fabric: Fabric) -> PatchSampler:
+    """Return the sampler of this rank's share of each batch; its streams start when the training does."""
+    return PatchSampler(
+        store,
+        fabric.device,
+        images_per_batch=recipe.data.images_per_batch // fabric.world_size,
+        patches_per_image=recipe.data.patches_per_image,
+        patch_size=recipe.data.patch_size,
+        normalization=recipe.data.normalization.as_map(),
+        augmentation_choices=recipe.data.augmentation.choices,
+        rotation_deg=recipe.data.augmentation.rotation_deg,
+        intensity_factors=recipe.data.augmentation.intensity_factors,
+        position_seed=0,
+        augmentation_seed=0,
+        dose_seed=0,
+    )
+
+
+def build_validation(store: TrainingStore, recipe: Recipe, perceptual: PerceptualLoss | None) -> Validation:
+    """Return the recipe's validation on fixed slices of the store."""
+    plan = recipe.training
+    protocol = find_protocol(plan.validation_protocol)
+    return Validation(
+        store, plan.validation_slices, recipe.data.normalization.as_map(), protocol, _image_loss(recipe, perceptual)
+    )  # fmt: skip
+
+
+def _image_loss(recipe: Recipe, perceptual: nn.Module | None) -> ImageLoss:
+    weights = recipe.losses
+
+    def l1(output: Tensor, target: Tensor) -> Tensor:
+        return (output - target).abs().mean()
+
+    def l1_and_perceptual(output: Tensor, target: Tensor) -> Tensor:
+        distance = perceptual(output, target) if perceptual is not None else 0.0
+        return weights.pixel * l1(output, target) + weights.perceptual * distance
+
+    return {"l1": l1, "l1_and_perceptual": l1_and_perceptual}[recipe.training.validation_loss]

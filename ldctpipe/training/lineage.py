@@ -1,0 +1,53 @@
+"""Training that starts from a bundle: whose weights, and what they were trained on before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+from ldctpipe.errors import InputError
+from ldctpipe.recipes.bundle import Bundle
+from ldctpipe.recipes.schema import Recipe
+
+_TOLD = ("name", "title", "recipe_sha256", "weights", "pretrained", "training", "data", "notes")
+
+
+@dataclass(frozen=True)
+class Ancestor:
+    """The bundle that a training starts from, checked against the recipe that goes on."""
+
+    bundle: Bundle
+
+    @property
+    def told(self) -> list[dict[str, Any]]:
+        """What the new bundle's card says of it and of those before it, the nearest first."""
+        card = self.bundle.card
+        return [{name: card[name] for name in _TOLD if name in card}, *card.get("lineage", [])]
+
+    def load_into(self, network: nn.Module) -> None:
+        """Copy the bundle's weights into a network of its recipe."""
+        try:
+            network.load_state_dict(load_file(self.bundle.weights))
+        except (SafetensorError, RuntimeError):
+            raise InputError(
+                self.bundle.weights, "does not fit the network of its recipe", "take an unaltered copy of the bundle"
+            ) from None
+
+
+def ancestor(bundle: Bundle, recipe: Recipe) -> Ancestor:
+    """Return `bundle` as the start of a training by `recipe`.
+
+    Raises `InputError` where the recipes differ in the network or in the HU range that it sees: its weights would mean
+    something else.
+    """
+    before, after = bundle.recipe, recipe
+    same_range = before.data.normalization == after.data.normalization
+    if before.generator != after.generator or not same_range:
+        what = "another network" if same_range else "another HU range"
+        remedy = f"take the recipe {before.name}, or set generator and data.normalization as {bundle.folder} has them"
+        raise InputError(bundle.folder, f"was trained with {what} than recipe {after.name} has", remedy)
+    return Ancestor(bundle)

@@ -1,0 +1,81 @@
+"""Training that starts from a bundle: its weights, its recipe's limits, and what the card remembers."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from ldctpipe.errors import InputError
+from ldctpipe.training.run import train_bundle
+
+
+def test_it_starts_with_the_bundles_weights(request_for):
+    first = request_for("first")
+    train_bundle(first)
+
+    train_bundle(request_for("second", "optimizer.generator_learning_rate=1e-12", "optimizer.weight_decay=0.0", "seed=9",
+                             "training.batch_norm=frozen", iterations=2, init=first.out))  # fmt: skip
+
+    before, after = (load_file(first.out.with_name(name) / "model.safetensors") for name in ("first", "second"))
+    for name, tensor in before.items():
+        if name.startswith("encoder."):
+            assert torch.allclose(after[name].double(), tensor.double(), atol=1e-6), name
+
+
+def test_the_card_keeps_the_lineage(request_for):
+    first, second, third = request_for("first"), request_for("second"), request_for("third")
+    train_bundle(first)
+    train_bundle(replace(second, init=first.out))
+
+    card = train_bundle(replace(third, init=second.out))
+
+    cards = [json.loads((request.out / "card.json").read_text()) for request in (second, first)]
+    assert [one["weights"]["sha256"] for one in card["lineage"]] == [one["weights"]["sha256"] for one in cards]
+    assert card["lineage"][1]["data"]["patients"] == ["P1", "P2"]
+    assert any(f"started from the bundle {cards[0]['name']}" in note for note in card["notes"])
+    assert not any("from scratch" in note for note in card["notes"])
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ("generator.decoder_channels=[8,8,8,8,8]", "another network"),
+        ("data.normalization.upper_hu=3000.0", "another HU range"),
+    ],
+)
+def test_a_bundle_that_means_something_else_is_refused(request_for, change, what):
+    first = request_for("first", iterations=2)
+    train_bundle(first)
+
+    with pytest.raises(InputError, match=f"was trained with {what}"):
+        train_bundle(request_for("second", change, init=first.out))
+
+
+def test_checkpoints_of_another_start_are_refused(request_for):
+    first, second = request_for("first", iterations=2), request_for("second", iterations=2)
+    train_bundle(first)
+    train_bundle(second)
+
+    with pytest.raises(InputError, match="starting weights"):
+        train_bundle(replace(second, out=second.out.with_name("third"), init=first.out, resume=True))
+
+
+def test_the_last_weights_are_kept_on_demand_without_training_again(request_for, monkeypatch):
+    from ldctpipe.training.validation import Validation, ValidationResult
+
+    losses = iter([0.1, 0.5, 0.6])
+    monkeypatch.setattr(Validation, "run", lambda *_: ValidationResult(next(losses), 30.0, 0.9, 10.0, {}))
+    request = request_for("best")
+    train_bundle(request)
+
+    card = train_bundle(replace(request, out=request.out.with_name("last"), resume=True, keep="last"))
+
+    assert card["training"]["kept"] == "last"
+    newest = torch.load(sorted(request.checkpoints.glob("iteration-*.pt"))[-1])["algorithm"]["generator"]
+    last, best = (load_file(request.out.with_name(name) / "model.safetensors") for name in ("last", "best"))
+    assert all(torch.equal(last[name], tensor) for name, tensor in newest.items())
+    assert not all(torch.equal(last[name], tensor) for name, tensor in best.items())

@@ -83,11 +83,12 @@ class WganGp:
         self._set_rates(rate_fraction)
         self.critic.requires_grad_(True)
         for _ in range(self.recipe.algorithm.critic_updates):
-            losses = self._update_critic(*next_batch(), measure_gradients)
+            losses = self.update_critic(*next_batch(), measure_gradients)
         self.critic.requires_grad_(False)  # spares the critic's weight gradients in the generator's backward pass
-        return losses | self._update_generator(*next_batch(), measure_gradients)
+        return losses | self.update_generator(*next_batch(), measure_gradients)
 
-    def _update_critic(self, low_dose: Tensor, full_dose: Tensor, measure: bool) -> dict[str, Tensor]:
+    def update_critic(self, low_dose: Tensor, full_dose: Tensor, measure: bool = False) -> dict[str, Tensor]:
+        """Update the critic once; return its losses, and with `measure` the norm of its gradient."""
         with torch.no_grad(), self.fabric.autocast():
             generated = self.denoiser(low_dose).float()
         mixing = torch.rand(len(full_dose), generator=self.generators[_MIXING]).to(full_dose.device)
@@ -111,7 +112,8 @@ class WganGp:
         loss = -distance + self.recipe.algorithm.gradient_penalty * penalty
         return {"loss_critic": loss, "wasserstein": distance, "gradient_penalty": penalty}
 
-    def _update_generator(self, low_dose: Tensor, full_dose: Tensor, measure: bool) -> dict[str, Tensor]:
+    def update_generator(self, low_dose: Tensor, full_dose: Tensor, measure: bool = False) -> dict[str, Tensor]:
+        """Update the generator once; return its losses, and with `measure` norms of gradients."""
         generated = self.generator(low_dose)
         image = generated.detach().requires_grad_()  # the losses end here, part by part; the network follows at once
         sums: dict[str, Tensor] = {}

@@ -59,7 +59,7 @@ def compiler(pause_s: float = 0.0, factor: float = 1.0, fails: bool = False):
 
 
 def test_what_is_faster_stays(network, run):
-    assert compile_if_faster("n", network, run, compiler()) == compilation.MODES[0]
+    assert compile_if_faster("n", network, run, compiler()) in compilation.MODES
     assert network._compiled_call_impl is not None
 
 
@@ -86,7 +86,8 @@ def test_torchs_own_compiler_trains_the_same(request_for, monkeypatch):
     """Through torch's tracing and its autograd, without the minutes of generating code."""
     from ldctpipe.training.run import train_bundle
 
-    monkeypatch.setattr(compilation, "_LEAST_GAIN", 0.0)  # whatever it gains, it is kept
+    monkeypatch.setattr(compilation, "MODES", ("default",))
+    monkeypatch.setattr(compilation, "_LEAST_GAIN", 1e-9)  # whatever it gains, it is kept
 
     def compile_network(network: nn.Module, mode: str) -> None:
         network.compile(backend="aot_eager")
@@ -96,5 +97,5 @@ def test_torchs_own_compiler_trains_the_same(request_for, monkeypatch):
 
     compiled = train_bundle(request_for("compiled", iterations=2, compiled=True))
 
-    assert compiled["training"]["compiled"] == {"generator": compilation.MODES[0]}
+    assert compiled["training"]["compiled"]["generator"] in compilation.MODES
     assert compiled["training"]["validation_loss"] == pytest.approx(eager["training"]["validation_loss"], rel=1e-4)

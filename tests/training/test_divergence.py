@@ -55,9 +55,9 @@ def test_the_log_has_each_iteration_once(request_for, monkeypatch):
 
 def test_batches_after_it_are_others(request_for, monkeypatch):
     drawn = []
-    original = WganGp._update_generator
+    original = WganGp.update_generator
     monkeypatch.setattr(
-        WganGp, "_update_generator", lambda self, low, *more: drawn.append(low.clone()) or original(self, low, *more)
+        WganGp, "update_generator", lambda self, low, *more: drawn.append(low.clone()) or original(self, low, *more)
     )
     diverge_at(monkeypatch, 4)
 
@@ -123,7 +123,7 @@ def test_a_run_killed_after_going_back_ends_the_same(request_for, monkeypatch):
 
 def diverge_when_patches_are_those_of_the_first_attempt(monkeypatch) -> None:
     """Diverge at the fourth step by what the step is given, as a real divergence does, not by a count of steps."""
-    original = WganGp._update_generator
+    original = WganGp.update_generator
     bad: list[torch.Tensor] = []
     seen = []
 
@@ -136,4 +136,4 @@ def diverge_when_patches_are_those_of_the_first_attempt(monkeypatch) -> None:
             losses["loss_pixel"] = torch.tensor(torch.inf)
         return losses
 
-    monkeypatch.setattr(WganGp, "_update_generator", update)
+    monkeypatch.setattr(WganGp, "update_generator", update)

@@ -17,10 +17,13 @@ def test_it_starts_with_the_bundles_weights(request_for):
     first = request_for("first")
     train_bundle(first)
 
-    train_bundle(request_for("second", "optimizer.generator_learning_rate=1e-12", "optimizer.weight_decay=0.0", "seed=9",
-                             "training.batch_norm=frozen", iterations=2, init=first.out))  # fmt: skip
+    second = request_for(
+        "second", "optimizer.generator_learning_rate=1e-12", "optimizer.weight_decay=0.0",
+        "training.batch_norm=frozen", "seed=9", iterations=2, init=first.out,
+    )  # fmt: skip
+    train_bundle(second)
 
-    before, after = (load_file(first.out.with_name(name) / "model.safetensors") for name in ("first", "second"))
+    before, after = (load_file(request.out / "model.safetensors") for request in (first, second))
     for name, tensor in before.items():
         if name.startswith("encoder."):
             assert torch.allclose(after[name].double(), tensor.double(), atol=1e-6), name

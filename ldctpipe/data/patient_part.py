@@ -110,11 +110,6 @@ def done_part(plan: PatientPlan, notes: Path) -> PatientPart | None:
     return part
 
 
-def forget_part(plan: PatientPlan, notes: Path) -> None:
-    """Make the patient's part one that is to be written anew."""
-    _note(plan, notes).unlink(missing_ok=True)
-
-
 def damaged_arrays(plan: PatientPlan, part: PatientPart, whole: Any = None) -> list[str]:
     """Return the names of the files in which the part's rows, read from the disk, are not what was written.
 

@@ -14,7 +14,7 @@ import pandas as pd
 
 from ldctpipe import __version__
 from ldctpipe.data.added_noise import AddedNoise
-from ldctpipe.data.patient_part import PatientPart, damaged_arrays, done_part, forget_part, write_part
+from ldctpipe.data.patient_part import PatientPart, damaged_arrays, done_part, write_part
 from ldctpipe.data.patient_scans import PatientScans
 from ldctpipe.data.patient_workers import each_patient
 from ldctpipe.data.samplesheet import Row, read_sheet
@@ -128,7 +128,6 @@ def _read_back(plans: Sequence[PatientPlan], parts: Sequence[PatientPart], work:
     whole = hashlib.sha256()
     for plan, part in track(list(zip(plans, parts, strict=True)), "checking what was written", "patients"):
         if damaged := damaged_arrays(plan, part, whole):
-            forget_part(plan, work.parts)
             fault = f"patient {plan.scans.patient} does not read back from {' and '.join(damaged)} as it was written"
             raise OSError(errno.EIO, fault, str(work.result))
     return whole.hexdigest()

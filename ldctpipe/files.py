@@ -44,11 +44,11 @@ def new_folder(target: Path, *, overwrite: bool = False, inputs: Sequence[Path] 
     place = target.resolve()
     place.parent.mkdir(parents=True, exist_ok=True)
     temporary = _beside(place, "partial")
-    with _errors_that_name(target, temporary):
+    with errors_that_name(target, temporary):
         try:
             temporary.mkdir()
             yield temporary
-            _replace_folder(temporary, place)
+            replace_folder(temporary, place)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
@@ -90,7 +90,8 @@ def _has_own_format(description: dict[str, Any]) -> bool:
     return str(description.get("format")).startswith("ldctpipe-")
 
 
-def _replace_folder(temporary: Path, target: Path) -> None:
+def replace_folder(temporary: Path, target: Path) -> None:
+    """Make `temporary` the folder `target`; one that is there goes only when the new one has its place."""
     if not target.exists():
         temporary.rename(target)
         return
@@ -175,7 +176,7 @@ def new_file(target: Path) -> Iterator[Path]:
     place.parent.mkdir(parents=True, exist_ok=True)
     _clear_leftovers(place)
     temporary = _beside(place, "partial")
-    with _errors_that_name(target, temporary):
+    with errors_that_name(target, temporary):
         try:
             temporary.touch(exist_ok=False)
             yield temporary
@@ -189,7 +190,7 @@ def new_file(target: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _errors_that_name(target: Path, temporary: Path) -> Iterator[None]:
+def errors_that_name(target: Path, temporary: Path) -> Iterator[None]:
     """Make errors of writing name `target`: not its temporary name, and not nothing, as those of open streams do."""
     try:
         yield

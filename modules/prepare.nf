@@ -1,7 +1,7 @@
 // The training store: slice pairs of every patient that is not held out for the test.
 process PREPARE {
     tag "${cases.size()} patients"
-    label 'io'
+    label 'cpu'
 
     input:
     path sheet
@@ -13,7 +13,7 @@ process PREPARE {
 
     script:
     """
-    ldctpipe prepare ${sheet} store --cases cases
+    ldctpipe prepare ${sheet} store --cases cases --threads ${task.cpus}
     """
 
     stub:

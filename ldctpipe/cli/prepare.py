@@ -39,17 +39,29 @@ def command(
     Patients whose split is test are left out. Low and full dose are paired by geometry and compared; a pair that does
     not match is an error that names both. With --dose-range, only full-dose scans are read: `ldctpipe train` then
     draws the dose of every patch anew, and validates at the middle of the range.
+
+    Works on as many patients at a time as there are threads; the store is the same for any number. A run that was
+    stopped or killed goes on when the same command runs again: patients that are done are not done anew. At the end
+    the arrays are read back from the disk and compared with what was written.
     """
     from ldctpipe.data.preparation import prepare_store
-    from ldctpipe.data.simulated_doses import SimulatedDoses
-    from ldctpipe.simulation.exposure import DoseRange
 
     if vary and dose_range is None:
         raise UsageError(None, "--vary is about a range of doses", "add --dose-range LOW:HIGH")
-    doses = DoseRange(*dose_ends(dose_range), vary=vary) if dose_range else None
-    simulated = SimulatedDoses(doses, realisations, seed, threads) if doses else None
+    simulated = None
+    if dose_range:
+        from ldctpipe.data.simulated_doses import SimulatedDoses
+        from ldctpipe.simulation.exposure import DoseRange
+
+        simulated = SimulatedDoses(DoseRange(*dose_ends(dose_range), vary=vary), realisations, seed, threads)
     description = prepare_store(
-        sheet, store, cases=cases, patch_size=patch_size, simulated=simulated, overwrite=overwrite
+        sheet,
+        store,
+        cases=cases,
+        patch_size=patch_size,
+        simulated=simulated,
+        threads=threads,
+        overwrite=overwrite,
     )
     slices = description["slices"]
     print(

@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ldctpipe.data.windows import to_device
+
 
 @dataclass(frozen=True)
 class Transforms:
-    """What happens to each patch of a batch; all have shape (batch,). At most one of them changes a given patch."""
+    """What happens to each patch of a batch; all have shape (batch,), on the CPU. At most one changes a given patch."""
 
     rotate: Tensor  # bool: by the recipe's angle
     flip_rows: Tensor  # bool: upside down
@@ -53,13 +55,15 @@ def apply_transforms(windows: Tensor, transforms: Transforms, patch_size: int, r
     """
     margin = (windows.shape[-1] - patch_size) // 2
     patches = windows[..., margin : margin + patch_size, margin : margin + patch_size].clone()
-    device = windows.device
-    rotate = transforms.rotate.to(device)
-    patches[rotate] = rotate_windows(windows[rotate], patch_size, rotation_deg)
-    flip_rows, flip_columns = transforms.flip_rows.to(device), transforms.flip_columns.to(device)
-    patches[flip_rows] = patches[flip_rows].flip(-2)
-    patches[flip_columns] = patches[flip_columns].flip(-1)
-    return (patches * transforms.factor.to(device).view(-1, 1, 1, 1)).clamp(0.0, 1.0)
+    # Which patches is known on the CPU: a mask on a GPU would make the CPU wait for the count of its True.
+    rotated, upside_down, mirrored = (
+        to_device(mask.nonzero().flatten(), windows.device)
+        for mask in (transforms.rotate, transforms.flip_rows, transforms.flip_columns)
+    )
+    patches[rotated] = rotate_windows(windows[rotated], patch_size, rotation_deg)
+    patches[upside_down] = patches[upside_down].flip(-2)
+    patches[mirrored] = patches[mirrored].flip(-1)
+    return patches.mul_(to_device(transforms.factor, windows.device).view(-1, 1, 1, 1)).clamp_(0.0, 1.0)
 
 
 def rotate_windows(windows: Tensor, patch_size: int, rotation_deg: float) -> Tensor:

@@ -1,35 +1,35 @@
-"""From paired scans to the training store, patient by patient: memory never holds more than one patient."""
+"""From paired scans to the training store: several patients at a time, resumable, and checked when it is written."""
 
 from __future__ import annotations
 
+import errno
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from ldctpipe import __version__
-from ldctpipe.data.origins import BODY_ABOVE_HU, body_origins
-from ldctpipe.data.pairing import Pair, pair_volumes
+from ldctpipe.data.added_noise import AddedNoise
+from ldctpipe.data.patient_part import PatientPart, damaged_arrays, done_part, write_part
+from ldctpipe.data.patient_scans import PatientScans
+from ldctpipe.data.patient_workers import each_patient
 from ldctpipe.data.samplesheet import Row, read_sheet
-from ldctpipe.data.scans import load_volumes, scan_shapes
-from ldctpipe.data.simulated_doses import SimulatedDoses
-from ldctpipe.data.store import DESCRIPTION, FORMAT, NOISE, ORIGINS, PAIRS, SLICES
+from ldctpipe.data.store import DESCRIPTION, FORMAT, ORIGINS, SLICES
+from ldctpipe.data.store_plan import PatientPlan, StorePlan, plan_patients
+from ldctpipe.data.unfinished import Unfinished, unfinished_folder
+from ldctpipe.devices import usable_cores
 from ldctpipe.errors import InputError
-from ldctpipe.files import new_folder, write_json
-from ldctpipe.progress import say, track, warn
-from ldctpipe.simulation.calibrated_scan import CalibratedScan
-from ldctpipe.volumes.volume import HuArray, Volume
+from ldctpipe.files import write_json
+from ldctpipe.progress import Progress, say, track
 
-AIR_HU = -1000
+if TYPE_CHECKING:
+    from ldctpipe.data.simulated_doses import SimulatedDoses
+
 _LEAST_PATIENTS_TO_SPARE = 3
-_VALIDATION_SHARE = 0.05  # of each training patient's slices, where there is no patient to spare
-_LEAST_SLICES_TO_SPARE = 20
 
 
 def prepare_store(
@@ -39,6 +39,7 @@ def prepare_store(
     cases: Path | None = None,
     patch_size: int = 64,
     simulated: SimulatedDoses | None = None,
+    threads: int | None = None,
     overwrite: bool = False,
 ) -> dict[str, Any]:
     """Write the training store of all patients of `sheet` that are not for testing; return its description.
@@ -47,18 +48,24 @@ def prepare_store(
     Where the sheet names no validation patient, the last of three or more training patients validates; of fewer, the
     last twentieth of each scan with 20 slices or more, which a warning calls not independent. `description` says which
     under "validation": "named", "automatically", "slices" or "none". With `simulated`, the low dose is made from the
-    full dose, and the store gets noise for every other dose of the range. Raises `InputError` for scans that are no
-    pair.
+    full dose, and the store gets noise for every other dose of the range.
+
+    As many patients are worked on at a time as there are `threads` (what this process may use where not given), which
+    changes no byte of the store. What a killed process had done of the same patients with the same settings is kept.
+    The arrays are read back from the disk at the end. Raises `InputError` for scans that are no pair, and `OSError`
+    for a full disk, or one that doesn't give back what was written.
     """
     rows = [row for row in read_sheet(sheet, check_paths=cases is None) if row.split != "test"]
     if not rows:
         raise InputError(sheet, "has no patient to train on", "give at least one row another split than test")
     chosen, rows = _with_validation(rows)
-    scans = [_Scans.of(row, cases, simulated) for row in rows]
-    inputs = [sheet, *(path for one in scans for path in (one.low_dose, one.full_dose) if path)]
-    with new_folder(out, overwrite=overwrite, inputs=inputs) as folder:
-        shape = _store_shape(scans, patch_size)
-        return _write(folder, scans, shape, patch_size, chosen, simulated)
+    scans = [PatientScans.of(row, cases, simulated) for row in rows]
+    inputs = [sheet, *(path for one in scans for path in one.paths)]
+    with unfinished_folder(out, overwrite=overwrite, inputs=inputs) as work:
+        plans = plan_patients(work.result, scans, chosen, patch_size, simulated, threads)
+        parts = _parts(plans, work, threads or usable_cores())
+        sha256 = _read_back(plans, parts, work)
+        return _finish(plans[0].store, parts, chosen, sha256)
 
 
 def _with_validation(rows: Sequence[Row]) -> tuple[str, list[Row]]:
@@ -72,172 +79,75 @@ def _with_validation(rows: Sequence[Row]) -> tuple[str, list[Row]]:
     return "automatically", [*rows[:-1], replace(rows[-1], split="validation")]
 
 
-@dataclass(frozen=True)
-class _Scans:
-    """Where one patient's two scans are; `low_dose` is None where it is simulated."""
+def _parts(plans: Sequence[PatientPlan], work: Unfinished, threads: int) -> list[PatientPart]:
+    """Return the part of each patient, in their order; those that are not done are written."""
+    _create_arrays(plans[0].store)
+    parts = _done(plans, work)
+    missing = [plan for plan in plans if plan.scans.patient not in parts]
+    progress = Progress("pairing and writing", len(plans), "patients", done=len(parts))
+    # A simulation uses all threads itself, and its last bit would depend on another one beside it.
+    workers = 1 if plans[0].store.simulated else max(1, min(threads, len(missing)))
 
-    patient: str
-    split: str
-    low_dose: Path | None
-    full_dose: Path
+    def write(plan: PatientPlan, stop_if_asked: Callable[[], None]) -> PatientPart:
+        return write_part(plan, work.parts, max(1, threads // workers), stop_if_asked)
 
-    @classmethod
-    def of(cls, row: Row, cases: Path | None, simulated: SimulatedDoses | None) -> _Scans:
-        low = cases / row.patient / "low_dose" if cases else row.low_dose
-        full = cases / row.patient / "full_dose" if cases else row.full_dose
-        if full is None or (low is None and simulated is None):
-            missing = "full-dose" if full is None else "low-dose"
-            remedy = "add it to the samplesheet, or make one with `ldctpipe simulate` or --dose-range"
-            raise InputError(row.patient, f"has no {missing} scan", remedy)
-        return cls(row.patient, row.split, None if simulated else low, full)
+    def count(plan: PatientPlan, part: PatientPart) -> None:
+        parts[plan.scans.patient] = part
+        progress.advance()
 
-    def pairs(self, simulated: SimulatedDoses | None) -> Iterator[tuple[Pair, CalibratedScan | None]]:
-        """Yield the patient's pairs, with the calibrated full dose where the low dose is simulated."""
-        try:
-            full = load_volumes(self.full_dose)
-            if simulated is not None:
-                for scan in map(simulated.scan, full):
-                    yield simulated.pair(scan), scan
-            elif self.low_dose is not None:
-                yield from ((pair, None) for pair in pair_volumes(load_volumes(self.low_dose), full))
-        except InputError as error:
-            raise InputError(f"patient {self.patient}, {error.path}", error.fault, error.remedy) from None
+    each_patient(write, missing, workers, count)
+    progress.finish()
+    return [parts[plan.scans.patient] for plan in plans]
 
 
-def _store_shape(scans: Sequence[_Scans], patch_size: int) -> tuple[int, int, int, int]:
-    """Return the shape of the pairs from headers alone: every full-dose slice becomes one, in the largest size."""
-    shapes = np.array([shape for one in scans for shape in scan_shapes(one.full_dose)])
-    rows, columns = shapes[:, 1:].max(axis=0)
-    if min(rows, columns) < patch_size:
-        raise InputError(None, f"no slice is as large as a patch of {patch_size} pixels", "give larger slices")
-    return int(shapes[:, 0].sum()), 2, int(rows), int(columns)
+def _create_arrays(store: StorePlan) -> None:
+    """Make room for all patients, and away with what an earlier process left that is not of this store."""
+    names = {array.path.name for array in store.arrays}
+    for path in store.folder.iterdir():
+        if path.name not in names:
+            path.unlink()
+    for array in store.arrays:
+        array.create()
 
 
-@dataclass
-class _AddedNoise:
-    """Sums over the body of what the low dose adds, in HU."""
-
-    pixels: int = 0
-    sum_hu: int = 0
-    sum_of_squares: int = 0
-
-    def add(self, low: HuArray, full: HuArray) -> None:
-        body = full > BODY_ABOVE_HU
-        added = low[body].astype(np.int64) - full[body]
-        self.pixels += added.size
-        self.sum_hu += int(added.sum())
-        self.sum_of_squares += int((added**2).sum())
-
-    def mean_and_sd_hu(self) -> tuple[float, float]:
-        mean = self.sum_hu / max(self.pixels, 1)
-        return mean, float(np.sqrt(max(self.sum_of_squares / max(self.pixels, 1) - mean**2, 0.0)))
+def _done(plans: Sequence[PatientPlan], work: Unfinished) -> dict[str, PatientPart]:
+    """Return the parts, by patient, that an earlier process has done."""
+    if not any(work.parts.iterdir()):
+        return {}
+    found = {
+        plan.scans.patient: done_part(plan, work.parts) for plan in track(plans, "checking what is done", "patients")
+    }
+    parts = {patient: part for patient, part in found.items() if part}
+    if parts:
+        say(f"going on: {len(parts)} of {len(plans)} patients are done")
+    return parts
 
 
-@dataclass
-class _Written:
-    """What is known of the slices written so far."""
+def _read_back(plans: Sequence[PatientPlan], parts: Sequence[PatientPart], work: Unfinished) -> str:
+    """Return the SHA-256 of all arrays as they are on the disk; raises `OSError` where that is not what was written."""
+    whole = hashlib.sha256()
+    for plan, part in track(list(zip(plans, parts, strict=True)), "checking what was written", "patients"):
+        if damaged := damaged_arrays(plan, part, whole):
+            fault = f"patient {plan.scans.patient} does not read back from {' and '.join(damaged)} as it was written"
+            raise OSError(errno.EIO, fault, str(work.result))
+    return whole.hexdigest()
 
-    table: list[dict[str, Any]] = field(default_factory=list)
-    origins: list[npt.NDArray[np.int16]] = field(default_factory=list)
-    digest: Any = field(default_factory=hashlib.sha256)
-    noise: _AddedNoise = field(default_factory=_AddedNoise)
 
-
-def _write(
-    folder: Path,
-    scans: Sequence[_Scans],
-    shape: tuple[int, int, int, int],
-    patch_size: int,
-    chosen: str,
-    simulated: SimulatedDoses | None,
-) -> dict[str, Any]:
-    written = _Written()
-    with ExitStack() as files:
-        pairs_file = files.enter_context(_array_file(folder / PAIRS, shape))
-        if simulated:
-            noise_shape = (shape[0], simulated.realisations, 2, *shape[2:])
-            noise_file = files.enter_context(_array_file(folder / NOISE, noise_shape))
-        for one in track(scans, "pairing and writing", "patients"):
-            pairs = list(one.pairs(simulated))
-            splits = iter(_splits(one, sum(len(pair.low_index) for pair, _ in pairs), chosen))
-            for pair, scan in pairs:
-                _write_pair(pairs_file, pair, one.patient, splits, written, shape, patch_size)
-                if simulated and scan:
-                    _write_noise(noise_file, simulated.noise(scan, *shape[2:]), written)
-    if len(written.table) != shape[0]:
-        raise RuntimeError(f"headers promised {shape[0]} slices, the scans gave {len(written.table)}")
-    slices = pd.DataFrame(written.table)
+def _finish(store: StorePlan, parts: Sequence[PatientPart], chosen: str, sha256: str) -> dict[str, Any]:
+    """Write all that lies beside the arrays; return the description."""
+    slices = pd.DataFrame([row for part in parts for row in part.table])
     slices["first_origin"] = slices["origins"].cumsum() - slices["origins"]
     _require_patches(slices)
-    slices.to_parquet(folder / SLICES)
-    np.save(folder / ORIGINS, np.concatenate(written.origins))
-    description = _describe(slices, written, shape, patch_size, chosen)
-    description["simulated"] = simulated.describe() if simulated else None
-    write_json(folder / DESCRIPTION, description)
+    slices.to_parquet(store.folder / SLICES)
+    np.save(store.folder / ORIGINS, np.concatenate([part.origins for part in parts]))
+    added = AddedNoise()
+    for part in parts:
+        added.add_sums(part.added_noise)
+    description = _describe(slices, added, sha256, store, chosen)
+    description["checksums"] = {part.table[0]["patient"]: part.checksums for part in parts}
+    description["simulated"] = store.simulated.describe() if store.simulated else None
+    write_json(store.folder / DESCRIPTION, description)
     return description
-
-
-@contextmanager
-def _array_file(path: Path, shape: tuple[int, ...]) -> Iterator[BinaryIO]:
-    """Yield a file to which int16 arrays of `shape` in all are appended; memory-mapped, a full disk would kill us."""
-    with path.open("wb") as stream:
-        header = {"descr": np.lib.format.dtype_to_descr(np.dtype(np.int16)), "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(stream, header)
-        yield stream
-
-
-def _write_noise(stream: BinaryIO, noise: Iterable[npt.NDArray[np.int16]], written: _Written) -> None:
-    for images in noise:
-        stream.write(images.data)
-        written.digest.update(images.data)
-
-
-def _splits(scans: _Scans, slices: int, chosen: str) -> list[str]:
-    """Return the split of each slice of a patient."""
-    spared = 0
-    if chosen == "slices" and slices >= _LEAST_SLICES_TO_SPARE:
-        spared = max(1, round(_VALIDATION_SHARE * slices))
-        warn(
-            f"patient {scans.patient}: the last {spared} of {slices} slices validate, because there is no patient to "
-            "spare; they are not independent of the slices trained on"
-        )
-    return [scans.split] * (slices - spared) + ["validation"] * spared
-
-
-def _write_pair(
-    stream: BinaryIO,
-    pair: Pair,
-    patient: str,
-    splits: Iterator[str],
-    written: _Written,
-    shape: tuple[int, int, int, int],
-    patch_size: int,
-) -> None:
-    for low_index, full_index in zip(pair.low_index, pair.full_index, strict=True):
-        low, full = _stored(pair.low, low_index), _stored(pair.full, full_index)
-        both = np.full(shape[1:], AIR_HU, dtype=np.int16)  # air around a slice that is smaller than the largest
-        both[:, : full.shape[0], : full.shape[1]] = low, full
-        stream.write(both.data)
-        written.digest.update(both.data)
-        written.noise.add(low, full)
-        written.origins.append(body_origins(full, patch_size))
-        written.table.append(
-            {
-                "patient": patient,
-                "series": pair.full.key,
-                "position_mm": float(pair.full.positions_mm[full_index]),
-                "split": next(splits),
-                "rows": full.shape[0],
-                "columns": full.shape[1],
-                "origins": len(written.origins[-1]),
-            }
-        )
-
-
-def _stored(volume: Volume, index: int) -> HuArray:
-    """Return one slice as int16 HU, with air where the scanner padded."""
-    hu = np.rint(volume.hu[index]).astype(np.int16)
-    return hu if volume.padding is None else np.where(volume.padding[index], np.int16(AIR_HU), hu)
 
 
 def _require_patches(slices: pd.DataFrame) -> None:
@@ -246,18 +156,16 @@ def _require_patches(slices: pd.DataFrame) -> None:
         raise InputError(None, "no training slice shows a body", "check that the scans are CT of patients, in HU")
 
 
-def _describe(
-    slices: pd.DataFrame, written: _Written, shape: tuple[int, int, int, int], patch_size: int, chosen: str
-) -> dict[str, Any]:
+def _describe(slices: pd.DataFrame, added: AddedNoise, sha256: str, store: StorePlan, chosen: str) -> dict[str, Any]:
     patients = {str(split): sorted(group["patient"].unique()) for split, group in slices.groupby("split")}
     validating = patients.get("validation", [])
-    mean_hu, sd_hu = written.noise.mean_and_sd_hu()
+    mean_hu, sd_hu = added.mean_and_sd_hu()
     return {
         "format": FORMAT,
         "ldctpipe": __version__,
-        "sha256": written.digest.hexdigest(),
-        "shape": list(shape),
-        "patch_size": patch_size,
+        "sha256": sha256,
+        "shape": list(store.shape),
+        "patch_size": store.patch_size,
         "patients": patients,
         "validation": {"chosen": chosen if validating else "none", "patients": validating},
         "slices": {str(split): len(group) for split, group in slices.groupby("split")},

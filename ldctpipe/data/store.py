@@ -2,8 +2,9 @@
 
 `pairs.npy` has shape (slices, 2, rows, columns), low dose first; `slices.parquet` has a row a slice; `origins.npy`
 holds the (row, column) of every patch-sized window that touches the body, slice after slice; `store.json` says what it
-is. A store for a range of doses has `noise.npy` too: noise images of unit weight for `data.dose_weights`, int16 in
-`NOISE_UNIT_HU`, of shape (slices, realisations, 2, rows, columns).
+is, and has the SHA-256 of each patient's rows of each array. A store for a range of doses has `noise.npy` too: noise
+images of unit weight for `data.dose_weights`, int16 in `NOISE_UNIT_HU`, of shape (slices, realisations, 2, rows,
+columns).
 """
 
 from __future__ import annotations

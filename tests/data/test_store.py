@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from ldctpipe.data.batch_plan import BatchPlanner
 from ldctpipe.data.preparation import prepare_store
 from ldctpipe.data.sampling import PatchSampler
 from ldctpipe.data.store import NOISE_UNIT_HU, open_store
@@ -16,21 +17,25 @@ from ldctpipe.simulation.noise_components import ELECTRONIC
 from ldctpipe.volumes.case import read_case
 from ldctpipe.volumes.normalization import HuNormalization
 
+DRAWN = {
+    "images_per_batch": 4,
+    "patches_per_image": 2,
+    "patch_size": 64,
+    "augmentation_choices": ("none",),
+    "intensity_factors": (0.5, 2.0),
+    "position_seed": 1,
+    "augmentation_seed": 2,
+    "dose_seed": 3,
+}
+
 
 def sampler_of(store, **changes) -> PatchSampler:
-    options = {
-        "images_per_batch": 4,
-        "patches_per_image": 2,
-        "patch_size": 64,
-        "normalization": HuNormalization(),
-        "augmentation_choices": ("none",),
-        "rotation_deg": 45.0,
-        "intensity_factors": (0.5, 2.0),
-        "position_seed": 1,
-        "augmentation_seed": 2,
-        "dose_seed": 3,
-    }
+    options = {"normalization": HuNormalization(), "rotation_deg": 45.0, **DRAWN}
     return PatchSampler(store, torch.device("cpu"), **(options | changes))
+
+
+def planner_of(store) -> BatchPlanner:
+    return BatchPlanner(store, **DRAWN)
 
 
 def test_the_store_holds_the_cases_to_the_hu(tiny_cases, tiny_store):
@@ -49,12 +54,12 @@ def test_test_patients_stay_out(tiny_store):
 
 def test_a_batch_is_what_lies_at_its_positions(tiny_store):
     store = open_store(tiny_store)
-    slices, corners = sampler_of(store).draw_positions()
+    plan = planner_of(store).next()
 
     low, full = sampler_of(store).batch()
 
     assert low.shape == full.shape == (8, 1, 64, 64)
-    for index, (where, (row, column)) in enumerate(zip(slices, corners, strict=True)):
+    for index, (where, (row, column)) in enumerate(zip(plan.slices, plan.corners, strict=True)):
         patch = store.pairs[where, :, row : row + 64, column : column + 64].astype(float)
         expected = np.clip((patch + 1000) / 3000, 0, 1)
         assert np.allclose(low[index, 0], expected[0], atol=1e-6)
@@ -113,11 +118,13 @@ def test_noise_images_make_a_new_low_dose_for_each_patch(tiny_store, tmp_path):
         description={**store.description, "simulated": simulated},
     )
 
-    def added_hu(sampler: PatchSampler) -> np.ndarray:
-        windows = sampler._windows(*sampler.draw_positions())
-        return (windows[:, 0] - windows[:, 1]).numpy()
+    wide = HuNormalization(-5000.0, 5000.0)  # clips nothing
 
-    first, again, other = (added_hu(sampler_of(made, dose_seed=seed)) for seed in (3, 3, 4))
+    def added_hu(sampler: PatchSampler) -> np.ndarray:
+        low, full = sampler.batch()
+        return ((low - full) * wide.range_hu).numpy()
+
+    first, again, other = (added_hu(sampler_of(made, normalization=wide, dose_seed=seed)) for seed in (3, 3, 4))
 
     assert first.std() == pytest.approx(10 * np.sqrt(1 / 0.25 - 1), rel=0.03)
     assert np.array_equal(first, again)

@@ -1,0 +1,77 @@
+"""One patient's two scans: where they are, which state they are in, and the pairs that they make."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ldctpipe.data.pairing import Pair, pair_volumes
+from ldctpipe.data.samplesheet import Row
+from ldctpipe.data.scans import load_volumes
+from ldctpipe.dicom.dicomdir import is_dicomdir, referenced_files
+from ldctpipe.dicom.discovery import files_below
+from ldctpipe.errors import InputError
+
+if TYPE_CHECKING:  # a store of given pairs needs no torch, which takes longer to load than many a scan
+    from ldctpipe.data.simulated_doses import SimulatedDoses
+    from ldctpipe.simulation.calibrated_scan import CalibratedScan
+
+
+@dataclass(frozen=True)
+class PatientScans:
+    """Where one patient's two scans are; `low_dose` is None where it is simulated."""
+
+    patient: str
+    split: str
+    low_dose: Path | None
+    full_dose: Path
+
+    @classmethod
+    def of(cls, row: Row, cases: Path | None, simulated: SimulatedDoses | None) -> PatientScans:
+        """Return the scans of a row, or those in `cases/PATIENT`; raises `InputError` where one is missing."""
+        low = cases / row.patient / "low_dose" if cases else row.low_dose
+        full = cases / row.patient / "full_dose" if cases else row.full_dose
+        if full is None or (low is None and simulated is None):
+            missing = "full-dose" if full is None else "low-dose"
+            remedy = "add it to the samplesheet, or make one with `ldctpipe simulate` or --dose-range"
+            raise InputError(row.patient, f"has no {missing} scan", remedy)
+        return cls(row.patient, row.split, None if simulated else low, full)
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The scans that are read."""
+        return (self.full_dose,) if self.low_dose is None else (self.low_dose, self.full_dose)
+
+    def file_states(self) -> list[str]:
+        """Return path, size and time of each file of the scans: equal where nothing has changed."""
+        return [_state(file) for path in self.paths for file in _files(path.resolve())]
+
+    def pairs(
+        self, simulated: SimulatedDoses | None, threads: int | None
+    ) -> Iterator[tuple[Pair, CalibratedScan | None]]:
+        """Yield the patient's pairs, with the calibrated full dose where the low dose is simulated."""
+        try:
+            full = load_volumes(self.full_dose, threads)
+            if simulated is not None:
+                for scan in map(simulated.scan, full):
+                    yield simulated.pair(scan), scan
+            elif self.low_dose is not None:
+                yield from ((pair, None) for pair in pair_volumes(load_volumes(self.low_dose, threads), full))
+        except InputError as error:
+            raise InputError(f"patient {self.patient}, {error.path}", error.fault, error.remedy) from None
+
+
+def _files(scan: Path) -> list[Path]:
+    if scan.is_dir():
+        return sorted(files_below(scan))
+    return [scan, *referenced_files(scan)] if is_dicomdir(scan) else [scan]
+
+
+def _state(file: Path) -> str:
+    try:
+        told = file.stat()
+    except OSError:  # a broken link, which reading tells of
+        return f"{file} is not there"
+    return f"{file} {told.st_size} {told.st_mtime_ns}"

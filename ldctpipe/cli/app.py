@@ -20,6 +20,7 @@ from ldctpipe.cli import (
     denoise,
     doctor,
     evaluate,
+    explain,
     ingest,
     inspect,
     phantom,
@@ -46,8 +47,8 @@ app = typer.Typer(
 )
 # In the order of a run.
 for _command in (
-    inspect, phantom, simulate, validate_simulation, samplesheet, ingest, prepare, train, denoise, evaluate, report,
-    recipes, protocols, doctor,
+    inspect, phantom, simulate, validate_simulation, samplesheet, ingest, prepare, train, denoise, explain, evaluate,
+    report, recipes, protocols, doctor,
 ):  # fmt: skip
     app.command(name=_command.__name__.rpartition(".")[2].replace("_", "-"))(_command.command)
 

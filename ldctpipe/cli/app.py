@@ -21,6 +21,7 @@ from ldctpipe.cli import (
     doctor,
     evaluate,
     explain,
+    figure,
     ingest,
     inspect,
     phantom,
@@ -51,6 +52,7 @@ for _command in (
     report, recipes, protocols, doctor,
 ):  # fmt: skip
     app.command(name=_command.__name__.rpartition(".")[2].replace("_", "-"))(_command.command)
+app.add_typer(figure.group, name="figure")
 
 
 def _print_version(wanted: bool) -> None:

@@ -23,7 +23,8 @@ from ldctpipe.reporting.pictures import body_box
 _ACROSS, _PANEL_INCHES, _DPI = 3, 3.6, 150
 _CAPTION_CHARACTERS = 160
 _STYLE: Any = {
-    "font.size": 9.5, "axes.titlesize": 11, "axes.titleweight": "bold", "axes.titlelocation": "left",
+    "font.size": 9.5, "text.parse_math": False,
+    "axes.titlesize": 11, "axes.titleweight": "bold", "axes.titlelocation": "left",
     "axes.spines.left": False, "axes.spines.right": False, "axes.spines.top": False, "axes.spines.bottom": False,
 }  # fmt: skip
 

@@ -9,9 +9,7 @@ import typer
 
 from ldctpipe.cli.options import Quiet, Seed
 
-group = typer.Typer(
-    help="Draw figures of the publication from a training store or from trainings.", no_args_is_help=True
-)
+group = typer.Typer(help="Draw figures of the publication from a training store or from trainings.")
 
 Out = Annotated[Path, typer.Argument(help="File to write, .png or .svg; an older one is replaced.")]
 

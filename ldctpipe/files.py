@@ -30,7 +30,8 @@ _DISK_IS_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FULL_IN_WORDS = re.compile(re.escape(os.strerror(errno.ENOSPC)) + r"|\d+ requested and \d+ written")
 # One of these lies in every folder that a command makes.
 _DESCRIPTIONS = (
-    "card.json", "ingest.json", "manifest.json", "phantom.json", "simulation.json", "store.json", "summary.json",
+    "card.json", "explanation.json", "ingest.json", "manifest.json", "phantom.json", "simulation.json", "store.json",
+    "summary.json",
 )  # fmt: skip
 
 

@@ -22,6 +22,8 @@ TIERS = (
     {"errors", "files", "progress", "devices", "provenance", "__init__"},
 )
 WITHIN_TIER = {
+    ("inference", "reporting"),
+    ("training", "reporting"),
     ("metrics", "data"),
     ("data", "simulation"),
     ("dicom", "volumes"),

@@ -20,6 +20,8 @@ from ldctpipe.cli import (
     denoise,
     doctor,
     evaluate,
+    explain,
+    figure,
     ingest,
     inspect,
     phantom,
@@ -46,10 +48,11 @@ app = typer.Typer(
 )
 # In the order of a run.
 for _command in (
-    inspect, phantom, simulate, validate_simulation, samplesheet, ingest, prepare, train, denoise, evaluate, report,
-    recipes, protocols, doctor,
+    inspect, phantom, simulate, validate_simulation, samplesheet, ingest, prepare, train, denoise, explain, evaluate,
+    report, recipes, protocols, doctor,
 ):  # fmt: skip
     app.command(name=_command.__name__.rpartition(".")[2].replace("_", "-"))(_command.command)
+app.add_typer(figure.group, name="figure")
 
 
 def _print_version(wanted: bool) -> None:

@@ -52,6 +52,15 @@ class Denoiser:
             on_slices(len(hu))
         return out
 
+    @property
+    def network(self) -> nn.Module:
+        """The network, in eval mode on the device: (batch, 1, rows, columns) in [0, 1] to the same."""
+        return self._network
+
+    def network_input(self, volume: Volume) -> Tensor:
+        """Return the slices of a volume as the network sees them: (slices, 1, rows, columns), padding as air."""
+        return self._values(self._without_padding(volume, slice(None))).unsqueeze(1)
+
     def _require_numbers(self, change: npt.NDArray[np.float32]) -> None:
         """Raise where the network gave NaN or infinity, which would become 0 HU without a word."""
         if not np.isfinite(change).all():
@@ -68,9 +77,12 @@ class Denoiser:
     @torch.inference_mode()
     def correction(self, hu: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
         """Return what the network adds to slices (slices, rows, columns) of HU, in HU."""
-        values = self._normalization.normalize(torch.from_numpy(hu).to(self.device).float())
+        values = self._values(hu)
         output = self._network(values.unsqueeze(1)).squeeze(1).float()
         return ((output - values) * self._normalization.range_hu).cpu().numpy()
+
+    def _values(self, hu: npt.NDArray[np.generic]) -> Tensor:
+        return self._normalization.normalize(torch.from_numpy(hu).to(self.device).float())
 
 
 def _load(bundle: Bundle) -> nn.Module:

@@ -15,60 +15,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 LOW_COLOUR, MODEL_COLOUR, OTHER_COLOUR = "#d08a2e", "#1d8fa6", "#a0568c"
-_INK = "#7c8791"
+INK = "#7c8791"
 _LABELLED_PATIENTS, _LABEL_LENGTH = 10, 16
-_STYLE: Any = {
-    "text.color": _INK, "axes.labelcolor": _INK, "axes.edgecolor": _INK, "xtick.color": _INK, "ytick.color": _INK,
+STYLE: Any = {
+    "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": INK, "xtick.color": INK, "ytick.color": INK,
     "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 10.5, "axes.labelsize": 9, "font.size": 9,
-    "legend.frameon": False, "legend.fontsize": 8.5, "axes.grid": True, "grid.color": _INK, "grid.alpha": 0.18,
+    "legend.frameon": False, "legend.fontsize": 8.5, "axes.grid": True, "grid.color": INK, "grid.alpha": 0.18,
     "axes.titlelocation": "left",
     "svg.hashsalt": "ldctpipe", "savefig.transparent": True, "lines.linewidth": 1.5,
 }  # fmt: skip
-_PANELS = (
-    ("Generator", {
-        "loss_generator": "total", "loss_pixel": "L1",
-        "loss_perceptual": "perceptual", "loss_adversarial": "adversarial",
-    }),
-    ("Critic", {"loss_critic": "loss", "wasserstein": "Wasserstein estimate", "gradient_penalty": "gradient penalty"}),
-    ("Validation loss", {"validation_loss": "validation loss"}),
-    ("Validation PSNR (dB)", {"validation_psnr_db": "validation PSNR"}),
-)  # fmt: skip
-_COLOURS = (MODEL_COLOUR, LOW_COLOUR, OTHER_COLOUR, "#6a9a3c")
-
-
-def training_curves(training: pd.DataFrame) -> str | None:
-    """Return a data URI of the loss curves, or None when the table has no curve with two points."""
-    panels = [(title, shown) for title, names in _PANELS if (shown := _with_points(training, names))]
-    if not panels:
-        return None
-    with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(9.6, 2.7 * ((len(panels) + 1) // 2)), layout="constrained")
-        columns = min(2, len(panels))
-        for number, (title, names) in enumerate(panels, start=1):
-            axes = figure.add_subplot((len(panels) + 1) // 2, columns, number)
-            for (column, label), colour in zip(names.items(), _COLOURS, strict=False):
-                _curve(axes, training, column, label, colour)
-            axes.set(title=title, xlabel="iteration")
-            if len(names) > 1:
-                axes.legend(ncols=2)
-        return _data_uri(figure)
-
-
-def _with_points(training: pd.DataFrame, names: dict[str, str]) -> dict[str, str]:
-    return {
-        column: label for column, label in names.items() if column in training and training[column].notna().sum() > 1
-    }
-
-
-def _curve(axes: Axes, training: pd.DataFrame, column: str, label: str, colour: str) -> None:
-    points = training[["iteration", column]].dropna()
-    if len(points) < 60:
-        axes.plot(points["iteration"], points[column], color=colour, label=label, marker=".", markersize=4)
-        return
-    smooth = points[column].rolling(max(5, len(points) // 40), center=True, min_periods=1).median()
-    step = max(1, len(points) // 600)
-    axes.plot(points["iteration"][::step], points[column][::step], color=colour, alpha=0.25, linewidth=0.8)
-    axes.plot(points["iteration"][::step], smooth[::step], color=colour, label=label)
 
 
 def paired_lines(patients: dict[str, Any], baseline: str, method: str) -> str:
@@ -78,7 +33,7 @@ def paired_lines(patients: dict[str, Any], baseline: str, method: str) -> str:
         ("ssim", "SSIM, higher is better"),
         ("rmse_hu", "RMSE (HU), lower is better"),
     )
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(9.6, 3.0), layout="constrained")
         for number, (measure, title) in enumerate(measures, start=1):
             axes = figure.add_subplot(1, 3, number)
@@ -86,12 +41,12 @@ def paired_lines(patients: dict[str, Any], baseline: str, method: str) -> str:
             _pairs(axes, {name: pair for name, pair in pairs.items() if None not in pair})
             axes.set(title=title, xlim=(-0.25, 1.5), xticks=[0, 1])
             axes.set_xticklabels(["low dose", "denoised"])
-        return _data_uri(figure)
+        return data_uri(figure)
 
 
 def _pairs(axes: Axes, pairs: dict[str, tuple[float, float]]) -> None:
     for before, after in pairs.values():
-        axes.plot([0, 1], [before, after], color=_INK, linewidth=1.2, alpha=0.7, zorder=1)
+        axes.plot([0, 1], [before, after], color=INK, linewidth=1.2, alpha=0.7, zorder=1)
     axes.scatter([0] * len(pairs), [before for before, _ in pairs.values()], color=LOW_COLOUR, s=26, zorder=2)
     axes.scatter([1] * len(pairs), [after for _, after in pairs.values()], color=MODEL_COLOUR, s=26, zorder=2)
     if len(pairs) <= _LABELLED_PATIENTS:
@@ -110,7 +65,7 @@ def _labels(axes: Axes, heights: dict[str, float]) -> None:
 
 def along_patients(slices: pd.DataFrame, patients: Sequence[str], baseline: str, method: str) -> str:
     """Return a data URI of PSNR along the slices, one panel a patient."""
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(9.6, 2.5), layout="constrained")
         shared: Axes | None = None
         for number, patient in enumerate(patients, start=1):
@@ -126,7 +81,7 @@ def along_patients(slices: pd.DataFrame, patients: Sequence[str], baseline: str,
             if number == 1:
                 axes.set_ylabel("PSNR (dB)")
                 axes.legend(ncols=2)
-        return _data_uri(figure)
+        return data_uri(figure)
 
 
 def _plain(name: str) -> str:
@@ -134,7 +89,8 @@ def _plain(name: str) -> str:
     return short.replace("$", r"\$")  # a dollar starts mathematics in matplotlib
 
 
-def _data_uri(figure: Figure) -> str:
+def data_uri(figure: Figure) -> str:
+    """Return the figure as an SVG data URI; the same figure gives the same bytes."""
     stream = io.BytesIO()
     figure.savefig(stream, format="svg", metadata={"Date": None})
     return "data:image/svg+xml;base64," + base64.b64encode(stream.getvalue()).decode("ascii")

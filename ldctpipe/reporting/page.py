@@ -16,13 +16,15 @@ from ldctpipe.files import write_text
 from ldctpipe.metrics.published import published_table
 from ldctpipe.metrics.slices import BASELINE
 from ldctpipe.metrics.table import heading, printable_table
-from ldctpipe.reporting.curves import along_patients, paired_lines, training_curves
+from ldctpipe.reporting.colours import SOFT_WINDOW_HU
+from ldctpipe.reporting.curves import along_patients, paired_lines
 from ldctpipe.reporting.facts import facts_of
 from ldctpipe.reporting.findings import findings_of
-from ldctpipe.reporting.pictures import DIFFERENCE_HU, SOFT_WINDOW_HU, difference_stops
+from ldctpipe.reporting.pictures import DIFFERENCE_HU, difference_stops
 from ldctpipe.reporting.run_folder import Run, read_run
 from ldctpipe.reporting.slices import plates_of, viewer_samples
 from ldctpipe.reporting.tables import cohort_table, headlines, patient_table, test_table, tissue_table
+from ldctpipe.reporting.training_curves import training_curves
 
 _MOST_PROFILES = 3
 

@@ -1,10 +1,11 @@
-"""Slices as pictures: windows, the difference's colours, and the region that is worth magnifying."""
+"""Slices as pictures: the difference's colours, and the region that is worth magnifying."""
 
 from __future__ import annotations
 
 import base64
 import io
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -12,7 +13,8 @@ import numpy.typing as npt
 from PIL import Image
 from scipy import ndimage
 
-SOFT_WINDOW_HU = (-160.0, 240.0)
+from ldctpipe.reporting.colours import SOFT_WINDOW_HU
+
 DIFFERENCE_HU = 100.0
 DIFFERENCE_COLOURS = "RdBu_r"
 
@@ -36,9 +38,9 @@ class Box:
         return slice(self.top, self.top + self.height), slice(self.left, self.left + self.width)
 
 
-def body_box(hu: npt.NDArray[np.int16]) -> Box:
+def body_box(hu: npt.NDArray[Any]) -> Box:
     """Return the rectangle around the body in a slice (rows, columns), with a margin; without a body the slice."""
-    rows, columns = np.nonzero(_body(hu))
+    rows, columns = np.nonzero(body_mask(hu))
     if not len(rows):
         return Box(0, 0, *hu.shape)
     top, left = max(0, rows.min() - _MARGIN_PIXELS), max(0, columns.min() - _MARGIN_PIXELS)
@@ -47,7 +49,8 @@ def body_box(hu: npt.NDArray[np.int16]) -> Box:
     return Box(int(top), int(left), int(bottom - top), int(right - left))
 
 
-def _body(hu: npt.NDArray[np.int16]) -> npt.NDArray[np.bool_]:
+def body_mask(hu: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Return where the largest body in a slice (rows, columns) lies, its air included; nowhere without a body."""
     dense = ndimage.binary_opening(hu > _BODY_HU, iterations=2)
     labels, count = ndimage.label(dense)
     if not count:
@@ -62,7 +65,7 @@ def structured_region(hu: npt.NDArray[np.int16]) -> Box:
     Edges of bone, lung and skin don't count, and the depth below the skin does: organs and vessels are wanted.
     """
     side = max(16, round(_REGION_FRACTION * min(hu.shape)))
-    body = _body(hu)
+    body = body_mask(hu)
     smooth = ndimage.gaussian_filter(hu.astype(np.float32), 1.5)
     soft = ndimage.binary_erosion((smooth > SOFT_WINDOW_HU[0]) & (smooth < SOFT_WINDOW_HU[1]) & body, iterations=4)
     depth = (ndimage.distance_transform_edt(body) / side).clip(max=1)  # the wall of the trunk has edges, but no organs
@@ -71,12 +74,6 @@ def structured_region(hu: npt.NDArray[np.int16]) -> Box:
     top = int(np.clip(row - side // 2, 0, hu.shape[0] - side))
     left = int(np.clip(column - side // 2, 0, hu.shape[1] - side))
     return Box(top, left, side, side)
-
-
-def grey(hu: npt.NDArray[np.int16], window_hu: tuple[float, float] = SOFT_WINDOW_HU) -> npt.NDArray[np.uint8]:
-    """Return 8-bit grey values of HU under a window."""
-    low, high = window_hu
-    return np.asarray(np.rint((np.clip(hu, low, high) - low) * (255 / (high - low))), dtype=np.uint8)
 
 
 def coloured_difference(image_hu: npt.NDArray[np.int16], reference_hu: npt.NDArray[np.int16]) -> npt.NDArray[np.uint8]:

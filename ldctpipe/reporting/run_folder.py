@@ -64,11 +64,11 @@ def read_run(folder: Path) -> Run:
     record = folder / "run.json"
     return Run(
         _summary(there["metrics/summary.json"]) if "metrics/summary.json" in there else None,
-        _table(there.get("metrics/slices.csv")),
+        _optional_table(there.get("metrics/slices.csv")),
         tuple(read_samples(there["metrics/samples.npz"])) if "metrics/samples.npz" in there else (),
         _mapping(there.get("model/card.json"), "a model card"),
         _recipe(there.get("model/recipe.yaml")),
-        _table(there.get("model/training.csv")),
+        _optional_table(there.get("model/training.csv")),
         _mapping(record if record.is_file() else None, "a record of the run"),
         tuple(f"{part} is missing: {meaning}." for part, meaning in _PARTS.items() if part not in there),
     )
@@ -90,9 +90,12 @@ def _mapping(path: Path | None, what: str) -> dict[str, Any] | None:
     return value
 
 
-def _table(path: Path | None) -> pd.DataFrame | None:
-    if path is None:
-        return None
+def _optional_table(path: Path | None) -> pd.DataFrame | None:
+    return None if path is None else read_table(path)
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Return the CSV table in `path`; raises `InputError` where it is none."""
     try:
         return pd.read_csv(path, dtype={"patient": "str", "series": "str", "method": "str"})
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:

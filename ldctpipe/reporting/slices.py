@@ -11,7 +11,8 @@ import pandas as pd
 
 from ldctpipe.metrics.samples import Sample
 from ldctpipe.metrics.slices import BASELINE
-from ldctpipe.reporting.pictures import Box, as_data_uri, body_box, coloured_difference, grey, structured_region
+from ldctpipe.reporting.colours import grey
+from ldctpipe.reporting.pictures import Box, as_data_uri, body_box, coloured_difference, structured_region
 from ldctpipe.reporting.run_folder import Run
 from ldctpipe.reporting.viewer import packed_sample
 

@@ -41,6 +41,8 @@ def run_every_command(cohort: Path, bundle: Path, out: Path) -> None:
         ("simulate", full, out / "simulated", "--quanta", "1e5"),
         ("prepare", cohort_sheet(cohort, out), out / "store"),
         ("denoise", low, out / "denoised", "--model", bundle, "--device", "cpu"),
+        ("explain", bundle, low, out / "explained", "--device", "cpu"),
+        ("figure", "augmentation", out / "store", out / "augmentation.svg"),
         ("evaluate", out / "denoised", full, out / "run" / "metrics", "--low-dose", low),
         ("report", out / "run", out / "report.html"),
     ):

@@ -8,7 +8,8 @@ import zlib
 import numpy as np
 
 from ldctpipe.metrics.samples import Sample
-from ldctpipe.reporting.pictures import body_box, coloured_difference, grey, structured_region
+from ldctpipe.reporting.colours import grey
+from ldctpipe.reporting.pictures import body_box, coloured_difference, structured_region
 from ldctpipe.reporting.slices import by_turns
 from ldctpipe.reporting.viewer import pack
 

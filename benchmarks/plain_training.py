@@ -1,8 +1,8 @@
 """The same training as most public code writes it, for `benchmarks/training.py` to compare with.
 
-A data loader on the CPU cuts, normalises and augments float32 patches one by one; networks run in float32, eagerly and in
-the usual memory layout; critic steps keep the generator's graph and throw it away; optimizers step a parameter at a time.
-The mathematics is the recipe's.
+A data loader on the CPU cuts, normalises and augments float32 patches one by one; networks run in float32, eagerly and
+in the usual memory layout; critic steps keep the generator's graph and throw it away; optimizers step a parameter at a
+time. The mathematics is the recipe's.
 """
 
 from __future__ import annotations

@@ -4,23 +4,57 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from ldctpipe.models.explanation import attention_layers, attention_maps, fused, grad_cam, normalised
+from ldctpipe.recipes.schema import Recipe
+from ldctpipe.reporting.preview import Titled, preview_picture, write_preview
 from ldctpipe.training.scalars import ScalarLog
 from ldctpipe.training.validation import Validation
 
 
 class Previews:
-    """Writes `folder/iteration-NNNNNNN.png`, and to TensorBoard, each `every` iterations at most."""
+    """Writes `folder/iteration-NNNNNNN.png`, and to TensorBoard, about `count` times over a run; 0 for none.
 
-    def __init__(self, folder: Path, validation: Validation, every: int, log: ScalarLog, explain: bool) -> None:
-        self._folder, self._validation, self._every, self._log = folder, validation, every, log
-        self._explain = explain
+    The slice is the middle one of those that validate. With `explain`, Grad-CAM and attention maps stand below it.
+    """
 
-    @classmethod
-    def over_run(cls, folder, validation, recipe, log, request):
-        return cls(folder, validation, 1, log, request.explain)
+    def __init__(
+        self, folder: Path, validation: Validation, recipe: Recipe, log: ScalarLog, *, count: int, explain: bool
+    ) -> None:
+        self._folder, self._validation, self._log, self._explain = folder, validation, log, explain
+        self._every = recipe.training.iterations / count if count else np.inf
+        self._last = recipe.training.iterations
+        self._pictures = 0  # that were due before now
+        self._slice = len(validation) // 2
 
     def show(self, iteration: int, network: nn.Module, device: torch.device) -> None:
-        """Write the picture of this moment where it is time for one."""
+        """Write the picture of this moment where it is time for one, or where the run ends."""
+        due = int(iteration / self._every)
+        if due <= self._pictures and not (iteration == self._last and np.isfinite(self._every)):
+            return
+        self._pictures = due
+        low, full = self._validation.slice_hu(self._slice)
+        now = self._validation.denoised(network, self._slice, device)
+        panels: list[Titled] = [("low dose", low), (f"iteration {iteration:,}", now), ("full dose", full)]
+        maps = self._maps(network, device) if self._explain else []
+        write_preview(self._folder / f"iteration-{iteration:07d}.png", panels, maps=maps)
+        self._log.add_picture(iteration, "preview", preview_picture(panels, maps=maps))
+
+    def _maps(self, network: nn.Module, device: torch.device) -> list[Titled]:
+        image = self._validation.network_input(self._slice, device)
+        layers = attention_layers(network)
+        attention = list(attention_maps(network, image).values())
+        shown = {
+            "spatial attention": fused([each.spatial for each in attention]),
+            "channel attention": fused([each.channel for each in attention]),
+            "Grad-CAM": normalised(grad_cam(network, image, layers[min(layers)])),
+        }
+        return [(title, _array(values)) for title, values in shown.items()]
+
+
+def _array(values: Tensor) -> npt.NDArray[np.float32]:
+    return np.asarray(values[0].float().cpu().numpy(), dtype=np.float32)

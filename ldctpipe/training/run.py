@@ -147,7 +147,8 @@ def _assemble(
     if fabric.is_global_zero:
         first = state["progress"]["iteration"] if state else 0
         log = ScalarLog(request.checkpoints / LOG, first, request.checkpoints / "tensorboard")
-        previews = Previews.over_run(request.checkpoints / "previews", validation, recipe, log, request)
+        folder = request.checkpoints / "previews"
+        previews = Previews(folder, validation, recipe, log, count=request.previews, explain=request.explain)
     randomness = Randomness(recipe.seed, fabric, sampler, algorithm)
     loop = TrainingLoop(
         fabric, recipe, algorithm, sampler, validation, checkpoints, fingerprint, log, previews, randomness

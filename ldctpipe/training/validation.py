@@ -61,7 +61,7 @@ class Validation:
         with ThreadPoolExecutor(usable_cores()) as pool:  # scipy's filters release the interpreter lock
             waiting = []
             for index in mine:
-                loss, image = self._denoised(network, index, fabric.device)
+                loss, image = self._measured(network, index, fabric.device)
                 waiting.append((index, loss, pool.submit(self._quality, index, image)))
             for index, loss, quality in waiting:
                 figures[index] = torch.tensor([loss, *quality.result()], dtype=torch.float64)
@@ -76,15 +76,28 @@ class Validation:
     def __len__(self) -> int:
         return len(self._pairs)
 
+    def network_input(self, index: int, device: torch.device) -> Tensor:
+        """Return the low dose of a validation slice as networks see it, (1, 1, rows, columns) in [0, 1]."""
+        hu = torch.from_numpy(self.slice_hu(index)[LOW_DOSE]).to(device).float()
+        return self._normalization.normalize(hu)[None, None]
+
+    def denoised(self, network: nn.Module, index: int, device: torch.device) -> npt.NDArray[np.int16]:
+        """Return what `ldctpipe denoise` would make of a validation slice with `network`, which keeps its mode."""
+        was_training = network.training
+        _, image = self._measured(network.eval(), index, device)
+        network.train(was_training)
+        return image
+
     @torch.no_grad()
-    def _denoised(self, network: nn.Module, index: int, device: torch.device) -> tuple[float, npt.NDArray[np.int16]]:
-        """Return the loss of a slice and what `ldctpipe denoise` would make of it in HU."""
-        pair_hu = torch.from_numpy(self.slice_hu(index)).to(device).float()
-        values = self._normalization.normalize(pair_hu)[:, None, None]  # (2, 1, 1, rows, columns)
-        output = network.forward(values[LOW_DOSE]).float()  # not the call, which may be compiled for patches
-        change_hu = (output - values[LOW_DOSE])[0, 0] * self._normalization.range_hu
-        denoised = (pair_hu[LOW_DOSE] + change_hu).round().clamp(-32768, 32767).nan_to_num()
-        return float(self._loss(output, values[FULL_DOSE])), denoised.to(torch.int16).cpu().numpy()
+    def _measured(self, network: nn.Module, index: int, device: torch.device) -> tuple[float, npt.NDArray[np.int16]]:
+        """Return the loss of a slice and the slice denoised, in HU."""
+        low_hu, full_hu = torch.from_numpy(self.slice_hu(index)).to(device).float()
+        values = self.network_input(index, device)
+        output = network.forward(values).float()  # not the call, which may be compiled for patches
+        loss = self._loss(output, self._normalization.normalize(full_hu)[None, None])
+        denoised = low_hu + (output - values)[0, 0] * self._normalization.range_hu
+        whole = denoised.round().clamp(-32768, 32767).nan_to_num().to(torch.int16)
+        return float(loss), whole.cpu().numpy()
 
     def _quality(self, index: int, image: npt.NDArray[np.int16]) -> list[float]:
         reference = self.slice_hu(index)[FULL_DOSE]

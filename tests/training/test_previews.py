@@ -1,0 +1,69 @@
+"""Pictures of a running training show the fixed slice as it is at that iteration."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from ldctpipe.training.run import train_bundle
+
+
+def pictures(request) -> dict[str, np.ndarray]:
+    found = sorted((request.checkpoints / "previews").glob("*.png"))
+    return {path.stem: np.asarray(Image.open(path)) for path in found}
+
+
+def test_they_come_at_intervals_and_at_the_end(request_for):
+    request = request_for("model", "training.validate_every=1", iterations=9, previews=3)
+
+    train_bundle(request)
+
+    assert list(pictures(request)) == ["iteration-0000003", "iteration-0000006", "iteration-0000009"]
+    events = EventAccumulator(str(request.checkpoints / "tensorboard"), size_guidance={"images": 0}).Reload()
+    assert [event.step for event in events.Images("preview")] == [3, 6, 9]
+    assert {"loss_critic", "wasserstein", "gradient_norm_pixel", "iteration_s", "memory_mib"} <= set(
+        events.Tags()["scalars"]
+    )
+
+
+def test_only_the_picture_of_now_changes(request_for):
+    request = request_for("model", "optimizer.generator_learning_rate=0.05", iterations=8, previews=2)
+
+    train_bundle(request)
+
+    first, last = pictures(request).values()
+    third = first.shape[1] // 3
+    assert np.array_equal(first[:, :third], last[:, :third])  # low dose
+    assert np.array_equal(first[:, -third + 8 :], last[:, -third + 8 :])  # full dose
+    assert not np.array_equal(first[30:, third : 2 * third], last[30:, third : 2 * third])
+
+
+def test_maps_stand_below_where_they_are_asked_for(request_for):
+    plain, explained = request_for("plain", iterations=2, previews=1), request_for("explained", iterations=2)
+
+    train_bundle(plain)
+    train_bundle(replace(explained, previews=1, explain=True))
+
+    (small,), (large,) = pictures(plain).values(), pictures(explained).values()
+    assert large.shape[0] == pytest.approx(2 * small.shape[0], abs=8)
+    assert large.shape[1] == small.shape[1]
+
+
+def test_looking_changes_no_training(request_for):
+    plain, watched = request_for("plain"), request_for("watched", previews=3, explain=True)
+    train_bundle(plain)
+    train_bundle(watched)
+
+    assert (plain.out / "model.safetensors").read_bytes() == (watched.out / "model.safetensors").read_bytes()
+
+
+def test_none_are_made_where_none_are_wanted(request_for):
+    request = request_for("model", iterations=2)
+
+    train_bundle(request)
+
+    assert not pictures(request)

@@ -37,11 +37,18 @@ def _model(card: Mapping[str, Any]) -> Facts:
             "Parameters": f"{weights['parameters']:,}" if isinstance(weights.get("parameters"), int) else None,
             "Weights (SHA-256)": weights.get("sha256"),
             "Recipe (SHA-256)": card.get("recipe_sha256"),
-            "ImageNet weights": {True: "yes", False: "no, trained from scratch"}.get(card.get("pretrained")),  # type: ignore[arg-type]
+            "Starting weights": _start(card),
             "Normalisation": "{lower_hu:g} to {upper_hu:g} HU".format(**normalization) if normalization else None,
             "Intended use": card.get("intended_use"),
         }
     )
+
+
+def _start(card: Mapping[str, Any]) -> str | None:
+    if card.get("lineage"):
+        before = card["lineage"][0]
+        return f"bundle {before.get('name')} ({before.get('weights', {}).get('sha256', '')[:12]}…)"
+    return {True: "ImageNet", False: "none, trained from scratch"}.get(card.get("pretrained"))  # type: ignore[arg-type]
 
 
 def _training(training: Mapping[str, Any]) -> Facts:
@@ -51,14 +58,22 @@ def _training(training: Mapping[str, Any]) -> Facts:
             "Iterations": training.get("iterations"),
             "Stopped because": training.get("stopped_because"),
             "Best iteration": training.get("best_iteration"),
+            "Weights kept": {"best": "of the best iteration", "last": "of the last iteration"}.get(
+                training.get("kept")
+            ),  # type: ignore[arg-type]
             "Validation loss": f"{training['validation_loss']:.5g}"
             if training.get("validation_loss") is not None
             else None,
             "Time": duration(seconds) if seconds is not None else None,
-            "Device": training.get("device"),
+            "Device": _devices(training),
             "Seed": training.get("seed"),
         }
     )
+
+
+def _devices(training: Mapping[str, Any]) -> str | None:
+    device, number = training.get("device"), training.get("devices", 1)
+    return f"{number} × {device}" if number > 1 else device
 
 
 def _data(data: Mapping[str, Any]) -> Facts:

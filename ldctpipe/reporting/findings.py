@@ -62,9 +62,12 @@ def _is_worse(low: dict[str, Any], model: dict[str, Any], measure: str) -> bool:
 def _about_split(run: Run) -> Iterator[Finding]:
     if run.summary is None or run.card is None:
         return
-    data = run.card.get("data", {})
-    known = set(map(str, data.get("patients", []))) | set(map(str, data.get("validation_patients", [])))
-    shared = sorted(known & set(run.summary["patients"]))
+    trainings = [
+        run.card,
+        *run.card.get("lineage", []),
+    ]  # a bundle that another started from has seen its patients, too
+    seen = [card.get("data", {}).get(name, []) for card in trainings for name in ("patients", "validation_patients")]
+    shared = sorted({str(patient) for patients in seen for patient in patients} & set(run.summary["patients"]))
     if shared:
         yield Finding(
             True, f"Measured on patients that the training has seen: {', '.join(shared)}. The figures are too good."
@@ -96,7 +99,14 @@ def _about_model(run: Run) -> Iterator[Finding]:
         )
     for note in notes:
         yield Finding(False, note if note.endswith(".") else f"{note}.")
-    if run.card.get("pretrained") is False and not any("scratch" in note or "pretrain" in note for note in notes):
+    if rollbacks := run.card.get("training", {}).get("rollbacks"):
+        times = "once" if rollbacks == 1 else f"{rollbacks} times"
+        yield Finding(False, f"The training diverged {times} and went back to its last good state.")
+    if (
+        run.card.get("pretrained") is False
+        and not run.card.get("lineage")
+        and not any("scratch" in note or "pretrain" in note for note in notes)
+    ):
         yield Finding(
             False, "The encoder was trained from scratch, without the ImageNet weights of the published method."
         )

@@ -61,3 +61,15 @@ def test_six_patients_are_enough_evidence(full_run):
 def test_warnings_of_the_evaluation_are_passed_on(full_run):
     edit(full_run / "metrics" / "summary.json", lambda s: s.update(warnings=["3 slices have no partner."]))
     assert any("3 slices have no partner" in finding.text for finding in findings_of(read_run(full_run)))
+
+
+def test_a_patient_that_an_earlier_training_has_seen_is_a_serious_warning(full_run):
+    before = {"name": "first", "data": {"patients": ["L004"]}}
+    edit(full_run / "model" / "card.json", lambda card: card.update(lineage=[before]))
+    (text,) = serious(full_run)
+    assert "L004" in text
+
+
+def test_a_training_that_diverged_is_noted(full_run):
+    edit(full_run / "model" / "card.json", lambda card: card["training"].update(rollbacks=2))
+    assert any("diverged 2 times" in finding.text for finding in findings_of(read_run(full_run)))

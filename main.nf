@@ -2,7 +2,8 @@
 // ldctpipe: from raw low-dose CT to a trained denoiser, denoised DICOM and a report.
 
 include { checkedParameters ; parameterHelp ; readSchema } from './workflows/parameters.nf'
-include { tellFailure ; writeRunRecord } from './workflows/record.nf'
+include { completeRecordAtExit ; tellFailure ; writeRunRecord } from './workflows/record.nf'
+include { checkSpace } from './workflows/space.nf'
 include { DENOISE_COHORT } from './workflows/denoise_cohort.nf'
 include { TRAIN_AND_REPORT } from './workflows/train_and_report.nf'
 
@@ -14,6 +15,7 @@ workflow {
     }
     else {
         def settings = checkedParameters(params, schema)
+        checkSpace(settings)
         if (settings.workflow == 'denoise') {
             DENOISE_COHORT(settings)
         }
@@ -24,6 +26,7 @@ workflow {
         workflow.onComplete {
             writeRunRecord(settings)
             tellFailure(settings.outdir)
+            completeRecordAtExit(settings.outdir)
         }
     }
 }

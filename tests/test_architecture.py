@@ -15,7 +15,7 @@ PACKAGE = Path(ldctpipe.__file__).parent
 # A room may import from every tier under its own, and inside a tier only what WITHIN_TIER names.
 TIERS = (
     {"cli"},
-    {"training", "inference", "reporting", "doctor"},
+    {"training", "inference", "reporting", "record", "doctor"},
     {"recipes"},
     {"metrics", "losses", "models", "data", "simulation"},
     {"dicom", "volumes"},
@@ -32,7 +32,7 @@ WITHIN_TIER = {
     ("devices", "errors"),
     ("files", "progress"),
 }
-NO_TORCH = {"cli", "dicom", "volumes", "errors", "files", "progress"}
+NO_TORCH = {"cli", "record", "dicom", "volumes", "errors", "files", "progress"}
 ALONE = {"losses", "models"}  # tensors only: no files, no configuration, no HU
 FILES = sorted(PACKAGE.rglob("*.py"))
 

@@ -1,8 +1,9 @@
 // A folder of DICOM and a denoiser bundle in, derived series out; nothing is trained.
 
+include { CHECKSUMS } from '../modules/checksums.nf'
 include { DENOISE } from '../modules/denoise.nf'
 include { SAMPLESHEET } from '../modules/samplesheet.nf'
-include { patientRows ; recordVersions } from './record.nf'
+include { inputScans ; patientRows ; recordVersions } from './record.nf'
 
 workflow DENOISE_COHORT {
     take:
@@ -10,6 +11,7 @@ workflow DENOISE_COHORT {
 
     main:
     SAMPLESHEET(file(settings.input), '')
+    CHECKSUMS(inputScans(SAMPLESHEET.out.sheet))
 
     // [patient, folder]: the low dose where the sheet tells doses apart, else the patient's only scan
     def scans = patientRows(SAMPLESHEET.out.sheet).map { row -> [row.patient, row.low_dose ?: row.full_dose] }
@@ -25,5 +27,5 @@ workflow DENOISE_COHORT {
         println("\n${(lines + ["Denoised ${patients} patient(s): ${settings.outdir}/denoised"]).join('\n')}")
     }
 
-    recordVersions(settings, SAMPLESHEET.out.versions.mix(DENOISE.out.versions))
+    recordVersions(settings, SAMPLESHEET.out.versions.mix(CHECKSUMS.out.versions, DENOISE.out.versions))
 }

@@ -13,6 +13,17 @@ def patientRows(sheet) {
         }
 }
 
+// A sheet without any ends the run; one that never came because its task failed says so itself.
+def heldOutPatients(sheet) {
+    def patients = sheet.splitCsv(header: true).findAll { row -> row.split == 'test' }*.patient
+    return patients ?: error('no patient of the samplesheet is held out; name at least one with --test_patients.')
+}
+
+// [patient, low-dose folder or [], full-dose folder or []]
+def inputScans(sheet) {
+    return patientRows(sheet).map { row -> [row.patient, row.low_dose ?: [], row.full_dose ?: []] }
+}
+
 def recordVersions(settings, versions) {
     // [process, program and version]
     return versions
@@ -39,13 +50,57 @@ def writeRunRecord(settings) {
         started: workflow.start.toString(),
         finished: workflow.complete.toString(),
         success: succeeded(),
+        error: succeeded() ? null : lastWords(settings.outdir).join(' '),
+        work_folder: workflow.workDir.toUri().scheme == 'file' ? workflow.workDir.toString() : null,
         container_engine: workflow.containerEngine,
+        container_images: containerImages(),
         versions: [nextflow: workflow.nextflow.version.toString()] + taskVersions(settings.outdir),
     ]
     def target = file("${settings.outdir}/run.json")
-    target.parent.mkdirs()
+    file("${settings.outdir}/pipeline_info").mkdirs()
+    file("${settings.outdir}/pipeline_info/main.nf").text = file("${projectDir}/main.nf").text
     def json = new groovy.json.JsonOutput()
     target.text = json.prettyPrint(json.toJson(record)) + '\n'
+}
+
+// Checksums and the crate, when all is there: Nextflow writes timeline, trace and graph after `onComplete`, so this waits
+// until the program ends. A head without ldctpipe leaves it to whoever has it.
+def completeRecordAtExit(outdir) {
+    if (file(outdir).toUri().scheme != 'file') {
+        return
+    }
+    Runtime.runtime.addShutdownHook(new Thread({ completeRecord(outdir) }))
+}
+
+def completeRecord(outdir) {
+    def command = new ProcessBuilder("${projectDir}/bin/ldctpipe".toString(), 'record', outdir, '--quiet')
+    command.environment().put('LDCTPIPE_NO_INSTALL', '1')
+    def process = command.redirectErrorStream(true).start()
+    def said = process.inputStream.text.trim()
+    if (process.waitFor() != 0) {
+        System.err.println("${said}\nldctpipe: the record has no checksums yet; `ldctpipe record ${outdir}` writes them.")
+    }
+}
+
+// What tells one build of an image from another, by the name that tasks gave; null where only a registry knows.
+def containerImages() {
+    if (!workflow.containerEngine) {
+        return [:]
+    }
+    def names = workflow.container instanceof Map ? workflow.container.values().toSet() : [workflow.container]
+    return names.findAll().collectEntries { name -> [name.toString(), imageDigest(workflow.containerEngine, name.toString())] }
+}
+
+def imageDigest(engine, name) {
+    if (name.contains('@sha256:')) {
+        return name.tokenize('@').last()
+    }
+    if (engine in ['docker', 'podman']) {
+        def id = outputOf([engine, 'image', 'inspect', '--format', '{{.Id}}', name])
+        return id ? "sha256:${id - 'sha256:'}".toString() : null
+    }
+    def digest = file(name, glob: false).exists() ? outputOf(['sha256sum', file(name, glob: false).toString()]) : null
+    return digest ? "sha256:${digest.tokenize().first()}".toString() : null
 }
 
 def taskVersions(outdir) {
@@ -54,12 +109,17 @@ def taskVersions(outdir) {
 }
 
 def gitRevision(folder) {
+    return outputOf(['git', '-C', folder.toString(), 'describe', '--always', '--dirty', '--abbrev=40'])
+}
+
+// What a program prints; null where it isn't there or fails.
+def outputOf(command) {
     try {
-        def git = ['git', '-C', folder.toString(), 'describe', '--always', '--dirty', '--abbrev=40'].execute()
-        def revision = git.text.trim()
-        return git.waitFor() == 0 ? revision : null
+        def process = command.execute()
+        def said = process.text.trim()
+        return process.waitFor() == 0 ? said : null
     }
-    catch (IOException _missing_git) {
+    catch (IOException _missing_program) {
         return null
     }
 }
@@ -74,9 +134,13 @@ def tellFailure(outdir) {
     if (succeeded()) {
         return
     }
-    def failed = failedTasks(outdir).collect { task -> "${task.name} failed:\n${ownSentence(task)}" }
+    println("\n${lastWords(outdir).join('\n')}")
+}
+
+def lastWords(outdir) {
+    def failed = failedTasks(outdir).collectMany { task -> ["${task.name} failed:".toString(), ownSentence(task)] }
     def report = workflow.errorReport ?: workflow.errorMessage ?: 'the run stopped; see .nextflow.log'
-    println("\n${failed ? failed.join('\n') : report.readLines().findAll { line -> line.trim() }.last().trim()}")
+    return failed ?: [report.readLines().findAll { line -> line.trim() }.last().trim()]
 }
 
 // Rows of the trace of tasks that failed in their last attempt, as maps.

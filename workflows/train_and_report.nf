@@ -1,5 +1,6 @@
 // Raw DICOM to report: every patient is ingested, the held-out ones are denoised and judged.
 
+include { CHECKSUMS } from '../modules/checksums.nf'
 include { DENOISE } from '../modules/denoise.nf'
 include { EVALUATE } from '../modules/evaluate.nf'
 include { INGEST } from '../modules/ingest.nf'
@@ -11,7 +12,7 @@ include { SAMPLESHEET } from '../modules/samplesheet.nf'
 include { SIMULATE } from '../modules/simulate.nf'
 include { TRAIN } from '../modules/train.nf'
 include { shippedRecipes } from './parameters.nf'
-include { patientRows ; recordVersions } from './record.nf'
+include { heldOutPatients ; inputScans ; patientRows ; recordVersions } from './record.nf'
 
 workflow TRAIN_AND_REPORT {
     take:
@@ -40,6 +41,12 @@ workflow TRAIN_AND_REPORT {
         full_dose_only: true
     }
 
+    // [L001, low-dose folder or nothing, full-dose folder], where they came from outside
+    if (settings.input) {
+        CHECKSUMS(inputScans(SAMPLESHEET.out.sheet))
+        versions = versions.mix(CHECKSUMS.out.versions)
+    }
+
     // [L001, full-dose folder] -> [L001, low-dose folder]
     def full_dose_only = rows.full_dose_only.map { row -> [row.patient, row.full_dose] }
     SIMULATE(full_dose_only, settings.dose, settings.seed)
@@ -63,10 +70,9 @@ workflow TRAIN_AND_REPORT {
     TRAIN(PREPARE.out.store, weights, training, checkpoints)
 
     // [L003]
-    def held_out = patientRows(SAMPLESHEET.out.sheet)
-        .filter { row -> row.split == 'test' }
-        .map { row -> [row.patient] }
-        .ifEmpty { error("no patient of the samplesheet is held out; name at least one with --test_patients.") }
+    def held_out = SAMPLESHEET.out.sheet
+        .flatMap { sheet -> heldOutPatients(sheet) }
+        .map { patient -> [patient] }
 
     // [L003, low-dose folder]
     def test_scans = held_out.join(scans).map { patient, low_dose, _full_dose -> [patient, low_dose] }

@@ -17,6 +17,7 @@ import typer
 
 from ldctpipe import __version__
 from ldctpipe.cli import (
+    checksums,
     denoise,
     doctor,
     evaluate,
@@ -28,11 +29,13 @@ from ldctpipe.cli import (
     prepare,
     protocols,
     recipes,
+    record,
     report,
     samplesheet,
     simulate,
     train,
     validate_simulation,
+    verify,
 )
 from ldctpipe.errors import ExitCode, InputError, StoppedEarly
 from ldctpipe.progress import discard, one_line, tell
@@ -49,7 +52,7 @@ app = typer.Typer(
 # In the order of a run.
 for _command in (
     inspect, phantom, simulate, validate_simulation, samplesheet, ingest, prepare, train, denoise, explain, evaluate,
-    report, recipes, protocols, doctor,
+    report, checksums, record, verify, recipes, protocols, doctor,
 ):  # fmt: skip
     app.command(name=_command.__name__.rpartition(".")[2].replace("_", "-"))(_command.command)
 app.add_typer(figure.group, name="figure")

@@ -1,0 +1,59 @@
+"""The record of a pipeline run, `run.json`, completed from what lies in its output folder; then crate and checksums.
+
+Nextflow writes the record when a run ends, however it ends: revision, parameters, versions, images. What takes reading
+files is added here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ldctpipe.errors import InputError
+from ldctpipe.files import read_json, sha256_of_file, write_json
+from ldctpipe.record.checksums import checksums_of, write_checksums
+from ldctpipe.record.crate import CRATE, describe_run
+
+RUN_RECORD, INFO = "run.json", "pipeline_info"
+
+
+def complete_record(run: Path) -> int:
+    """Complete `run/run.json`, write `ro-crate-metadata.json` and `checksums.json`; return the number of checksums.
+
+    Writing it twice gives the same. Raises `InputError` where `run` holds no record of a run.
+    """
+    record = read_json(run / RUN_RECORD, "the output folder of a pipeline run")
+    if not isinstance(record, dict) or not isinstance(record.get("parameters"), dict):
+        raise InputError(run / RUN_RECORD, "is no record of a pipeline run", "give the output folder of a run")
+    record = {**record, "recipes": _recipes(run), "inputs": _inputs(run, record["parameters"])}
+    write_json(run / RUN_RECORD, record)
+    without = [Path(record["work_folder"])] if record.get("work_folder") else []
+    (run / CRATE).unlink(missing_ok=True)  # whose own text is not a part of what it describes
+    digests = checksums_of(run, without=without)
+    write_json(run / CRATE, describe_run(run, record, digests))
+    listed = {**digests, CRATE: sha256_of_file(run / CRATE)}
+    write_checksums(run, listed)
+    return len(listed)
+
+
+def _recipes(run: Path) -> dict[str, Any]:
+    """Return each resolved recipe by its path: the bundles', else the one that the run began with."""
+    bundles = sorted(path.with_name("recipe.yaml") for path in run.rglob("card.json"))
+    found = [path for path in bundles if path.is_file()] or [run / INFO / "recipe.yaml"]
+    texts = {path.relative_to(run).as_posix(): path.read_text(encoding="utf-8") for path in found if path.is_file()}
+    return {name: {"content": yaml.safe_load(text)} for name, text in texts.items()}
+
+
+def _inputs(run: Path, parameters: dict[str, Any]) -> dict[str, Any]:
+    """Return what tells one input from another: of each patient's scans, and of weights and bundle."""
+    scans = [read_json(path, "a scan's checksum") for path in sorted((run / INFO / "inputs").glob("*.json"))]
+    inputs: dict[str, Any] = {"scans": {scan["patient"]: scan["scans"] for scan in scans}}
+    weights = parameters.get("backbone_weights")
+    if weights and Path(weights).is_file():
+        inputs["backbone_weights"] = {"sha256": sha256_of_file(Path(weights))}
+    card = Path(parameters.get("model") or "") / "card.json"
+    if parameters.get("model") and card.is_file():
+        inputs["model"] = {"card_sha256": sha256_of_file(card), "weights": read_json(card, "a card").get("weights")}
+    return inputs

@@ -69,9 +69,9 @@ workflow TRAIN_AND_REPORT {
     }
     TRAIN(PREPARE.out.store, weights, training, checkpoints)
 
-    // [L003]
+    // [L003]; where the sheet's own task failed there is none to look at, and nothing to say of it
     def held_out = SAMPLESHEET.out.sheet
-        .flatMap { sheet -> heldOutPatients(sheet) }
+        .flatMap { sheet -> heldOutPatients(sheet) ?: error("no patient of the samplesheet is held out; name at least one with --test_patients.") }
         .map { patient -> [patient] }
 
     // [L003, low-dose folder]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,11 +15,15 @@ from ldctpipe.errors import InputError
 from ldctpipe.files import require_exists, write_text
 from ldctpipe.progress import say
 
-COLUMNS = ("patient", "low_dose", "full_dose", "split")
-SPLITS = ("train", "validation", "test")
+# What a row may hold stands in one place, which nextflow_schema.json names and other programs can read too.
+_COLUMN_SCHEMAS = json.loads(Path(__file__).with_name("samplesheet_schema.json").read_text("utf-8"))["items"][
+    "properties"
+]
+COLUMNS = tuple(_COLUMN_SCHEMAS)
+SPLITS = tuple(split for split in _COLUMN_SCHEMAS["split"]["enum"] if split)
 
 _MAYO_TEST_PATIENT = "L506"  # held out by most papers on the AAPM-Mayo set
-_PATIENT_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+_PATIENT_NAME = re.compile(_COLUMN_SCHEMAS["patient"]["pattern"])
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,11 @@ https://www.researchobject.org/workflow-run-crate/profiles/workflow_run_crate
 from __future__ import annotations
 
 import mimetypes
+import re
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import quote
 
 CRATE = "ro-crate-metadata.json"
 MAIN_WORKFLOW = "pipeline_info/main.nf"
@@ -82,11 +84,11 @@ def _root(record: dict[str, Any], parts: list[Entity]) -> Entity:
         "@type": "Dataset",
         "name": f"Run of {record['pipeline']['name']} {record['pipeline']['version']}",
         "description": f"Output folder of a pipeline run for low-dose CT: {kind}. checksums.json lists every file.",
-        "datePublished": record["finished"],
+        "datePublished": _to_the_second(record["finished"]),
         "license": {"@id": "#terms"},
         "conformsTo": [{"@id": url} for url in _PROFILES],
         "mainEntity": {"@id": MAIN_WORKFLOW},
-        "mentions": [{"@id": "#run"}],
+        "mentions": {"@id": "#run"},
         "hasPart": _ids(parts),
     }
 
@@ -109,6 +111,7 @@ def _workflow(record: dict[str, Any], parameters: dict[str, Any]) -> list[Entity
         "name": pipeline["name"],
         "version": pipeline.get("revision") or pipeline["version"],
         "conformsTo": {"@id": _WORKFLOW_PROFILE},
+        "encodingFormat": "text/plain",
         "programmingLanguage": {"@id": _NEXTFLOW},
         "license": "https://spdx.org/licenses/Apache-2.0",
         "input": [{"@id": f"#parameter-{name}"} for name in parameters],
@@ -161,9 +164,9 @@ def _action(record: dict[str, Any], parameters: dict[str, Any], parts: list[Enti
         "instrument": {"@id": MAIN_WORKFLOW},
         "object": [{"@id": f"#value-{name}"} for name in parameters],
         "result": _ids(part for part in parts if not part["@id"].startswith("pipeline_info/")),
-        "startTime": record["started"],
-        "endTime": record["finished"],
-        "actionStatus": {"@id": f"http://schema.org/{'Completed' if succeeded else 'Failed'}ActionStatus"},
+        "startTime": _to_the_second(record["started"]),
+        "endTime": _to_the_second(record["finished"]),
+        "actionStatus": f"http://schema.org/{'Completed' if succeeded else 'Failed'}ActionStatus",
     }
     if not succeeded and record.get("error"):
         action["error"] = record["error"]
@@ -217,9 +220,12 @@ def _parts(run: Path, digests: dict[str, str]) -> list[Entity]:
     return [*files, *series]
 
 
-def _url(name: str) -> str:
-    from urllib.parse import quote
+def _to_the_second(time: str) -> str:
+    """Return a time of Java, which has nanoseconds and "Z", in the form of ISO 8601 that the profile asks for."""
+    return re.sub(r"\.\d+", "", time).replace("Z", "+00:00")
 
+
+def _url(name: str) -> str:
     return quote(name)
 
 

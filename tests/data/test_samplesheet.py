@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 from small_dicom import body, write_ct
 
+from ldctpipe.data import samplesheet
 from ldctpipe.data.samplesheet import Row, read_sheet, rows_of_cohort, write_sheet
 from ldctpipe.errors import InputError
 
@@ -101,6 +104,30 @@ def test_any_text_is_rows_or_one_sentence(tmp_path: Path, content: str) -> None:
         read_sheet(path)
     except InputError as refusal:
         assert str(refusal).startswith(str(path))
+
+
+CELLS = st.sampled_from(
+    ["", "L001", "a b", "../x", "x.y-z", "_", "-a", "train", "validation", "test", "holdout", "L001\u00e9"]
+)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(cells=st.tuples(CELLS, st.sampled_from(["", "a"]), st.sampled_from(["", "b"]), CELLS))
+def test_a_row_is_taken_exactly_where_another_program_finds_it_right_by_the_schema(
+    tmp_path: Path, cells: tuple[str, str, str, str]
+) -> None:
+    schema = json.loads((Path(samplesheet.__file__).parent / "samplesheet_schema.json").read_text())
+    columns = ("patient", "low_dose", "full_dose", "split")
+    by_schema = Draft202012Validator(schema).is_valid([dict(zip(columns, cells, strict=True))])
+    path = tmp_path / "row.csv"
+    path.write_text(f"{','.join(columns)}\n{','.join(cells)}\n", encoding="utf-8")
+
+    try:
+        taken = bool(read_sheet(path, check_paths=False))
+    except InputError:
+        taken = False
+
+    assert taken == by_schema
 
 
 def test_a_byte_order_mark_and_windows_line_ends_do_no_harm(tmp_path: Path) -> None:

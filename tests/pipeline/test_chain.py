@@ -13,15 +13,18 @@ from pathlib import Path
 import psutil
 import pydicom
 import pytest
-from nextflow_run import Run, command_of, run_nextflow
+from nextflow_run import REPOSITORY, Run, command_of, run_nextflow
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.slow]
+EPOCH = "1700000000"
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """One finished run of the profile `test`."""
-    run = run_nextflow(tmp_path_factory.mktemp("chain"), "-profile", "test,cpu")
+    """One finished run of the profile `test`, at a fixed time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SOURCE_DATE_EPOCH", EPOCH)
+        run = run_nextflow(tmp_path_factory.mktemp("chain"), "-profile", "test,cpu")
     assert run.code == 0, run.said
     return run
 
@@ -59,6 +62,35 @@ def test_record_names_versions_and_every_task_ran_once(finished: Run) -> None:
     assert record["success"] is True
     assert record["versions"]["TRAIN"].startswith("ldctpipe ")
     assert {(row["status"], row["exit"]) for row in finished.trace()} == {("COMPLETED", "0")}
+
+
+def test_finished_run_verifies_and_one_changed_image_does_not(finished: Run, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(finished.results, copy)
+    verify = [str(REPOSITORY / "bin" / "ldctpipe"), "verify", str(copy)]
+    assert subprocess.run(verify, check=False).returncode == 0
+    image = next((copy / "denoised").rglob("*.dcm"))
+    image.write_bytes(image.read_bytes() + b"\0")
+
+    done = subprocess.run(verify, capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stdout) == (65, f"altered: {image.relative_to(copy)}\n")
+
+
+def test_two_runs_with_one_seed_give_the_same_metrics_images_and_weights(
+    finished: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", EPOCH)
+
+    again = run_nextflow(tmp_path, "-profile", "test,cpu")
+
+    for pattern in ("metrics/*", "denoised/**/*.dcm", "cohort/**/*.IMA", "model/*.safetensors", "model/recipe.yaml"):
+        first, second = (
+            {path.relative_to(run.results): path.read_bytes() for path in run.results.glob(pattern)}
+            for run in (finished, again)
+        )
+        assert first
+        assert first == second, pattern
 
 
 def test_resumed_run_redoes_nothing(finished: Run) -> None:

@@ -54,7 +54,7 @@ def test_denoising_graph_has_one_task_a_patient(nextflow: Callable[..., Run]) ->
         "-profile", "cpu", "-stub", "--workflow", "denoise", "--input", cohort, "--model", bundle
     )  # fmt: skip
     assert run.code == 0, run.said
-    assert Counter(row["process"] for row in run.trace()) == {"SAMPLESHEET": 1, "DENOISE": 3}
+    assert Counter(row["process"] for row in run.trace()) == {"SAMPLESHEET": 1, "CHECKSUMS": 3, "DENOISE": 3}
     assert sorted(path.name for path in (run.results / "denoised").iterdir()) == ["L001", "L002", "L003"]
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 from nextflow_run import REPOSITORY, Run
 
 from ldctpipe.dicom.dicomweb import PASSWORD, TOKEN, USER
@@ -37,6 +38,10 @@ PROPERTIES: dict[str, dict[str, Any]] = {
         (("--phantom_patients", "3", "--dose", "2"), "--dose 2 is above 1"),
         (("--phantom_patients", "3", "--recipe", "nix"), "--recipe nix does not exist; there are wgan-gp-effnetv2"),
         (("--phantom_patients", "3", "--protocol", "nix"), "--protocol nix does not exist; there are mayo-soft@1, "),
+        (
+            ("--phantom_patients", "3", "--needed_space", "much"),
+            "--needed_space much holds a character that is not allowed",
+        ),
         (("--phantom_patients", "3", "--set", "a='$(id)'"), "--set a='$(id)' holds a character that is not allowed"),
     ],
 )
@@ -62,6 +67,13 @@ def test_credentials_in_the_address_of_a_pacs_are_refused_and_not_repeated(
         assert variable in run.stderr
     assert run.stderr.strip().count("\n") == 0
     assert "s3cret" not in run.said
+
+
+def test_schemas_are_json_schema_and_say_what_a_samplesheet_holds() -> None:
+    sheet = json.loads((REPOSITORY / PROPERTIES["input"]["schema"]).read_text())
+    for schema in (SCHEMA, sheet):
+        Draft202012Validator.check_schema(schema)
+    assert all(column in PROPERTIES["input"]["description"] for column in sheet["items"]["properties"])
 
 
 def test_help_names_every_parameter_with_its_meaning(nextflow: Callable[..., Run]) -> None:

@@ -50,7 +50,7 @@ def test_wheel_holds_its_data_and_every_module(environment: Path, tmp_path: Path
     wanted = {
         path.relative_to(source)
         for path in source.rglob("*")
-        if path.suffix in {".py", ".yaml", ".html", ".css", ".js"}
+        if path.suffix in {".py", ".yaml", ".html", ".css", ".js", ".json"}
     }
     assert wanted <= {path.relative_to(installed) for path in installed.rglob("*")}
 

@@ -29,6 +29,8 @@ from ldctpipe.cli import (
     report,
     samplesheet,
     simulate,
+    sweep,
+    sweep_report,
     train,
     validate_simulation,
 )
@@ -47,6 +49,7 @@ app = typer.Typer(
 # In the order of a run.
 for _command in (
     inspect, phantom, simulate, validate_simulation, samplesheet, ingest, prepare, train, denoise, evaluate, report,
+    sweep, sweep_report,
     recipes, protocols, doctor,
 ):  # fmt: skip
     app.command(name=_command.__name__.rpartition(".")[2].replace("_", "-"))(_command.command)

@@ -32,11 +32,15 @@ class Group:
 
 @dataclass(frozen=True)
 class Table:
-    """A table with its caption; `head` names the columns, the first one that of the row headings."""
+    """A table with its caption; `head` names the columns, the first one that of the row headings.
+
+    Cells of a `prose` table hold sentences, which may break.
+    """
 
     caption: str
     head: tuple[str, ...]
     groups: tuple[Group, ...]
+    prose: bool = False
 
     @property
     def remarks(self) -> tuple[str, ...]:

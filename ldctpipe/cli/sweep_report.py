@@ -12,7 +12,9 @@ from ldctpipe.errors import UsageError
 
 
 def command(
-    folder: Annotated[Path, typer.Argument(help="Folder with runs/plan.json and runs/ID/{model,metrics}.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="Folder with runs/plan.json and runs/ID/{model,metrics}.")
+    ],
     out: Annotated[Path, typer.Argument(metavar="OUT.html", help="HTML file to write; an older one is replaced.")],
     quiet: Quiet = False,
 ) -> None:

@@ -13,7 +13,7 @@ import pandas as pd
 matplotlib.use("Agg")
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import MaxNLocator, NullLocator
 
 LOW_COLOUR, MODEL_COLOUR, OTHER_COLOUR = "#d08a2e", "#1d8fa6", "#a0568c"
 _INK = "#7c8791"
@@ -153,6 +153,7 @@ def point_curves(
             axes.set(title=_plain(name), xlabel="iteration" if number >= len(ranges) - columns else "")
             axes.set_ylabel(label if number % columns == 0 else "")
             axes.tick_params(labelleft=number % columns == 0)
+            axes.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
             if band is not None:
                 _draw_band(axes, band, max(spread.abs().max().max() for spread in ranges.values()))
         return _data_uri(figure)
@@ -181,7 +182,7 @@ def _point_panel(axes: Axes, ranges: dict[str, pd.DataFrame], name: str) -> None
 
 
 def _draw_band(axes: Axes, band: float, largest: float) -> None:
-    decades = [10.0**power for power in range(9) if band < 10.0**power <= largest]
+    decades = [10.0**power for power in range(9) if 3 * band < 10.0**power <= largest]  # room for labels
     axes.set_yscale("symlog", linthresh=band)
     axes.set_ylim(-2 * max(band, largest), 2 * max(band, largest))
     ticks = [*(-decade for decade in reversed(decades)), -band, 0, band, *decades]

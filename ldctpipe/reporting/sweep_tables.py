@@ -85,7 +85,7 @@ def stability_table(sweep: SweepFolder, results: Sequence[PointResult]) -> Table
         "Stability, computed from the training curves; several trainings: median, and for the largest loss the largest",
         (*head, *(["Published remark"] if published else []), "Remark on this run"),
         (Group(None, rows),),
-        prose=True,
+        prose=2 if published else 1,
     )
 
 
@@ -134,7 +134,7 @@ def as_text(table: Table) -> str:
     """Return a table in plain text for a terminal, its caption first and its remarks last."""
     rows = [table.head, *((row.label, *row.cells) for group in table.groups for row in group.rows)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(table.head))]
-    lines = [_line(row, widths, left_last=table.prose) for row in rows]
+    lines = [_line(row, widths, left_last=table.prose > 0) for row in rows]
     return "\n".join([table.caption, "", *lines, *table.remarks])
 
 

@@ -34,13 +34,13 @@ class Group:
 class Table:
     """A table with its caption; `head` names the columns, the first one that of the row headings.
 
-    Cells of a `prose` table hold sentences, which may break.
+    The last `prose` columns hold sentences instead of figures.
     """
 
     caption: str
     head: tuple[str, ...]
     groups: tuple[Group, ...]
-    prose: bool = False
+    prose: int = 0
 
     @property
     def remarks(self) -> tuple[str, ...]:

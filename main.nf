@@ -4,6 +4,7 @@
 include { checkedParameters ; parameterHelp ; readSchema } from './workflows/parameters.nf'
 include { tellFailure ; writeRunRecord } from './workflows/record.nf'
 include { DENOISE_COHORT } from './workflows/denoise_cohort.nf'
+include { SWEEP_RECIPE } from './workflows/sweep_recipe.nf'
 include { TRAIN_AND_REPORT } from './workflows/train_and_report.nf'
 
 workflow {
@@ -16,6 +17,9 @@ workflow {
         def settings = checkedParameters(params, schema)
         if (settings.workflow == 'denoise') {
             DENOISE_COHORT(settings)
+        }
+        else if (settings.workflow == 'sweep') {
+            SWEEP_RECIPE(settings)
         }
         else {
             TRAIN_AND_REPORT(settings)

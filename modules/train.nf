@@ -1,16 +1,14 @@
 // The denoiser bundle. Checkpoints lie outside the task's own folder, so that the next attempt goes on from them.
 process TRAIN {
-    tag "${training.recipe}"
+    tag "${meta.id}"
     label 'gpu'
 
     input:
-    path store
+    tuple val(meta), path(store), val(training), val(checkpoints)
     path weights, stageAs: 'backbone/*'
-    val training
-    val checkpoints
 
     output:
-    path 'model', emit: model
+    tuple val(meta), path("${meta.folder}"), emit: model
     tuple val(task.process), eval('ldctpipe --version'), emit: versions
 
     script:
@@ -19,14 +17,14 @@ process TRAIN {
     def interval = training.checkpoint_every ? "--checkpoint-every ${training.checkpoint_every}" : ''
     def overrides = training.set.collect { override -> "--set '${override}'" }.join(' ')
     """
-    ldctpipe train ${store} model --recipe '${training.recipe}' --seed ${training.seed} \\
+    ldctpipe train ${store} '${meta.folder}' --recipe '${training.recipe}' --seed ${training.seed} \\
         --device ${training.device} --threads ${task.cpus} ${backbone} ${iterations} ${overrides} \\
         --checkpoints '${checkpoints}' ${interval} --resume
     """
 
     stub:
     """
-    mkdir model
-    touch model/{recipe.yaml,card.json,training.csv,model.safetensors}
+    mkdir '${meta.folder}'
+    touch '${meta.folder}'/{recipe.yaml,card.json,training.csv,model.safetensors}
     """
 }

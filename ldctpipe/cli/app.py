@@ -31,6 +31,8 @@ from ldctpipe.cli import (
     report,
     samplesheet,
     simulate,
+    sweep,
+    sweep_report,
     train,
     validate_simulation,
 )
@@ -49,7 +51,7 @@ app = typer.Typer(
 # In the order of a run.
 for _command in (
     inspect, phantom, simulate, validate_simulation, samplesheet, ingest, prepare, train, denoise, explain, evaluate,
-    report, recipes, protocols, doctor,
+    report, sweep, sweep_report, recipes, protocols, doctor,
 ):  # fmt: skip
     app.command(name=_command.__name__.rpartition(".")[2].replace("_", "-"))(_command.command)
 app.add_typer(figure.group, name="figure")

@@ -48,7 +48,8 @@ def _start(card: Mapping[str, Any]) -> str | None:
     if card.get("lineage"):
         before = card["lineage"][0]
         return f"bundle {before.get('name')} ({before.get('weights', {}).get('sha256', '')[:12]}…)"
-    return {True: "ImageNet", False: "none, trained from scratch"}.get(card.get("pretrained"))  # type: ignore[arg-type]
+    words = {True: "ImageNet", False: "none, trained from scratch"}
+    return words[card["pretrained"]] if "pretrained" in card else None
 
 
 def _training(training: Mapping[str, Any]) -> Facts:

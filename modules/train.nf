@@ -6,6 +6,7 @@ process TRAIN {
     input:
     tuple val(meta), path(store), val(training), val(checkpoints)
     path weights, stageAs: 'backbone/*'
+    path init, stageAs: 'init/*'
 
     output:
     tuple val(meta), path("${meta.folder}"), emit: model
@@ -15,10 +16,12 @@ process TRAIN {
     def backbone = training.no_pretrained ? '--no-pretrained' : weights ? "--backbone-weights '${weights}'" : ''
     def iterations = training.iterations ? "--iterations ${training.iterations}" : ''
     def interval = training.checkpoint_every ? "--checkpoint-every ${training.checkpoint_every}" : ''
+    def start = init ? "--init '${init}'" : ''
+    def devices = training.devices > 1 ? "--devices ${training.devices}" : ''
     def overrides = training.set.collect { override -> "--set '${override}'" }.join(' ')
     """
     ldctpipe train ${store} '${meta.folder}' --recipe '${training.recipe}' --seed ${training.seed} \\
-        --device ${training.device} --threads ${task.cpus} ${backbone} ${iterations} ${overrides} \\
+        --device ${training.device} --threads ${task.cpus} ${backbone} ${start} ${iterations} ${overrides} ${devices} \\
         --checkpoints '${checkpoints}' ${interval} --resume
     """
 

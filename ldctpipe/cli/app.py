@@ -79,7 +79,12 @@ def main() -> None:
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - open to the end
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="surrogateescape")  # the path of a result comes out as the bytes that it has
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (
+        signal.SIGTERM,
+        signal.SIGINT,
+        signal.SIGUSR1,
+        signal.SIGUSR2,
+    ):  # the latter are schedulers' warnings
         signal.signal(number, _stop)
     sys.exit(run(sys.argv[1:]))
 

@@ -59,9 +59,7 @@ def _training(training: Mapping[str, Any]) -> Facts:
             "Iterations": training.get("iterations"),
             "Stopped because": training.get("stopped_because"),
             "Best iteration": training.get("best_iteration"),
-            "Weights kept": {"best": "of the best iteration", "last": "of the last iteration"}.get(
-                training.get("kept")
-            ),  # type: ignore[arg-type]
+            "Weights kept": f"of the {training['kept']} iteration" if "kept" in training else None,
             "Validation loss": f"{training['validation_loss']:.5g}"
             if training.get("validation_loss") is not None
             else None,

@@ -5,6 +5,7 @@ include { checkedParameters ; parameterHelp ; readSchema } from './workflows/par
 include { completeRecordAtExit ; tellFailure ; writeRunRecord } from './workflows/record.nf'
 include { checkSpace } from './workflows/space.nf'
 include { DENOISE_COHORT } from './workflows/denoise_cohort.nf'
+include { SWEEP_RECIPE } from './workflows/sweep_recipe.nf'
 include { TRAIN_AND_REPORT } from './workflows/train_and_report.nf'
 
 workflow {
@@ -18,6 +19,9 @@ workflow {
         checkSpace(settings)
         if (settings.workflow == 'denoise') {
             DENOISE_COHORT(settings)
+        }
+        else if (settings.workflow == 'sweep') {
+            SWEEP_RECIPE(settings)
         }
         else {
             TRAIN_AND_REPORT(settings)

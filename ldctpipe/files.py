@@ -157,6 +157,13 @@ def _clear_leftovers(target: Path) -> None:
                 entry.unlink()
 
 
+def clear_leftovers_in(folder: Path) -> None:
+    """Remove the temporary files in `folder` whose processes died; those of other machines stay."""
+    for entry in folder.glob(".*.partial"):
+        if is_left_behind(entry.name.removesuffix(".partial").rpartition("-")[0].rpartition(".")[2]):
+            entry.unlink(missing_ok=True)
+
+
 def _is_alive(process: int) -> bool:
     try:
         os.kill(process, 0)

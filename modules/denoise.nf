@@ -1,17 +1,16 @@
 // One patient's scan as derived DICOM, with a manifest; no folder where every series was refused. A NIfTI file becomes
 // one of the same name: `scan` holds the scan alone, under its own name, which only the shell has to know.
 process DENOISE {
-    tag "${patient}"
+    tag "${meta.id}"
     label 'gpu'
 
     input:
-    tuple val(patient), path(scan, stageAs: 'scan/*')
-    path model
+    tuple val(meta), path(scan, stageAs: 'scan/*'), path(model)
     path deidentification_key
     val denoising
 
     output:
-    tuple val(patient), path("denoised/${patient}"), emit: series, optional: true
+    tuple val(meta), path("denoised/${meta.patient}"), emit: series, optional: true
     stdout emit: said
     tuple val(task.process), eval('ldctpipe --version'), emit: versions
 
@@ -27,13 +26,13 @@ process DENOISE {
     ]
     def options = wanted.findAll().join(' ')
     """
-    ldctpipe denoise scan/* 'denoised/${patient}' --model '${model}' --device ${denoising.device} --threads ${task.cpus} ${options} \\
-        | sed 's/^/${patient}: /'
+    ldctpipe denoise scan/* 'denoised/${meta.patient}' --model '${model}' --device ${denoising.device} --threads ${task.cpus} ${options} \\
+        | sed 's/^/${meta.patient}: /'
     """
 
     stub:
     """
-    mkdir -p 'denoised/${patient}'
-    touch 'denoised/${patient}'/{0123abcd-0001.dcm,manifest.json}
+    mkdir -p 'denoised/${meta.patient}'
+    touch 'denoised/${meta.patient}'/{0123abcd-0001.dcm,manifest.json}
     """
 }

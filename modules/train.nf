@@ -1,32 +1,33 @@
 // The denoiser bundle. Checkpoints lie outside the task's own folder, so that the next attempt goes on from them.
 process TRAIN {
-    tag "${training.recipe}"
+    tag "${meta.id}"
     label 'gpu'
 
     input:
-    path store
+    tuple val(meta), path(store), val(training), val(checkpoints)
     path weights, stageAs: 'backbone/*'
-    val training
-    val checkpoints
+    path init, stageAs: 'init/*'
 
     output:
-    path 'model', emit: model
+    tuple val(meta), path("${meta.folder}"), emit: model
     tuple val(task.process), eval('ldctpipe --version'), emit: versions
 
     script:
     def backbone = training.no_pretrained ? '--no-pretrained' : weights ? "--backbone-weights '${weights}'" : ''
     def iterations = training.iterations ? "--iterations ${training.iterations}" : ''
     def interval = training.checkpoint_every ? "--checkpoint-every ${training.checkpoint_every}" : ''
+    def start = init ? "--init '${init}'" : ''
+    def devices = training.devices > 1 ? "--devices ${training.devices}" : ''
     def overrides = training.set.collect { override -> "--set '${override}'" }.join(' ')
     """
-    ldctpipe train ${store} model --recipe '${training.recipe}' --seed ${training.seed} \\
-        --device ${training.device} --threads ${task.cpus} ${backbone} ${iterations} ${overrides} \\
+    ldctpipe train ${store} '${meta.folder}' --recipe '${training.recipe}' --seed ${training.seed} \\
+        --device ${training.device} --threads ${task.cpus} ${backbone} ${start} ${iterations} ${overrides} ${devices} \\
         --checkpoints '${checkpoints}' ${interval} --resume
     """
 
     stub:
     """
-    mkdir model
-    touch model/{recipe.yaml,card.json,training.csv,model.safetensors}
+    mkdir '${meta.folder}'
+    touch '${meta.folder}'/{recipe.yaml,card.json,training.csv,model.safetensors}
     """
 }

@@ -13,11 +13,14 @@ workflow DENOISE_COHORT {
     SAMPLESHEET(file(settings.input), '')
     CHECKSUMS(inputScans(SAMPLESHEET.out.sheet))
 
-    // [patient, folder]: the low dose where the sheet tells doses apart, else the patient's only scan
-    def scans = patientRows(SAMPLESHEET.out.sheet).map { row -> [row.patient, row.low_dose ?: row.full_dose] }
+    // [[id: L001, patient: L001], folder, bundle]: the low dose where the sheet tells doses apart, else the only scan
+    def model = file(settings.model)
+    def scans = patientRows(SAMPLESHEET.out.sheet).map { row ->
+        [[id: row.patient, patient: row.patient], row.low_dose ?: row.full_dose, model]
+    }
     def key = settings.deidentification_key ? file(settings.deidentification_key) : []
     def denoising = settings.subMap('blend', 'compress', 'nifti', 'keep_private', 'push', 'device') + [keep_going: true]
-    DENOISE(scans, file(settings.model), key, denoising)
+    DENOISE(scans, key, denoising)
 
     // the number of patients, once all are done, after what `ldctpipe denoise` says of series and files left out
     def left_out = DENOISE.out.said

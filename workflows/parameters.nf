@@ -99,7 +99,7 @@ def checkTogether(settings) {
     if (settings.workflow == 'denoise' && !settings.model) {
         refuse('--model is missing; give the denoiser bundle, which is the folder `model` of a finished training run.')
     }
-    if (settings.workflow == 'train' && !settings.input && !settings.phantom_patients) {
+    if (settings.workflow != 'denoise' && !settings.input && !settings.phantom_patients) {
         refuse('--input is missing; give a cohort folder or a samplesheet, or --phantom_patients 4 for a simulated cohort.')
     }
     if (settings.no_pretrained && settings.backbone_weights) {
@@ -112,7 +112,17 @@ def checkTogether(settings) {
     if (settings.workflow != 'denoise' && sharing) {
         refuse("--${sharing} is for results that leave the house; it goes with --workflow denoise only.")
     }
-    if (settings.workflow == 'train') {
+    if (settings.workflow != 'sweep' && settings.sweep) {
+        refuse('--sweep is a table of trainings; it goes with --workflow sweep only.')
+    }
+    def unkept = ['compress', 'nifti', 'keep_private'].find { name -> settings[name] }
+    if (settings.workflow == 'sweep' && unkept) {
+        refuse("--${unkept} is about denoised images, which a sweep measures and does not keep; leave it out.")
+    }
+    if (settings.workflow == 'sweep') {
+        checkSweep(settings.sweep)
+    }
+    if (settings.workflow != 'denoise') {
         checkRecipe(settings.recipe)
         checkProtocol(settings.protocol)
     }
@@ -123,6 +133,21 @@ def checkRecipe(name) {
     if (names && !(name in names)) {
         refuse("--recipe ${name} does not exist; there are ${names.join(', ')}.")
     }
+}
+
+def checkSweep(wanted) {
+    def names = file("${projectDir}/ldctpipe/recipes/sweeps/*.yaml")*.baseName.sort().join(', ')
+    if (!wanted) {
+        refuse("--sweep is missing; give ${names} or the .yaml file of your own.")
+    }
+    if (!sweepFile(wanted).exists()) {
+        refuse("--sweep ${wanted} does not exist; give ${names} or the .yaml file of your own.")
+    }
+}
+
+// The file of a sweep of the package, or the user's own.
+def sweepFile(wanted) {
+    return wanted ==~ /.*\.ya?ml/ ? file(wanted, glob: false) : file("${projectDir}/ldctpipe/recipes/sweeps/${wanted}.yaml", glob: false)
 }
 
 def checkProtocol(wanted) {

@@ -24,13 +24,15 @@ def statedNeeds(settings) {
 }
 
 // Bytes by folder. Scans become volumes, then the training store, each about as large as uncompressed DICOM; results hold
-// the denoised scans, a simulated cohort and the model. Checkpoints hold the full-size network with its optimizers.
+// the denoised scans, a simulated cohort and the model. Checkpoints hold networks and optimizers (benchmarks/run_cost.py).
 def estimatedNeeds(settings) {
     def scans = settings.input ? inputBytes(file(settings.input)) : settings.phantom_patients * settings.phantom_slices * 2 * 512L * 512 * 2
     if (settings.workflow == 'denoise') {
         return [(workflow.workDir): scans, (file(settings.outdir)): scans]
     }
-    def networks = settings.recipe.contains('mini') ? 200 * 1024L * 1024 : 4 * 1024L * 1024 * 1024
+    // of a sweep at least four points
+    def trainings = settings.workflow == 'sweep' ? 4 * settings.repeats : 1
+    def networks = trainings * (settings.recipe.contains('mini') ? 200 : 2048) * 1024L * 1024
     return [(workflow.workDir): 4 * scans + networks, (file(settings.outdir)): scans + networks.intdiv(4)]
 }
 

@@ -1,101 +1,60 @@
 // Raw DICOM to report: every patient is ingested, the held-out ones are denoised and judged.
 
-include { CHECKSUMS } from '../modules/checksums.nf'
 include { DENOISE } from '../modules/denoise.nf'
 include { EVALUATE } from '../modules/evaluate.nf'
-include { INGEST } from '../modules/ingest.nf'
-include { PHANTOM } from '../modules/phantom.nf'
-include { PREPARE } from '../modules/prepare.nf'
 include { RECIPE } from '../modules/recipe.nf'
 include { REPORT } from '../modules/report.nf'
-include { SAMPLESHEET } from '../modules/samplesheet.nf'
-include { SIMULATE } from '../modules/simulate.nf'
 include { TRAIN } from '../modules/train.nf'
-include { shippedRecipes } from './parameters.nf'
-include { heldOutPatients ; inputScans ; patientRows ; recordVersions } from './record.nf'
+include { PREPARE_COHORT } from './prepare_cohort.nf'
+include { recordVersions } from './record.nf'
+include { checkpointFolder } from './training.nf'
 
 workflow TRAIN_AND_REPORT {
     take:
     settings // map of checked parameters
 
     main:
-    RECIPE(settings.recipe, settings.set)
-
-    // cohort folder or samplesheet, once the recipe is known to be right
-    def root = channel.empty()
-    def versions = RECIPE.out.versions
-    if (settings.input) {
-        root = RECIPE.out.recipe.map { _recipe -> file(settings.input) }
-    }
-    else {
-        def patients = RECIPE.out.recipe.map { _recipe -> settings.phantom_patients }
-        PHANTOM(patients, settings.phantom_slices, settings.dose, settings.seed)
-        root = PHANTOM.out.cohort
-        versions = versions.mix(PHANTOM.out.versions)
-    }
-    SAMPLESHEET(root, settings.test_patients ?: '')
-
-    // [patient: L001, split: train, low_dose: folder or null, full_dose: folder]
-    def rows = patientRows(SAMPLESHEET.out.sheet).branch { row ->
-        paired: row.low_dose
-        full_dose_only: true
-    }
-
-    // [L001, low-dose folder or nothing, full-dose folder], where they came from outside
-    if (settings.input) {
-        CHECKSUMS(inputScans(SAMPLESHEET.out.sheet))
-        versions = versions.mix(CHECKSUMS.out.versions)
-    }
-
-    // [L001, full-dose folder] -> [L001, low-dose folder]
-    def full_dose_only = rows.full_dose_only.map { row -> [row.patient, row.full_dose] }
-    SIMULATE(full_dose_only, settings.dose, settings.seed)
-
-    // [L001, low-dose folder, full-dose folder]
-    def scans = rows.paired
-        .map { row -> [row.patient, row.low_dose, row.full_dose] }
-        .mix(SIMULATE.out.low_dose.join(full_dose_only))
-    INGEST(scans)
-
-    // [L001, folder L001 of cases] -> the folders of all patients at once
-    PREPARE(SAMPLESHEET.out.sheet, INGEST.out.cases.map { _patient, folder -> folder }.collect())
-
-    def training = settings.subMap('recipe', 'set', 'iterations', 'no_pretrained', 'checkpoint_every', 'seed', 'device')
+    def training = settings.subMap('recipe', 'set', 'iterations', 'no_pretrained', 'checkpoint_every', 'seed', 'device', 'devices')
     def weights = settings.backbone_weights ? file(settings.backbone_weights) : []
-    // in the work folder, which containers and cluster nodes see too; one folder for each training, and so another one
-    // (and another training) when a shipped recipe was edited
-    def checkpoints = PREPARE.out.store.map { store ->
-        "${workflow.workDir}/checkpoints/${[store, weights, training, shippedRecipes()].toString().md5()}"
+    def init = settings.init ? file(settings.init) : []
+    RECIPE(settings.recipe, settings.set)
+    PREPARE_COHORT(settings, RECIPE.out.recipe)
+
+    // [[id: wgan-gp-effnetv2, folder: model], store, training, folder for checkpoints]
+    def trainings = PREPARE_COHORT.out.store.map { store ->
+        [[id: settings.recipe, folder: 'model'], store, training, checkpointFolder(store, [weights, init], training)]
     }
-    TRAIN(PREPARE.out.store, weights, training, checkpoints)
+    TRAIN(trainings, weights, init)
 
-    // [L003]; where the sheet's own task failed there is none to look at, and nothing to say of it
-    def held_out = SAMPLESHEET.out.sheet
-        .flatMap { sheet -> heldOutPatients(sheet) ?: error("no patient of the samplesheet is held out; name at least one with --test_patients.") }
-        .map { patient -> [patient] }
+    // the bundle
+    def model = TRAIN.out.model.map { _meta, folder -> folder }.first()
 
-    // [L003, low-dose folder]
-    def test_scans = held_out.join(scans).map { patient, low_dose, _full_dose -> [patient, low_dose] }
-    DENOISE(test_scans, TRAIN.out.model, [], settings.subMap('blend', 'compress', 'nifti', 'keep_private', 'device'))
+    // [[id: L003, patient: L003], low-dose folder, bundle]
+    def scans = PREPARE_COHORT.out.test_scans.combine(model).map { patient, low_dose, bundle ->
+        [[id: patient, patient: patient], low_dose, bundle]
+    }
+    DENOISE(scans, [], settings.subMap('blend', 'compress', 'nifti', 'keep_private', 'device'))
 
-    // the folders of all held-out patients at once
-    def denoised = DENOISE.out.series.map { _patient, folder -> folder }.collect()
-    def test_cases = held_out.join(INGEST.out.cases).map { _patient, folder -> folder }.collect()
-    EVALUATE(denoised, test_cases, settings.protocol)
-    REPORT(EVALUATE.out.metrics, TRAIN.out.model)
+    // [[id: mayo-soft, folder: metrics], the folders of all held-out patients]
+    def denoised = DENOISE.out.series
+        .map { _meta, folder -> folder }
+        .collect()
+        .map { folders -> [[id: settings.protocol, folder: 'metrics'], folders] }
+    EVALUATE(denoised, PREPARE_COHORT.out.test_cases, settings.protocol)
+
+    // the folder of figures
+    def metrics = EVALUATE.out.metrics.map { _meta, folder -> folder }
+    REPORT(metrics, model)
 
     // the table on the terminal once the page is there
-    REPORT.out.page.combine(EVALUATE.out.metrics).subscribe { _page, metrics ->
-        println("\n${metrics.resolve('table.txt').text.trim()}\n\nReport: ${settings.outdir}/report.html")
+    REPORT.out.page.combine(metrics).subscribe { _page, folder ->
+        println("\n${folder.resolve('table.txt').text.trim()}\n\nReport: ${settings.outdir}/report.html")
     }
 
     recordVersions(
         settings,
-        versions.mix(
-            SAMPLESHEET.out.versions,
-            SIMULATE.out.versions,
-            INGEST.out.versions,
-            PREPARE.out.versions,
+        PREPARE_COHORT.out.versions.mix(
+            RECIPE.out.versions,
             TRAIN.out.versions,
             DENOISE.out.versions,
             EVALUATE.out.versions,

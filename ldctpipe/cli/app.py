@@ -33,6 +33,8 @@ from ldctpipe.cli import (
     report,
     samplesheet,
     simulate,
+    sweep,
+    sweep_report,
     train,
     validate_simulation,
     verify,
@@ -52,7 +54,7 @@ app = typer.Typer(
 # In the order of a run.
 for _command in (
     inspect, phantom, simulate, validate_simulation, samplesheet, ingest, prepare, train, denoise, explain, evaluate,
-    report, checksums, record, verify, recipes, protocols, doctor,
+    report, sweep, sweep_report, checksums, record, verify, recipes, protocols, doctor,
 ):  # fmt: skip
     app.command(name=_command.__name__.rpartition(".")[2].replace("_", "-"))(_command.command)
 app.add_typer(figure.group, name="figure")
@@ -80,7 +82,12 @@ def main() -> None:
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - open to the end
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="surrogateescape")  # the path of a result comes out as the bytes that it has
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (
+        signal.SIGTERM,
+        signal.SIGINT,
+        signal.SIGUSR1,
+        signal.SIGUSR2,
+    ):  # the latter are schedulers' warnings
         signal.signal(number, _stop)
     sys.exit(run(sys.argv[1:]))
 

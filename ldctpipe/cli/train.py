@@ -75,7 +75,8 @@ def command(
     """Train a denoiser and write its bundle: weights, the complete recipe, and a card that says how it was made.
 
     Saves checkpoints on the way; SIGTERM, SIGUSR1, SIGUSR2 and Ctrl-C save one more and exit with 75. The same command
-    with --resume goes on from there and, on a CPU, ends with the same bytes as a run that was never interrupted.
+    with --resume goes on from there and, on a CPU without --compile, ends with the same bytes as a run that was never
+    interrupted.
     """
     from ldctpipe.recipes.library import load_recipe
     from ldctpipe.training.run import TrainingRequest, train_bundle

@@ -20,7 +20,8 @@ def gradient_penalty(critic: nn.Module, real: Tensor, generated: Tensor, mixing:
     """Return the mean of (‖∇D(x̂)‖₂ − 1)² over samples x̂ = mixing · real + (1 − mixing) · generated.
 
     `real` and `generated` have shape (batch, channels, rows, columns); `mixing` (batch,) holds one number in [0, 1] a
-    sample. Computed in float32 whatever the surrounding precision: its double backward loses too much otherwise.
+    sample. Computed in float32 whatever the surrounding precision: its double backward loses too much otherwise
+    (on GPUs with TF32, torch's default lets convolutions multiply in that).
     """
     with torch.autocast(real.device.type, enabled=False):
         weight = mixing.to(real.dtype).view(-1, 1, 1, 1)

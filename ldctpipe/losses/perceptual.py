@@ -35,7 +35,9 @@ class PerceptualLoss(nn.Module):
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
         with torch.no_grad():
             wanted = self._features(target)
-        distances = [(a - b).square().mean() for a, b in zip(self._features(output), wanted, strict=True)]
+        distances = [
+            (a.float() - b.float()).square().mean() for a, b in zip(self._features(output), wanted, strict=True)
+        ]
         return torch.stack(distances).sum()
 
     def _features(self, image: Tensor) -> list[Tensor]:

@@ -43,6 +43,7 @@ class PublishedTable(BaseModel):
     protocol: str
     data_range_hu: float
     baseline: str
+    critic_loss_band: float
     rows: tuple[PublishedRow, ...]
 
     def gain_db(self, row: PublishedRow) -> float:

@@ -53,7 +53,8 @@ def _inputs(run: Path, parameters: dict[str, Any]) -> dict[str, Any]:
     weights = parameters.get("backbone_weights")
     if weights and Path(weights).is_file():
         inputs["backbone_weights"] = {"sha256": sha256_of_file(Path(weights))}
-    card = Path(parameters.get("model") or "") / "card.json"
-    if parameters.get("model") and card.is_file():
-        inputs["model"] = {"card_sha256": sha256_of_file(card), "weights": read_json(card, "a card").get("weights")}
+    for name in ("model", "init"):
+        given = parameters.get(name)
+        if given and (card := Path(given) / "card.json").is_file():
+            inputs[name] = {"card_sha256": sha256_of_file(card), "weights": read_json(card, "a card").get("weights")}
     return inputs

@@ -60,7 +60,7 @@ def _labels(axes: Axes, heights: dict[str, float]) -> None:
     for name, height in sorted(heights.items(), key=lambda label: label[1]):
         at = max(height, free)
         free = at + (high - low) / 16
-        axes.annotate(_plain(name), (1, at), xytext=(7, 0), textcoords="offset points", va="center", fontsize=8)
+        axes.annotate(plain(name), (1, at), xytext=(7, 0), textcoords="offset points", va="center", fontsize=8)
 
 
 def along_patients(slices: pd.DataFrame, patients: Sequence[str], baseline: str, method: str) -> str:
@@ -77,14 +77,15 @@ def along_patients(slices: pd.DataFrame, patients: Sequence[str], baseline: str,
                 axes.plot(
                     rows["slice_position_mm"], rows["psnr_db"], color=colour, label=label, marker=".", markersize=4
                 )
-            axes.set(title=f"Patient {_plain(patient)}", xlabel="slice position (mm)")
+            axes.set(title=f"Patient {plain(patient)}", xlabel="slice position (mm)")
             if number == 1:
                 axes.set_ylabel("PSNR (dB)")
                 axes.legend(ncols=2)
         return data_uri(figure)
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
+    """Return a name as matplotlib shows it: short, and without mathematics."""
     short = name if len(name) <= _LABEL_LENGTH else name[: _LABEL_LENGTH - 1] + "…"
     return short.replace("$", r"\$")  # a dollar starts mathematics in matplotlib
 

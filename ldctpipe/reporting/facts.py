@@ -48,7 +48,8 @@ def _start(card: Mapping[str, Any]) -> str | None:
     if card.get("lineage"):
         before = card["lineage"][0]
         return f"bundle {before.get('name')} ({before.get('weights', {}).get('sha256', '')[:12]}…)"
-    return {True: "ImageNet", False: "none, trained from scratch"}.get(card.get("pretrained"))  # type: ignore[arg-type]
+    words = {True: "ImageNet", False: "none, trained from scratch"}
+    return words[card["pretrained"]] if "pretrained" in card else None
 
 
 def _training(training: Mapping[str, Any]) -> Facts:
@@ -58,9 +59,7 @@ def _training(training: Mapping[str, Any]) -> Facts:
             "Iterations": training.get("iterations"),
             "Stopped because": training.get("stopped_because"),
             "Best iteration": training.get("best_iteration"),
-            "Weights kept": {"best": "of the best iteration", "last": "of the last iteration"}.get(
-                training.get("kept")
-            ),  # type: ignore[arg-type]
+            "Weights kept": f"of the {training['kept']} iteration" if "kept" in training else None,
             "Validation loss": f"{training['validation_loss']:.5g}"
             if training.get("validation_loss") is not None
             else None,

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-
-from ldctpipe import __version__
 from ldctpipe.files import write_text
 from ldctpipe.metrics.published import published_table
 from ldctpipe.metrics.slices import BASELINE
 from ldctpipe.metrics.table import heading, printable_table
 from ldctpipe.reporting.colours import SOFT_WINDOW_HU
 from ldctpipe.reporting.curves import along_patients, paired_lines
+from ldctpipe.reporting.document import render_page
 from ldctpipe.reporting.facts import facts_of
 from ldctpipe.reporting.findings import findings_of
 from ldctpipe.reporting.pictures import DIFFERENCE_HU, difference_stops
@@ -41,23 +35,9 @@ def write_report(run: Path, out: Path) -> str:
 
 def render(run: Run) -> str:
     """Return the page as HTML: self-contained, with a policy that allows nothing but its own style and script."""
-    style, script = _asset("report.css"), _asset("viewer.js")
-    environment = Environment(
-        loader=PackageLoader("ldctpipe.reporting"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    policy = (
-        f"default-src 'none'; img-src data:; style-src '{_digest(style)}'; script-src '{_digest(script)}'; "
-        "base-uri 'none'; form-action 'none'"
-    )
-    return environment.get_template("report.html").render(
-        policy=policy,
-        style=Markup(style),  # the package's own files; their digests stand in the policy
-        script=Markup(script),
-        version=__version__,
+    return render_page(
+        "report.html",
+        script_file="viewer.js",
         method=run.method,
         findings=findings_of(run),
         facts=facts_of(run),
@@ -99,11 +79,3 @@ def _pictures(run: Run) -> dict[str, Any]:
         "difference_hu": DIFFERENCE_HU,
         "difference_stops": difference_stops(),
     }
-
-
-def _asset(name: str) -> str:
-    return resources.files("ldctpipe.reporting").joinpath("templates", name).read_text(encoding="utf-8")
-
-
-def _digest(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")

@@ -32,11 +32,15 @@ class Group:
 
 @dataclass(frozen=True)
 class Table:
-    """A table with its caption; `head` names the columns, the first one that of the row headings."""
+    """A table with its caption; `head` names the columns, the first one that of the row headings.
+
+    The last `prose` columns hold sentences instead of figures.
+    """
 
     caption: str
     head: tuple[str, ...]
     groups: tuple[Group, ...]
+    prose: int = 0
 
     @property
     def remarks(self) -> tuple[str, ...]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor, nn
+from torch import Tensor
 
 from ldctpipe.data.sampling import PatchSampler
 from ldctpipe.data.seeds import seed_for
@@ -50,26 +52,32 @@ def _perceptual(recipe: Recipe, weights: ImageNetWeights) -> PerceptualLoss | No
     return perceptual.to(memory_format=torch.channels_last)
 
 
-def compile_networks(algorithm: WganGp, sampler: PatchSampler) -> dict[str, str]:
+def compile_networks(
+    algorithm: WganGp, sampler: PatchSampler, compiler: Callable[..., str | None] = compile_if_faster
+) -> dict[str, str]:
     """Compile what gains from it and return how, by network. The critic stays eager: its penalty is derived twice."""
     low_dose, full_dose = sampler.batch()
 
-    def denoise() -> Tensor:
+    def denoise() -> list[Tensor]:
+        with torch.no_grad(), algorithm.fabric.autocast():
+            before_critic = algorithm.denoiser(low_dose)
         output = algorithm.generator(low_dose)
-        algorithm.fabric.backward(output.mean())
-        return output
+        algorithm.generator.zero_grad(set_to_none=True)
+        algorithm.fabric.backward((output - full_dose).abs().mean())
+        return [before_critic, output, *(p.grad for p in algorithm.denoiser.parameters() if p.grad is not None)]
 
-    ways = {"generator": compile_if_faster("generator", algorithm.denoiser, denoise)}
+    ways = {"generator": compiler("generator", algorithm.denoiser, denoise)}
     if algorithm.perceptual is not None:
         perceptual = algorithm.perceptual
 
-        def compare() -> Tensor:
+        def compare() -> list[Tensor]:
+            image = low_dose.clone().requires_grad_()
             with algorithm.fabric.autocast():
-                distance = perceptual(low_dose.clone().requires_grad_(), full_dose)
+                distance = perceptual(image, full_dose)
             distance.backward()
-            return distance
+            return [distance, image.grad]  # type: ignore[list-item]
 
-        ways["perceptual network"] = compile_if_faster("perceptual network", perceptual, compare)
+        ways["perceptual network"] = compiler("perceptual network", perceptual, compare)
     return {name: way for name, way in ways.items() if way}
 
 
@@ -100,14 +108,15 @@ def build_validation(store: TrainingStore, recipe: Recipe, perceptual: Perceptua
     )  # fmt: skip
 
 
-def _image_loss(recipe: Recipe, perceptual: nn.Module | None) -> ImageLoss:
+def _image_loss(recipe: Recipe, perceptual: PerceptualLoss | None) -> ImageLoss:
     weights = recipe.losses
 
     def l1(output: Tensor, target: Tensor) -> Tensor:
         return (output - target).abs().mean()
 
     def l1_and_perceptual(output: Tensor, target: Tensor) -> Tensor:
-        distance = perceptual(output, target) if perceptual is not None else 0.0
+        # not the call, which may be compiled for patches
+        distance = perceptual.forward(output, target) if perceptual is not None else 0.0
         return weights.pixel * l1(output, target) + weights.perceptual * distance
 
     return {"l1": l1, "l1_and_perceptual": l1_and_perceptual}[recipe.training.validation_loss]

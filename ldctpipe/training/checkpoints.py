@@ -11,8 +11,9 @@ from safetensors.torch import save
 from torch import nn
 
 from ldctpipe.errors import InputError
-from ldctpipe.files import new_file
+from ldctpipe.files import clear_leftovers_in, new_file
 from ldctpipe.progress import warn
+from ldctpipe.training.memory import is_out_of_memory
 
 _KEPT = 2
 
@@ -23,6 +24,10 @@ class CheckpointFolder:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
+
+    def clear_leftovers(self) -> None:
+        """Remove what killed trainings had half written."""
+        clear_leftovers_in(self.folder)
 
     def save(self, iteration: int, best_iteration: int, state: dict[str, Any]) -> Path:
         """Write the state after `iteration` iterations; drop the oldest checkpoints and the weights only they need."""
@@ -38,14 +43,18 @@ class CheckpointFolder:
         return path
 
     def load(self, fabric: Fabric) -> dict[str, Any] | None:
-        """Return what `newest` finds, the same on all ranks: the first one sets damaged checkpoints aside."""
-        if fabric.is_global_zero:
-            state = self.newest()
-            fabric.barrier()
-        else:
-            fabric.barrier()
-            state = self.newest()
-        return state
+        """Return the same state on all ranks: what `newest` finds on the first one, which sets damaged ones aside.
+
+        Raises `InputError` where another rank doesn't see that file: the folder has to be one that all ranks share.
+        """
+        state = self.newest() if fabric.is_global_zero else None
+        name = fabric.broadcast(self._paths()[-1].name if state else None)
+        if name is None or fabric.is_global_zero:
+            return state
+        path = self.folder / name
+        if not path.is_file():
+            raise InputError(path, "is not seen by all ranks", "name a --checkpoints folder that all nodes share")
+        return torch.load(path, map_location="cpu", weights_only=True)
 
     def newest(self) -> dict[str, Any] | None:
         """Return the newest state, or None where no checkpoint is; a damaged one is named, set aside and passed over.
@@ -55,9 +64,11 @@ class CheckpointFolder:
         for path in reversed(self._paths()):
             try:
                 return torch.load(path, map_location="cpu", weights_only=True)
-            except OSError:
+            except (OSError, MemoryError):
                 raise
-            except Exception as error:  # noqa: BLE001 - torch raises many kinds for a damaged file
+            except Exception as error:
+                if is_out_of_memory(error):
+                    raise
                 warn(f"{path} can't be read ({type(error).__name__}); taking the one before it")
                 path.rename(path.with_suffix(".damaged"))  # or it would count as the newest that is kept
         if list(self.folder.glob("*.damaged")):

@@ -15,11 +15,16 @@ class Diverged(Exception):
     """The training's state is of no use any more; says what shows it."""
 
 
-def require_finite(scalars: dict[str, float]) -> None:
-    """Raise `Diverged` where a value is infinite or no number."""
+def require_finite(scalars: dict[str, float]) -> dict[str, float]:
+    """Return the values that are finite numbers; raises `Diverged` where one is not, unless it is a gradient's norm.
+
+    A gradient that overflows is routine in float16, and the step is left out; in other precisions its harm shows in the
+    next loss, or in the weights before they are saved.
+    """
     for name, value in scalars.items():
-        if not math.isfinite(value):
+        if not math.isfinite(value) and not name.startswith("gradient_norm"):
             raise Diverged(f"{name} is {value}")
+    return {name: value for name, value in scalars.items() if math.isfinite(value)}
 
 
 @torch.no_grad()

@@ -18,7 +18,7 @@ from ldctpipe.training.algorithm import Algorithm
 from ldctpipe.training.checkpoints import CheckpointFolder
 from ldctpipe.training.divergence import MOST_ROLLBACKS, Diverged, require_finite, require_finite_weights
 from ldctpipe.training.interruption import watch_signals
-from ldctpipe.training.memory import memory_mib, told_how_to_save_memory
+from ldctpipe.training.memory import memory_mib
 from ldctpipe.training.previews import Previews
 from ldctpipe.training.randomness import Randomness
 from ldctpipe.training.ranks import agreed, gather_objects, leave, mean_over_ranks
@@ -55,21 +55,23 @@ class TrainingLoop:
     progress: TrainingProgress = field(default_factory=TrainingProgress)
     validated: ValidationResult | None = None  # the newest one
     best_validated: ValidationResult | None = None
+    _at: int = 0  # the iteration that is under way
+    _losses: dict[str, Tensor] = field(default_factory=dict)  # of it, on the device
 
     def run(self) -> str:
         """Train to the end and return why it ended; raises `StoppedEarly` after a signal, with everything saved."""
         plan = self.recipe.training
         if self.progress.iteration == 0:
-            self.save()
+            self._save()
         bar = Progress("training", plan.iterations, "iterations", done=self.progress.iteration)
-        with watch_signals() as interruption, told_how_to_save_memory(self.recipe, self.fabric.device):
+        with watch_signals() as interruption:
             while self.progress.iteration < plan.iterations and not self._exhausted():
                 try:
                     self._iterate()
                     asked = agreed(self.fabric, interruption.name, self.progress.iteration)
                     self._save_if_due(asked)
                 except Diverged as divergence:
-                    self._return_to_checkpoint(str(divergence))
+                    self._return_to_checkpoint(str(divergence), self._at)
                     bar.done = self.progress.iteration
                     continue
                 bar.advance(
@@ -85,11 +87,12 @@ class TrainingLoop:
         """Train one iteration; validate and log where it is time to."""
         started = time.monotonic()
         plan, iteration = self.recipe.training, self.progress.iteration + 1
+        self._at = iteration
         validate = iteration % plan.validate_every == 0 or iteration == plan.iterations
         log = validate or iteration % plan.log_every == 0 or iteration == 1
         fraction = rate_fraction(self.recipe.schedule, iteration - 1, plan.iterations)
-        losses = self.algorithm.step(self.sampler.batch, fraction, measure_gradients=log)
-        scalars = self._checked(losses) if log else {}  # waits for the device
+        self._losses = self.algorithm.step(self.sampler.batch, fraction, measure_gradients=log)
+        scalars = self._checked() if log else {}  # waits for the device
         seconds = time.monotonic() - started
         if self.log:
             self.log.count(seconds)
@@ -101,10 +104,9 @@ class TrainingLoop:
             used = {"memory_mib": memory_mib(self.fabric.device), "seconds": self.progress.seconds}
             self.log.add(iteration, {**scalars, **rates, **used})
 
-    def _checked(self, losses: dict[str, Tensor]) -> dict[str, float]:
-        """Return an iteration's scalars, the same on all ranks; raises `Diverged` where they show that it has."""
-        scalars = mean_over_ranks(self.fabric, losses)
-        require_finite(scalars)
+    def _checked(self) -> dict[str, float]:
+        """Return the iteration's scalars, the same on all ranks; raises `Diverged` where they show that it has."""
+        scalars = require_finite(mean_over_ranks(self.fabric, self._losses))
         if reason := self.algorithm.divergence(scalars):
             raise Diverged(reason)
         return scalars
@@ -135,10 +137,11 @@ class TrainingLoop:
     def _save_if_due(self, asked: str | None) -> None:
         plan, iteration = self.recipe.training, self.progress.iteration
         if self._exhausted() or iteration == plan.iterations or asked or iteration % plan.checkpoint_every == 0:
+            self._checked()  # only a good state is saved: this is what a training that diverges goes back to
             require_finite_weights(self.algorithm.networks().values())
-            self.save()
+            self._save()
 
-    def save(self) -> None:
+    def _save(self) -> None:
         """Write a checkpoint of this moment; all ranks take part, one writes."""
         random = gather_objects(self.fabric, self.randomness.state_dict())
         if self.fabric.is_global_zero:
@@ -152,7 +155,7 @@ class TrainingLoop:
             self.checkpoints.save(self.progress.iteration, self.progress.best_iteration, state)
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a state that `save` wrote; raises `InputError` where it is of another number of ranks."""
+        """Go on from a state that `_save` wrote; raises `InputError` where it is of another number of ranks."""
         ranks = len(state["randomness"])
         if ranks != self.fabric.world_size:
             fault = f"was trained on {ranks} devices, and each has random numbers of its own"
@@ -161,18 +164,21 @@ class TrainingLoop:
         self.validated, self.best_validated = (
             ValidationResult(**told) if told else None for told in state["validated"]
         )
+        if self.progress.best_iteration:
+            self.checkpoints.best(self.progress.best_iteration)  # raises now what would be raised at the end
         self.algorithm.load_state_dict(state["algorithm"])
         self.randomness.load_state_dict(state["randomness"][self.fabric.global_rank])
 
-    def _return_to_checkpoint(self, reason: str) -> None:
+    def _return_to_checkpoint(self, reason: str, at: int) -> None:
         """Go back to the newest checkpoint, which was good, with other random numbers.
 
         Raises `InputError` when the training has diverged as often before.
         """
-        at, returns = self.progress.iteration + 1, self.progress.rollbacks + 1
+        returns = self.progress.rollbacks + 1
         if returns > MOST_ROLLBACKS:
             fault = f"{reason} at iteration {at}: the training diverged for the {returns}th time"
-            raise InputError(None, fault, "lower the learning rates (--set optimizer.…) and train again")
+            remedy = "lower the learning rates (--set optimizer.…) and train again with another --checkpoints folder"
+            raise InputError(None, fault, remedy)
         state = self.checkpoints.load(self.fabric)
         if state is None:
             raise RuntimeError("a training that runs has a checkpoint")
@@ -181,10 +187,9 @@ class TrainingLoop:
         self.randomness.begin(attempt=self.progress.rollbacks)
         if self.log:
             self.log.cut_back(self.progress.iteration)
-        warn(
-            f"{reason} at iteration {at}: the training diverged; going back to iteration {self.progress.iteration}, "
-            f"the last good one, and on with other random numbers (time {self.progress.rollbacks} of {MOST_ROLLBACKS})"
-        )
+            _tell_return(reason, at, self.progress)
+        if self.previews:
+            self.previews.go_back(self.progress.iteration)
 
     def _stop_if_asked(self, asked: str | None) -> None:
         if not asked:
@@ -194,6 +199,13 @@ class TrainingLoop:
             raise SystemExit(ExitCode.DONE)  # the first rank speaks for all, with words and with its exit code
         where = f"iteration {self.progress.iteration}"
         raise StoppedEarly(f"{asked}: saved at {where}; the same command with --resume goes on there.")
+
+
+def _tell_return(reason: str, at: int, progress: TrainingProgress) -> None:
+    warn(
+        f"{reason} at iteration {at}: the training diverged; going back to iteration {progress.iteration}, the last "
+        f"good one, and on with other random numbers (time {progress.rollbacks} of {MOST_ROLLBACKS})"
+    )
 
 
 def _as_state(result: ValidationResult | None) -> dict[str, Any] | None:

@@ -12,7 +12,8 @@ from ldctpipe.errors import InputError
 from ldctpipe.recipes.schema import Recipe
 
 _MIB = 1 << 20
-_CPU_ALLOCATION_FAILED = ("can't allocate memory", "not enough memory")  # torch has no class of its own for it
+# How torch and the libraries under it say so where they raise no class of its own.
+_IN_WORDS = ("can't allocate memory", "not enough memory", "CUDA error: out of memory", "ALLOC_FAILED")
 
 
 def memory_mib(device: torch.device) -> float:
@@ -28,15 +29,16 @@ def told_how_to_save_memory(recipe: Recipe, device: torch.device) -> Iterator[No
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        if not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
-        parts = 2 * recipe.training.accumulation
+        parts = min(2 * recipe.training.accumulation, recipe.data.batch_size)
         fault = f"a batch of {recipe.data.batch_size} patches takes more memory than {device} has"
-        remedy = f"--set training.accumulation={parts} trains the same in less memory; smaller batches train otherwise"
+        remedy = f"--resume --set training.accumulation={parts} trains the same in less memory"
         raise InputError(None, fault, remedy) from None
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether `error` is about memory, of the device or of the machine."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
-    return any(words in str(error) for words in _CPU_ALLOCATION_FAILED)
+    return any(words in str(error) for words in _IN_WORDS)

@@ -44,6 +44,13 @@ class Previews:
         write_preview(self._folder / f"iteration-{iteration:07d}.png", panels, maps=maps)
         self._log.add_picture(iteration, "preview", preview_picture(panels, maps=maps))
 
+    def go_back(self, iteration: int) -> None:
+        """Drop the pictures after `iteration`, from which the training goes on."""
+        self._pictures = int(iteration / self._every)
+        for path in self._folder.glob("iteration-*.png"):
+            if int(path.stem.rpartition("-")[2]) > iteration:
+                path.unlink()
+
     def _maps(self, network: nn.Module, device: torch.device) -> list[Titled]:
         image = self._validation.network_input(self._slice, device)
         layers = attention_layers(network)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,6 @@ from ldctpipe.errors import ExitCode, InputError, UsageError
 from ldctpipe.files import new_folder, refuse_occupied, sha256_of_text
 from ldctpipe.progress import say, warn
 from ldctpipe.recipes.bundle import WEIGHTS, read_bundle, write_bundle
-from ldctpipe.recipes.library import recipe_to_yaml
 from ldctpipe.recipes.schema import Recipe
 from ldctpipe.training.assembly import build_algorithm, build_sampler, build_validation, compile_networks
 from ldctpipe.training.card import describe
@@ -26,7 +26,7 @@ from ldctpipe.training.loop import TrainingLoop
 from ldctpipe.training.memory import told_how_to_save_memory
 from ldctpipe.training.previews import Previews
 from ldctpipe.training.randomness import Randomness
-from ldctpipe.training.ranks import leave
+from ldctpipe.training.ranks import failing_together, leave
 from ldctpipe.training.scalars import ScalarLog
 
 LOG = "training.csv"
@@ -76,10 +76,10 @@ def train_bundle(request: TrainingRequest) -> dict[str, Any]:
     if fabric.is_global_zero:
         for note in notes:
             warn(note)
-    with told_how_to_save_memory(recipe, fabric.device):
+    with failing_together(fabric), told_how_to_save_memory(recipe, fabric.device):
         loop, compiled = _assemble(request, store, recipe, weights, start, fabric)
-    stopped_because = loop.run()
-    leave(fabric)
+        stopped_because = loop.run()
+        leave(fabric)
     if loop.log is None:  # not the first rank
         raise SystemExit(ExitCode.DONE)
     loop.log.close()
@@ -116,6 +116,11 @@ def _without_what_is_missing(
         notes.append(f"Training started from the bundle {start.bundle.name} ({start.bundle.weights_sha256[:12]}…).")
     if weights.asked_for:
         return recipe, notes
+    if recipe.training.batch_norm == "frozen" and not start:
+        fault = (
+            "training.batch_norm=frozen keeps the statistics of ImageNet weights, and --no-pretrained leaves those out"
+        )
+        raise UsageError(None, fault, "take training.batch_norm=batch, or give weights")
     if not start:
         notes.append("The encoder was trained from scratch (--no-pretrained), not from ImageNet weights.")
     if recipe.losses.perceptual > 0:
@@ -139,12 +144,13 @@ def _assemble(
     if validation.on_training_slices and fabric.is_global_zero:
         warn("no slice is set apart for validation: the training slices themselves decide which weights are best")
     origin = weights.fingerprint + (start.bundle.weights_sha256 if start else "")
-    fingerprint = sha256_of_text(recipe_to_yaml(recipe) + store.fingerprint + origin)
+    fingerprint = sha256_of_text(_what_decides(recipe) + store.fingerprint + origin)
     checkpoints = CheckpointFolder(request.checkpoints)
     state = _state_to_resume(checkpoints, request.resume, fingerprint, fabric)
     fabric.barrier()  # nobody writes before everybody has looked
     log, previews = None, None
     if fabric.is_global_zero:
+        checkpoints.clear_leftovers()
         first = state["progress"]["iteration"] if state else 0
         log = ScalarLog(request.checkpoints / LOG, first, request.checkpoints / "tensorboard")
         folder = request.checkpoints / "previews"
@@ -153,12 +159,28 @@ def _assemble(
     loop = TrainingLoop(
         fabric, recipe, algorithm, sampler, validation, checkpoints, fingerprint, log, previews, randomness
     )
-    compiled = compile_networks(algorithm, sampler) if request.compiled else {}
+    compiled = compile_networks(algorithm, sampler) if request.compiled and _can_compile(recipe, fabric) else {}
     randomness.begin()
     if state:
         loop.restore(state)
         say(f"going on after iteration {loop.progress.iteration}")
     return loop, compiled
+
+
+def _what_decides(recipe: Recipe) -> str:
+    """Return the recipe as text, without what changes a training's speed, memory or log and not its result."""
+    told = recipe.model_dump(mode="json")
+    for name in ("accumulation", "checkpoint_every", "log_every"):
+        del told["training"][name]
+    return json.dumps(told, sort_keys=True)
+
+
+def _can_compile(recipe: Recipe, fabric: Fabric) -> bool:
+    """Tell whether compiling is worth a trial; a rank that found otherwise than the rest would leave them waiting."""
+    if recipe.training.accumulation == 1 and fabric.world_size == 1:
+        return True
+    warn("--compile has no effect with several devices or with training.accumulation above 1")
+    return False
 
 
 def _state_to_resume(

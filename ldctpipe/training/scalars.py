@@ -67,4 +67,4 @@ class ScalarLog:
 def _tensorboard_writer(folder: Path, first_iteration: int) -> Any:
     from torch.utils.tensorboard import SummaryWriter  # a second of import that other commands do without
 
-    return SummaryWriter(str(folder), purge_step=first_iteration or None)
+    return SummaryWriter(str(folder), purge_step=first_iteration + 1)  # what is purged starts with this step

@@ -56,9 +56,11 @@ class Validation:
         """Return the measures of `network`, bare and left in its mode; each rank takes its share of the slices."""
         was_training = network.training
         network.eval()
-        figures = torch.zeros(len(self._pairs), len(MEASURES), dtype=torch.float64, device=fabric.device)
+        figures = torch.zeros(len(self._pairs), len(MEASURES), dtype=torch.float64)
         mine = range(fabric.global_rank, len(self._pairs), fabric.world_size)
-        with ThreadPoolExecutor(usable_cores()) as pool:  # scipy's filters release the interpreter lock
+        with ThreadPoolExecutor(
+            max(1, usable_cores() // fabric.world_size)
+        ) as pool:  # scipy's filters release the interpreter lock
             waiting = []
             for index in mine:
                 loss, image = self._measured(network, index, fabric.device)
@@ -66,7 +68,9 @@ class Validation:
             for index, loss, quality in waiting:
                 figures[index] = torch.tensor([loss, *quality.result()], dtype=torch.float64)
         network.train(was_training)
-        return self._summary(fabric.all_reduce(figures, reduce_op="sum").cpu().numpy())  # type: ignore[union-attr]
+        if fabric.world_size > 1:
+            figures = fabric.all_reduce(figures.to(fabric.device), reduce_op="sum").cpu()  # type: ignore[union-attr]
+        return self._summary(figures.numpy())
 
     def slice_hu(self, index: int) -> npt.NDArray[np.int16]:
         """Return low and full dose (2, rows, columns) of a validation slice, without what was added to its size."""
@@ -108,7 +112,7 @@ class Validation:
     def _summary(self, figures: npt.NDArray[np.float64]) -> ValidationResult:
         table = pd.DataFrame(figures, columns=list(MEASURES))
         patients = table.groupby(np.asarray(self._patients)).mean()
-        loss = float(patients["loss"].mean(skipna=False))  # a loss that is no number must show
+        loss = float(patients["loss"].mean() if np.isfinite(figures[:, 0]).all() else np.nan)  # one such must show
         by_patient = {str(name): _plain(values) for name, values in patients.iterrows()}
         return ValidationResult(loss, **_plain(patients.drop(columns="loss").mean()), patients=by_patient)
 

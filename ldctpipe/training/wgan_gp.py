@@ -14,6 +14,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from ldctpipe.data.windows import to_device
 from ldctpipe.losses.adversarial import generator_adversarial, gradient_penalty, wasserstein_distance
 from ldctpipe.losses.perceptual import PerceptualLoss
 from ldctpipe.recipes.schema import Recipe
@@ -89,9 +90,9 @@ class WganGp:
 
     def update_critic(self, low_dose: Tensor, full_dose: Tensor, measure: bool = False) -> dict[str, Tensor]:
         """Update the critic once; return its losses, and with `measure` the norm of its gradient."""
+        mixing = to_device(torch.rand(len(full_dose), generator=self.generators[_MIXING]), full_dose.device)
         with torch.no_grad(), self.fabric.autocast():
             generated = self.denoiser(low_dose).float()
-        mixing = torch.rand(len(full_dose), generator=self.generators[_MIXING]).to(full_dose.device)
         self.critic_optimizer.zero_grad(set_to_none=True)
         sums: dict[str, Tensor] = {}
         for part, share, is_last in self._parts(len(full_dose)):
@@ -119,7 +120,7 @@ class WganGp:
         sums: dict[str, Tensor] = {}
         for part, share, _ in self._parts(len(low_dose)):
             patches = image[part]
-            losses = self._generator_losses(patches, full_dose[part])
+            losses = self._generator_losses(patches, full_dose[part], measure)
             norms = self._norms_at(patches, losses) if measure else {}
             self.fabric.backward(share * losses["loss_generator"])
             _accumulate(sums, {**losses, **norms}, share)
@@ -130,7 +131,7 @@ class WganGp:
         self.generator_optimizer.step()
         return sums
 
-    def _generator_losses(self, generated: Tensor, full_dose: Tensor) -> dict[str, Tensor]:
+    def _generator_losses(self, generated: Tensor, full_dose: Tensor, measure: bool) -> dict[str, Tensor]:
         with self.fabric.autocast():
             scores = self.critic.module(generated).float()  # type: ignore[operator]
         terms = {
@@ -138,19 +139,21 @@ class WganGp:
             "loss_pixel": (generated - full_dose).abs().mean(),
         }
         if self.perceptual is not None:
+            # A compiled network frees what its backward pass used; measuring goes through it once more.
+            perceptual = self.perceptual.forward if measure else self.perceptual
             with self.fabric.autocast():
-                terms["loss_perceptual"] = self.perceptual(generated, full_dose).float()
+                terms["loss_perceptual"] = perceptual(generated, full_dose)
         total = torch.stack([self._weight_of(name) * term for name, term in terms.items()]).sum()
         return {"loss_generator": total, **terms}
 
     def _norms_at(self, patches: Tensor, losses: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the norm of each weighted term's gradient at a patch, in the mean over patches (batch, 1, …)."""
-        norms = {}
+        norms, scale = {}, self._scale()
         for name, term in losses.items():
             if name != "loss_generator":
-                weighted = self._weight_of(name) * len(patches) * term  # of the sum over patches, not of their mean
+                weighted = scale * self._weight_of(name) * len(patches) * term  # the sum over patches, not their mean
                 (gradient,) = torch.autograd.grad(weighted, patches, retain_graph=True)
-                norms[name.replace("loss", "gradient_norm")] = gradient.flatten(start_dim=1).norm(dim=1).mean()
+                norms[name.replace("loss", "gradient_norm")] = gradient.flatten(start_dim=1).norm(dim=1).mean() / scale
         return norms
 
     def _weight_of(self, term: str) -> float:
@@ -170,9 +173,13 @@ class WganGp:
 
     def _gradient_norm(self, network: nn.Module) -> Tensor:
         """Return the norm of what the optimizer is about to take, which is still scaled under float16."""
-        scaler = getattr(self.fabric.strategy.precision, "scaler", None)
         gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
-        return torch.nn.utils.get_total_norm(gradients) / (scaler.get_scale() if scaler else 1.0)
+        return torch.nn.utils.get_total_norm(gradients) / self._scale()
+
+    def _scale(self) -> float:
+        """Return what float16 multiplies losses with; 1 in other precisions."""
+        scaler = getattr(self.fabric.strategy.precision, "scaler", None)
+        return float(scaler.get_scale()) if scaler else 1.0
 
     def _set_rates(self, fraction: float) -> None:
         rates = self.recipe.optimizer
@@ -187,11 +194,13 @@ class WganGp:
         return {name: optimizer.param_groups[0]["lr"] for name, optimizer in optimizers.items()}
 
     def divergence(self, scalars: dict[str, float]) -> str | None:
-        """Return why the critic counts as exploded: a critic of slope 1 can't tell images of [0, 1] further apart.
+        """Return why the critic counts as exploded, or gradients as lost: None where neither is so.
 
         Two patches in [0, 1] are at most `patch_size` apart, which bounds the Wasserstein distance; a critic that
         reports many times that has lost the slope that the penalty holds it to.
         """
+        if self._scale() < 1:  # halved at each step whose gradients overflow, which then is left out
+            return "float16 overflows at every step"
         most = self.recipe.training.critic_limit * self.recipe.data.patch_size
         distance = scalars["wasserstein"]
         return f"the critic reports a Wasserstein distance of {distance:.3g}" if abs(distance) > most else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from nextflow_run import Run
@@ -70,3 +71,48 @@ def test_no_held_out_patient_is_said_before_the_training(nextflow: Callable[...,
     assert run.code != 0
     assert "no patient of the samplesheet is held out; name at least one with --test_patients." in run.said
     assert "TRAIN (" not in run.said
+
+
+def test_sweep_prepares_once_and_trains_every_run_that_is_new(nextflow: Callable[..., Run]) -> None:
+    arguments = ("-profile", "test,cpu", "-stub", "--workflow", "sweep", "--sweep", "table1")
+    first = nextflow(*arguments)
+    assert first.code == 0, first.said
+    # The stub's plan has two points, and a third that is the same training as the first, of two repeats each.
+    assert Counter(row["process"] for row in first.trace()) == {
+        "SWEEP": 1, "PHANTOM": 1, "SAMPLESHEET": 1, "SIMULATE": 1, "INGEST": 3, "PREPARE": 1,
+        "TRAIN": 4, "DENOISE": 4, "EVALUATE": 4, "SWEEP_REPORT": 1,
+    }  # fmt: skip
+    ids = ["a.seed-1", "a.seed-2", "b.seed-1", "b.seed-2"]
+    for name in ("sweep.html", "sweep.csv", "sweep.json", "run.json", "runs/plan.csv", "runs/plan.json"):
+        assert (first.results / name).exists(), name
+    assert sorted(path.name for path in (first.results / "runs").iterdir() if path.is_dir()) == ids
+    for run in ids:
+        assert (first.results / "runs" / run / "model" / "model.safetensors").exists()
+        assert (first.results / "runs" / run / "metrics" / "summary.json").exists()
+    assert not (first.results / "denoised").exists()
+    assert "sweep.html" in first.stdout.splitlines()[-1]
+
+    again = nextflow(*arguments, "-resume")
+    assert {row["status"] for row in again.trace()} == {"CACHED"}
+
+    more = nextflow(*arguments, "-resume", "--repeats", "3")
+    done = [(row["process"], row["tag"]) for row in more.trace() if row["status"] == "COMPLETED"]
+    assert sorted(done) == [
+        ("DENOISE", "a.seed-3 L003"), ("DENOISE", "b.seed-3 L003"),
+        ("EVALUATE", "a.seed-3"), ("EVALUATE", "b.seed-3"),
+        ("SWEEP", "table1"), ("SWEEP_REPORT", "sweep.html"),
+        ("TRAIN", "a.seed-3"), ("TRAIN", "b.seed-3"),
+    ]  # fmt: skip
+
+
+def test_a_wrong_point_of_a_sweep_is_said_before_anything_else_runs(
+    nextflow: Callable[..., Run], tmp_path: Path
+) -> None:
+    (tmp_path / "own.yaml").write_text(
+        "name: own\ntitle: Own\ncolumns: {losses.pixel: x}\npoints: [{name: a, overrides: [losses.pixle=1.0]}]\n"
+    )
+    run = nextflow("-profile", "test,cpu", "--workflow", "sweep", "--sweep", "own.yaml")
+    assert run.code != 0
+    said = "ldctpipe: sweep own, point a: losses.pixle: the recipe has no such key; "
+    assert run.stdout.strip().splitlines()[-1].startswith(said)
+    assert {row["process"] for row in run.trace()} == {"SWEEP"}

@@ -27,7 +27,29 @@ PROPERTIES: dict[str, dict[str, Any]] = {
         (("--inputt", "x"), "--inputt is not a parameter; did you mean --input?"),
         (("--phantom-patients", "3"), "--phantom-patients is not a parameter; did you mean --phantom_patients?"),
         (("--input", "/no/such/folder"), "--input /no/such/folder does not exist"),
-        (("--workflow", "trian"), "--workflow trian is not one of train, denoise"),
+        (("--workflow", "trian"), "--workflow trian is not one of train, denoise, sweep"),
+        (
+            ("--workflow", "sweep", "--phantom_patients", "3"),
+            "--sweep is missing; give table1, table2 or the .yaml file",
+        ),
+        (
+            ("--workflow", "sweep", "--phantom_patients", "3", "--sweep", "table9"),
+            "--sweep table9 does not exist; give table1, table2 or the .yaml file",
+        ),
+        (
+            ("--workflow", "sweep", "--phantom_patients", "3", "--sweep", "no.yaml"),
+            "--sweep no.yaml does not exist; give table1",
+        ),
+        (
+            ("--workflow", "sweep", "--phantom_patients", "3", "--sweep", "table1", "--nifti"),
+            "--nifti is about denoised images",
+        ),
+        (
+            ("--phantom_patients", "3", "--sweep", "table1"),
+            "--sweep is a table of trainings; it goes with --workflow sweep",
+        ),
+        (("--workflow", "sweep", "--sweep", "table1"), "--input is missing; give a cohort folder"),
+        (("--phantom_patients", "3", "--repeats", "0"), "--repeats 0 is below 1"),
         (("--workflow", "denoise"), "--input is missing; give the folder of scans"),
         (("--workflow", "denoise", "--input", "."), "--model is missing; give the denoiser bundle"),
         (

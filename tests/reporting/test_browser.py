@@ -8,8 +8,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from sweep_folder_maker import make_sweep
 
 from ldctpipe.reporting.page import write_report
+from ldctpipe.reporting.sweep_page import write_sweep_report
 
 OPTIONS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
@@ -53,3 +55,12 @@ def test_the_policy_stops_a_foreign_script(browser, full_run, tmp_path):
     dom, console = opened(browser, page, tmp_path / "profile")
     assert any("Content Security Policy" in line for line in console)
     assert "<title>taken over" not in dom
+
+
+@pytest.mark.slow
+def test_the_page_of_a_sweep_opens_without_a_complaint(browser, tmp_path):
+    make_sweep(tmp_path, "table1", {})
+    write_sweep_report(tmp_path, tmp_path / "sweep.html")
+    dom, console = opened(browser, tmp_path / "sweep.html", tmp_path / "profile")
+    assert console == []
+    assert "33.24 ± 0.15" in dom

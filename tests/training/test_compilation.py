@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 
 import pytest
@@ -36,8 +37,8 @@ def run(network):
 
     def forward_and_back():
         output = network(image)
-        output.sum().backward()
-        return output
+        output.square().sum().backward()
+        return [output, network.norm.weight.grad]
 
     return forward_and_back
 
@@ -82,9 +83,34 @@ def test_weights_statistics_and_gradients_are_as_before(network, run):
     assert all(parameter.grad is None for parameter in network.parameters())
 
 
-def test_torchs_own_compiler_trains_the_same(request_for, monkeypatch):
+class AfterZeros(nn.Module):
+    """Its output is its input as long as its last layer holds zeros, as residual networks start."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = nn.Conv2d(1, 1, 1)
+        nn.init.zeros_(self.last.weight)
+        nn.init.zeros_(self.last.bias)
+
+    def forward(self, x):
+        return x + self.last(x)
+
+
+def test_a_wrong_network_behind_zeros_is_found():
+    network, image = AfterZeros(), torch.rand(1, 1, 8, 8)
+
+    def compile_network(network: nn.Module, mode: str) -> None:
+        network._compiled_call_impl = lambda x: x + 7 * network.last(x)
+
+    assert compile_if_faster("n", network, lambda: [network(image)], compile_network) is None
+    assert not network.last.weight.any()
+
+
+@pytest.mark.slow
+def test_torchs_own_compiler_trains_the_same(request_for, monkeypatch, backbone_file):
     """Through torch's tracing and its autograd, without the minutes of generating code."""
-    from ldctpipe.training.run import train_bundle
+    from ldctpipe.training import run
+    from ldctpipe.training.assembly import compile_networks
 
     monkeypatch.setattr(compilation, "MODES", ("default",))
     monkeypatch.setattr(compilation, "_LEAST_GAIN", 1e-9)  # whatever it gains, it is kept
@@ -92,10 +118,12 @@ def test_torchs_own_compiler_trains_the_same(request_for, monkeypatch):
     def compile_network(network: nn.Module, mode: str) -> None:
         network.compile(backend="aot_eager")
 
-    monkeypatch.setattr(compilation.compile_if_faster, "__defaults__", (compile_network,))
-    eager = train_bundle(request_for("eager", iterations=2))
+    options = {"iterations": 2, "pretrained": True, "backbone_weights": backbone_file}
+    eager = run.train_bundle(request_for("eager", **options))
+    compiler = functools.partial(compile_if_faster, compile_network=compile_network)
+    monkeypatch.setattr(run, "compile_networks", functools.partial(compile_networks, compiler=compiler))
 
-    compiled = train_bundle(request_for("compiled", iterations=2, compiled=True))
+    compiled = run.train_bundle(request_for("compiled", compiled=True, **options))
 
-    assert compiled["training"]["compiled"]["generator"] in compilation.MODES
+    assert compiled["training"]["compiled"] == {"generator": "default", "perceptual network": "default"}
     assert compiled["training"]["validation_loss"] == pytest.approx(eager["training"]["validation_loss"], rel=1e-4)

@@ -53,6 +53,20 @@ def test_the_log_has_each_iteration_once(request_for, monkeypatch):
     assert [row["iteration"] for row in rows_of(request.out)] == ["1", "2", "3", "4", "5", "6"]
 
 
+def test_tensorboard_and_previews_hold_nothing_of_the_attempt_that_was_left(request_for, monkeypatch):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    diverge_at(monkeypatch, 6)
+    request = request_for("model", "training.checkpoint_every=3", "training.validate_every=1", iterations=7, previews=7)
+
+    train_bundle(request)
+
+    events = EventAccumulator(str(request.checkpoints / "tensorboard")).Reload()
+    assert [event.step for event in events.Scalars("validation_loss")] == [1, 2, 3, 4, 5, 6, 7]
+    assert [event.step for event in events.Scalars("loss_critic")] == [1, 2, 3, 4, 5, 6, 7]
+    assert len(list((request.checkpoints / "previews").glob("*.png"))) == 7
+
+
 def test_batches_after_it_are_others(request_for, monkeypatch):
     drawn = []
     original = WganGp.update_generator
@@ -75,6 +89,13 @@ def test_weights_that_are_no_numbers_are_never_saved(request_for, monkeypatch):
     for path in request.checkpoints.glob("iteration-*.pt"):
         state = torch.load(path, weights_only=True)["algorithm"]["generator"]
         assert all(torch.isfinite(tensor).all() for tensor in state.values())
+
+
+def test_a_state_between_two_looks_at_the_log_is_judged_before_it_is_saved(request_for, monkeypatch):
+    diverge_at(monkeypatch, 4)
+    request = request_for("model", "training.validate_every=100", "training.log_every=100")
+
+    assert train_bundle(request)["training"]["rollbacks"] == 1
 
 
 def test_an_exploding_critic_counts_as_diverged(request_for, monkeypatch, capsys):

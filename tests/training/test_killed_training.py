@@ -103,3 +103,21 @@ def test_a_checkpoint_holds_all_randomness(request_for):
 
     assert set(random_state["sampler"]) == {"positions", "augmentation", "doses"}
     assert set(random_state["algorithm"]) == {"gradient penalty"}
+
+
+def test_what_a_killed_save_left_goes_when_the_training_goes_on(request_for):
+    """Also where no later checkpoint has its name, as after a signal at an odd iteration."""
+    request = request_for("model", iterations=200)
+    process = start_training(request)
+    assert wait_for_half_written(process, request.checkpoints)
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    (left,) = request.checkpoints.glob(".iteration-*.partial")
+    odd = left.rename(left.with_name(left.name.replace("iteration-", "iteration-9")))
+
+    process = start_training(replace(request, resume=True))
+    wait_for_new_checkpoint(process, request.checkpoints)
+    process.kill()
+    process.join()
+
+    assert not odd.exists()

@@ -42,6 +42,42 @@ def test_out_of_memory_says_what_to_set(request_for, tmp_path):
     assert not request.out.exists()
 
 
+def test_what_it_says_can_be_done(request_for, monkeypatch):
+    from ldctpipe.training.run import train_bundle
+    from ldctpipe.training.wgan_gp import WganGp
+
+    def step(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(WganGp, "step", step)
+        with pytest.raises(InputError, match=r"--resume --set training\.accumulation=2"):
+            train_bundle(request_for("model", iterations=2))
+
+    card = train_bundle(request_for("model", "training.accumulation=2", iterations=2, resume=True))
+
+    assert card["training"]["iterations"] == 2
+
+
+def test_too_little_memory_to_resume_damages_no_checkpoint(request_for, monkeypatch):
+    from dataclasses import replace
+
+    from ldctpipe.training.run import train_bundle
+
+    request = request_for("model", iterations=2)
+    train_bundle(request)
+
+    def load(*_, **__):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "load", load)
+        with pytest.raises(InputError, match="more memory"):
+            train_bundle(replace(request, resume=True, out=request.out.with_name("again")))
+
+    assert not list(request.checkpoints.glob("*.damaged"))
+
+
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError()])
 def test_every_kind_of_it_is_known(error):
     recipe = small_recipe("training.accumulation=4")

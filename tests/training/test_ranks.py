@@ -114,6 +114,43 @@ def test_ranks_draw_their_own_batches_and_one_of_them_writes(command, tmp_path):
     assert all(tensor.isfinite().all() for tensor in load_file(tmp_path / "model" / "model.safetensors").values())
 
 
+def faulty_rank(rank: int, faulty: int, request) -> None:
+    """Train as one of two ranks, of which one runs out of memory at its third step."""
+    from ldctpipe.cli import app
+    from ldctpipe.training.run import train_bundle
+    from ldctpipe.training.wgan_gp import WganGp
+
+    torch.set_num_threads(1)
+    original, steps = WganGp.step, []
+
+    def step(self, *arguments, **options):
+        steps.append(1)
+        if rank == faulty and len(steps) == 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return original(self, *arguments, **options)
+
+    WganGp.step = step
+    app._invoke = lambda _: train_bundle(request) and 0
+    raise SystemExit(app.run(["train"]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("faulty", [0, 1])
+def test_a_rank_that_fails_ends_all_with_one_sentence(request_for, capfd, faulty):
+    request, port = request_for("model", iterations=100, devices=2), free_port()
+
+    ranks = [start_rank(faulty_rank, rank, port, rank, faulty, request) for rank in range(2)]
+    for rank in ranks:
+        rank.join(120)
+
+    codes = [rank.exitcode for rank in ranks]
+    assert codes[faulty] == ExitCode.INPUT
+    assert codes[1 - faulty] not in (0, ExitCode.BUG, None)
+    said = capfd.readouterr().err
+    assert "Traceback" not in said
+    assert said.count("takes more memory than cpu has") == 1
+
+
 @pytest.mark.slow
 def test_a_signal_to_the_first_rank_ends_all_and_the_run_goes_on(command, tmp_path):
     long = [*command, "--iterations", "100000"]

@@ -167,6 +167,11 @@ def test_changes_to_a_recipe_stand_in_the_card(request_for):
     assert any("Changed from the recipe wgan-gp-effnetv2-mini: losses.pixel=2.0" in note for note in card["notes"])
 
 
+def test_frozen_statistics_of_weights_that_are_not_there_are_refused(request_for):
+    with pytest.raises(UsageError, match="batch_norm=frozen keeps the statistics of ImageNet weights"):
+        train_bundle(request_for("model", "training.batch_norm=frozen"))
+
+
 def test_from_scratch_and_from_a_file_contradict_each_other(request_for, tmp_path):
     with pytest.raises(UsageError, match="contradict"):
         train_bundle(request_for("model", backbone_weights=tmp_path))

@@ -114,7 +114,58 @@ def test_images_stay_float32_on_their_way_into_mixed_precision():
     assert abs(float(image.bfloat16()) - 1 / 3) * 3000 > 1  # what rounding would have cost, in HU
 
 
-def test_mixed_precision_trains_and_its_image_comes_out_in_float32(algorithm_for):
+@pytest.fixture
+def half_precision(monkeypatch):
+    """A function that makes trainings on the CPU run in "bf16-mixed" or "16-mixed"."""
+    from ldctpipe.training import launch
+
+    def switch_to(kind: str) -> None:
+        monkeypatch.setattr(launch, "_precision", lambda *_: ImagePrecision(kind, "cpu"))
+
+    return switch_to
+
+
+@pytest.mark.parametrize("kind", ["bf16-mixed", "16-mixed"])
+def test_half_precision_goes_the_way_of_float32(algorithm_for, half_precision, kind):
+    exact = algorithm_for()
+    expected = one_step(exact, measure_gradients=True)
+    half_precision(kind)
+    algorithm = algorithm_for()
+
+    losses = one_step(algorithm, measure_gradients=True)
+
+    for name, value in expected.items():
+        assert float(losses[name]) == pytest.approx(float(value), rel=0.1, abs=1e-3), name
+    ours, theirs = (torch.cat([g.flatten() for g in gradients(each).values()]) for each in (algorithm, exact))
+    ours = ours / float(ours.norm()) * float(theirs.norm())  # float16's are still multiplied by the scale
+    assert float((ours - theirs).norm() / theirs.norm()) < 0.25
+
+
+def test_a_step_that_overflows_in_float16_is_left_out_and_no_divergence(request_for, half_precision, monkeypatch):
+    from ldctpipe.training.run import train_bundle
+
+    half_precision("16-mixed")
+    monkeypatch.setattr(torch.amp.GradScaler.__init__, "__defaults__", ("cpu", 2.0**40, 2.0, 0.5, 2000, True))
+    request = request_for("model", iterations=12)
+
+    card = train_bundle(request)
+
+    assert card["training"]["rollbacks"] == 0
+    newest = torch.load(sorted(request.checkpoints.glob("iteration-*.pt"))[-1])
+    assert newest["algorithm"]["precision"]["scale"] < 2.0**40
+    log = (request.out / "training.csv").read_text()
+    assert "nan" not in log and "inf" not in log
+
+
+def test_an_overflow_that_never_ends_is_a_divergence(algorithm_for, half_precision):
+    half_precision("16-mixed")
+    algorithm = algorithm_for()
+    algorithm.fabric.strategy.precision.scaler._scale = torch.tensor(0.5)
+
+    assert algorithm.divergence({"wasserstein": 0.0}) == "float16 overflows at every step"
+
+
+def test_the_image_comes_out_in_float32(algorithm_for):
     algorithm = algorithm_for()
     image = torch.rand(1, 1, 64, 64)
 

@@ -1,0 +1,99 @@
+"""What a sweep may say: named changes to one recipe, with the published figures of each where there are any."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+
+from ldctpipe.errors import UsageError
+
+_SHIPPED = Path(__file__).parent / "sweeps"
+MeanAndSpread = tuple[float, float]
+# What a name or a change may hold becomes the name of a folder and an argument of a command.
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=60)]
+Override = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.]+=[A-Za-z0-9_.,:@/+\[\] -]+$")]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class PublishedPoint(_Section):
+    """What a publication says of one point: mean and standard deviation over its trainings, and its remark."""
+
+    psnr_db: MeanAndSpread | None = None
+    ssim: MeanAndSpread | None = None
+    remark: str | None = None
+
+
+class PublishedSweep(_Section):
+    """What the published figures were measured with: they are comparable with nothing else."""
+
+    recipe: str
+    data: str
+    patients: Annotated[tuple[str, ...], Field(min_length=1)]
+    protocol: str
+    repeats: PositiveInt
+
+
+class SweepPoint(_Section):
+    """One row of the table: what is changed in the recipe; nothing for a row that is the recipe itself."""
+
+    name: Name
+    overrides: tuple[Override, ...]
+    published: PublishedPoint | None = None
+
+
+class Sweep(_Section):
+    """A table to be trained; `columns` maps each key of the recipe that it shows to the column's heading."""
+
+    name: Name
+    title: str
+    source: str = ""
+    columns: Annotated[dict[str, str], Field(min_length=1)]
+    published: PublishedSweep | None = None
+    points: Annotated[tuple[SweepPoint, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Sweep:
+        if twice := _repeated(point.name for point in self.points):
+            raise ValueError(f"two points are named {twice}")
+        if self.published is None and any(point.published for point in self.points):
+            raise ValueError("points have published figures, but the section `published` is missing")
+        return self
+
+
+def shipped_sweeps() -> list[str]:
+    """Return the names of the sweeps that the package ships, sorted."""
+    return sorted(path.stem for path in _SHIPPED.glob("*.yaml"))
+
+
+def load_sweep(name_or_file: str) -> Sweep:
+    """Return a shipped sweep by name, or the one in a YAML file; raises `UsageError` where it is none."""
+    path = Path(name_or_file)
+    if path.suffix not in (".yaml", ".yml"):
+        path = _SHIPPED / f"{name_or_file}.yaml"
+    if not path.is_file():
+        known = ", ".join(shipped_sweeps())
+        raise UsageError(None, f"there is no sweep {name_or_file!r}", f"take one of {known}, or give a .yaml file")
+    try:
+        return Sweep.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(path, f"is not YAML ({' '.join(str(error).split())})", "correct the file") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "the sweep"
+        raise UsageError(path, f"{place}: {first['msg']}", "docs/sweeps.md shows the form of a sweep") from None
+
+
+def _repeated(names: Iterable[str]) -> str | None:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    return None

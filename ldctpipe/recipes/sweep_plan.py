@@ -1,0 +1,188 @@
+"""From a sweep and a recipe to the trainings that it takes: checked, numbered, and none of them twice."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ldctpipe import __version__
+from ldctpipe.errors import InputError, UsageError
+from ldctpipe.files import read_json, write_json, write_text
+from ldctpipe.recipes.library import load_recipe
+from ldctpipe.recipes.schema import Recipe
+from ldctpipe.recipes.sweep import Sweep, SweepPoint
+
+PLAN_FORMAT: Literal["ldctpipe-sweep-plan@1"] = "ldctpipe-sweep-plan@1"
+_SEPARATOR = ";"
+_COLUMNS = ("id", "point", "repeat", "seed", "same_as", "overrides")
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PlannedPoint(_Part):
+    """A point with the values of the sweep's columns; `same_as` names an earlier point that is the same training."""
+
+    name: str
+    values: dict[str, Any]
+    same_as: str | None
+
+
+class PlannedRun(_Part):
+    """One training: a point with one seed. `same_as` is the id of the run that it is the same as, and is not run."""
+
+    id: str
+    point: str
+    repeat: int
+    seed: int
+    same_as: str | None
+    overrides: tuple[str, ...]
+
+
+class Plan(_Part):
+    """All trainings of a sweep, with what the report needs to know of it."""
+
+    format: Literal["ldctpipe-sweep-plan@1"] = PLAN_FORMAT
+    ldctpipe: str
+    sweep: Sweep
+    recipe: str
+    overrides: tuple[str, ...]  # of every point, beside its own
+    pretrained: bool
+    repeats: int
+    seed: int
+    points: tuple[PlannedPoint, ...]
+    runs: tuple[PlannedRun, ...]
+
+    def runs_of(self, point: PlannedPoint) -> list[PlannedRun]:
+        """Return the runs that give the figures of `point`: those of the point that it is the same as, if any."""
+        return [run for run in self.runs if run.point == (point.same_as or point.name)]
+
+
+def plan_sweep(
+    sweep: Sweep,
+    recipe: str,
+    overrides: Sequence[str] = (),
+    *,
+    pretrained: bool = True,
+    repeats: int = 1,
+    seed: int = 1,
+) -> Plan:
+    """Return the trainings of `sweep` with `recipe`; repeats have the seeds `seed`, `seed` + 1, ….
+
+    Points that come to the same training are planned once. That happens without ImageNet weights (`pretrained`
+    false), where the perceptual loss is left out whatever its weight. Raises `UsageError` for a point or column that
+    the recipe has no key for, a wrong value, or `overrides` of what the sweep varies.
+    """
+    _refuse_contradictions(sweep, overrides)
+    load_recipe(recipe, overrides)  # first, so that what is wrong with it is not laid at a point's door
+    points: list[PlannedPoint] = []
+    known: list[tuple[Recipe, str]] = []
+    for point in sweep.points:
+        complete = _recipe_of(sweep, point, recipe, overrides)
+        trained = _as_trained(complete, pretrained)
+        same_as = next((name for other, name in known if other == trained), None)
+        known.append((trained, same_as or point.name))
+        points.append(PlannedPoint(name=point.name, values=_values(sweep, complete), same_as=same_as))
+    return Plan(
+        ldctpipe=__version__,
+        sweep=sweep,
+        recipe=recipe,
+        overrides=tuple(overrides),
+        pretrained=pretrained,
+        repeats=repeats,
+        seed=seed,
+        points=tuple(points),
+        runs=tuple(_runs(sweep, points, overrides, range(seed, seed + repeats))),
+    )
+
+
+def write_plan(plan: Plan, table: Path) -> None:
+    """Write the runs to `table` as CSV, and the whole plan beside it as JSON under the same name."""
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, _COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for run in plan.runs:
+        writer.writerow({**run.model_dump(), "overrides": _SEPARATOR.join(run.overrides)})
+    write_text(table, stream.getvalue())
+    write_json(table.with_suffix(".json"), plan.model_dump(mode="json"))
+
+
+def read_plan(path: Path) -> Plan:
+    """Return the plan in `path`; raises `InputError` where it is none."""
+    try:
+        return Plan.model_validate(read_json(path, "the plan of a sweep"))
+    except ValidationError as error:
+        first = error.errors()[0]
+        fault = f"is not the plan of a sweep ({'.'.join(map(str, first['loc']))}: {first['msg']})"
+        raise InputError(path, fault, "run `ldctpipe sweep` again") from None
+
+
+def _refuse_contradictions(sweep: Sweep, overrides: Sequence[str]) -> None:
+    varied = {_key(override) for point in sweep.points for override in point.overrides}
+    if "seed" in varied | {_key(override) for override in overrides}:
+        raise UsageError(None, "the seed is what repeats vary", "give the first one with --seed")
+    for override in overrides:
+        if _key(override) in varied:
+            fault = f"--set {override} contradicts the sweep {sweep.name}, which varies {_key(override)}"
+            raise UsageError(None, fault, "leave it out")
+
+
+def _recipe_of(sweep: Sweep, point: SweepPoint, recipe: str, overrides: Sequence[str]) -> Recipe:
+    try:
+        return load_recipe(recipe, [*overrides, *point.overrides])
+    except UsageError as error:
+        fault = f"sweep {sweep.name}, point {point.name}: {error.fault.removeprefix('--set ')}"
+        raise UsageError(error.path, fault, error.remedy) from None
+
+
+def _as_trained(recipe: Recipe, pretrained: bool) -> Recipe:
+    """Return the recipe without what has no effect on the training."""
+    losses = recipe.losses
+    if not pretrained:
+        losses = losses.model_copy(update={"perceptual": 0.0})
+    if losses.perceptual == 0:
+        losses = losses.model_copy(update={"perceptual_backbone": "", "perceptual_stages": ()})
+    return recipe.model_copy(update={"losses": losses})
+
+
+def _values(sweep: Sweep, recipe: Recipe) -> dict[str, Any]:
+    content = recipe.model_dump(mode="json")
+    return {column: _value(sweep, content, column) for column in sweep.columns}
+
+
+def _value(sweep: Sweep, content: Any, column: str) -> Any:
+    for part in column.split("."):
+        if not isinstance(content, dict) or part not in content:
+            fault = f"sweep {sweep.name}, column {column}: the recipe has no such key"
+            raise UsageError(None, fault, "`ldctpipe recipes NAME` prints all keys")
+        content = content[part]
+    return content
+
+
+def _runs(sweep: Sweep, points: Sequence[PlannedPoint], overrides: Sequence[str], seeds: range) -> list[PlannedRun]:
+    return [
+        PlannedRun(
+            id=_run_id(planned.name, seed),
+            point=planned.name,
+            repeat=repeat,
+            seed=seed,
+            same_as=_run_id(planned.same_as, seed) if planned.same_as else None,
+            overrides=(*overrides, *point.overrides),
+        )
+        for planned, point in zip(points, sweep.points, strict=True)
+        for repeat, seed in enumerate(seeds, start=1)
+    ]
+
+
+def _run_id(point: str, seed: int) -> str:
+    return f"{point}.seed-{seed}"
+
+
+def _key(override: str) -> str:
+    return override.partition("=")[0].strip()

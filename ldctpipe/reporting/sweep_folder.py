@@ -1,0 +1,146 @@
+"""The folder of a sweep, read once and checked: its plan, and what each of its trainings left."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from ldctpipe.errors import InputError
+from ldctpipe.files import read_json, require_exists
+from ldctpipe.metrics.published import published_table
+from ldctpipe.metrics.slices import BASELINE
+from ldctpipe.metrics.stability import Stability, measure_stability
+from ldctpipe.metrics.summary import FORMAT
+from ldctpipe.recipes.sweep_plan import Plan, PlannedPoint, PlannedRun, read_plan
+
+PLAN = "runs/plan.json"
+
+
+@dataclass(frozen=True)
+class SweepRun:
+    """One training; a part that is not there is None, and then the run counts as failed."""
+
+    planned: PlannedRun
+    card: dict[str, Any] | None
+    training: pd.DataFrame | None
+    summary: dict[str, Any] | None
+    stability: Stability | None
+
+    @property
+    def state(self) -> str:
+        """How far it came: "finished", "not measured" (trained only) or "not trained"."""
+        if self.summary is not None and self.card is not None:
+            return "finished"
+        return "not trained" if self.card is None else "not measured"
+
+    def mean(self, measure: str) -> float | None:
+        """Return the mean over patients of a measure of the denoised images."""
+        if self.state != "finished" or self.summary is None:
+            return None
+        value: float | None = self.summary["methods"][self.method][measure]["mean"]
+        return value
+
+    @property
+    def gain_db(self) -> float | None:
+        """Mean over patients of the PSNR above the low dose."""
+        if self.state != "finished" or self.summary is None:
+            return None
+        value: float | None = self.summary["gains"][self.method]["psnr_db"]["mean"]
+        return value
+
+    @property
+    def method(self) -> str:
+        """Name of the denoiser in the evaluation."""
+        return next(name for name in (self.summary or {})["methods"] if name != BASELINE)
+
+
+@dataclass(frozen=True)
+class SweepFolder:
+    """A plan and its runs, in the order of the plan, without those that are the same as another."""
+
+    plan: Plan
+    runs: tuple[SweepRun, ...]
+
+    @property
+    def finished(self) -> list[SweepRun]:
+        """The runs that have figures."""
+        return [run for run in self.runs if run.state == "finished"]
+
+    @property
+    def failed(self) -> list[SweepRun]:
+        """The runs that have none."""
+        return [run for run in self.runs if run.state != "finished"]
+
+    @property
+    def cards(self) -> list[dict[str, Any]]:
+        """The cards of all models there are."""
+        return [run.card for run in self.runs if run.card is not None]
+
+    def runs_of(self, point: PlannedPoint) -> list[SweepRun]:
+        """Return the runs that give the figures of a point, whether they finished or not."""
+        wanted = {run.id for run in self.plan.runs_of(point)}
+        return [run for run in self.runs if run.planned.id in wanted]
+
+
+def read_sweep(folder: Path) -> SweepFolder:
+    """Return the sweep in `folder`: `runs/plan.json`, and `runs/ID/model` and `runs/ID/metrics` of each run.
+
+    `model/ID` and `metrics/ID` are found too. Raises `InputError` where there is no plan or a part can't be read.
+    """
+    require_exists(folder)
+    plan = read_plan(folder / PLAN)
+    return SweepFolder(plan, tuple(_run(folder, run) for run in plan.runs if run.same_as is None))
+
+
+def _run(folder: Path, planned: PlannedRun) -> SweepRun:
+    model, metrics = _part(folder, planned.id, "model"), _part(folder, planned.id, "metrics")
+    card = _card(model / "card.json")
+    training = _training(model / "training.csv")
+    return SweepRun(planned, card, training, _summary(metrics / "summary.json"), _stability(card, training))
+
+
+def _part(folder: Path, run: str, part: str) -> Path:
+    published = folder / "runs" / run / part
+    return published if published.is_dir() else folder / part / run
+
+
+def _card(path: Path) -> dict[str, Any] | None:
+    return _mapping(path, "a model card") if path.is_file() else None
+
+
+def _summary(path: Path) -> dict[str, Any] | None:
+    if not path.is_file():
+        return None
+    summary = _mapping(path, "a summary of `ldctpipe evaluate`")
+    if summary.get("format") != FORMAT:
+        raise InputError(path, f"is not of format {FORMAT}", "run `ldctpipe evaluate` again")
+    return summary
+
+
+def _mapping(path: Path, what: str) -> dict[str, Any]:
+    value = read_json(path, what)
+    if not isinstance(value, dict):
+        raise InputError(path, f"is not {what}", "write it anew with the step that made it")
+    return value
+
+
+def _training(path: Path) -> pd.DataFrame | None:
+    if not path.is_file():
+        return None
+    try:
+        table = pd.read_csv(path)
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise InputError(path, f"can't be read as a table ({error})", "train this run again") from None
+    if "iteration" not in table:
+        raise InputError(path, "has no column `iteration`", "train this run again")
+    return table
+
+
+def _stability(card: dict[str, Any] | None, training: pd.DataFrame | None) -> Stability | None:
+    if training is None:
+        return None
+    rollbacks = (card or {}).get("training", {}).get("rollbacks") or 0
+    return measure_stability(training, published_table().critic_loss_band, int(rollbacks))

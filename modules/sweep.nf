@@ -1,0 +1,34 @@
+// The trainings of a sweep, checked against the recipe: what is wrong with a point ends the run here.
+process SWEEP {
+    tag "${sweep.baseName}"
+    label 'io'
+
+    input:
+    path sweep
+    val training
+    val edition // of the shipped recipes, so that an edited one makes another plan
+
+    output:
+    path 'plan.csv', emit: table
+    path 'plan.json', emit: plan
+    tuple val(task.process), eval('ldctpipe --version'), emit: versions
+
+    script:
+    def pretrained = training.no_pretrained ? '--no-pretrained' : ''
+    def overrides = training.set.collect { override -> "--set '${override}'" }.join(' ')
+    """
+    ldctpipe sweep '${sweep}' plan.csv --recipe '${training.recipe}' --repeats ${training.repeats} \\
+        --seed ${training.seed} ${pretrained} ${overrides}
+    """
+
+    stub:
+    """
+    echo 'id,point,repeat,seed,same_as,overrides' > plan.csv
+    for seed in \$(seq ${training.seed} ${training.seed + training.repeats - 1}); do
+        echo "a.seed-\$seed,a,1,\$seed,,losses.pixel=1.0" >> plan.csv
+        echo "b.seed-\$seed,b,1,\$seed,,losses.pixel=2.0;losses.adversarial=1.0" >> plan.csv
+        echo "c.seed-\$seed,c,1,\$seed,a.seed-\$seed,losses.pixel=1.0" >> plan.csv
+    done
+    touch plan.json
+    """
+}

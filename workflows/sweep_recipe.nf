@@ -1,0 +1,74 @@
+// One recipe trained at every point of a sweep, with several seeds: the cohort is prepared once, the table made once.
+
+include { DENOISE } from '../modules/denoise.nf'
+include { EVALUATE } from '../modules/evaluate.nf'
+include { SWEEP } from '../modules/sweep.nf'
+include { SWEEP_REPORT } from '../modules/sweep_report.nf'
+include { TRAIN } from '../modules/train.nf'
+include { shippedRecipes ; sweepFile } from './parameters.nf'
+include { PREPARE_COHORT } from './prepare_cohort.nf'
+include { recordVersions } from './record.nf'
+include { checkpointFolder } from './training.nf'
+
+workflow SWEEP_RECIPE {
+    take:
+    settings // map of checked parameters
+
+    main:
+    // as one of the changes to the recipe, so that a sweep that varies the length is told of the contradiction
+    def length = settings.iterations ? ["training.iterations=${settings.iterations}".toString()] : []
+    def planned = settings.subMap('recipe', 'repeats', 'seed', 'no_pretrained') + [set: settings.set + length]
+    SWEEP(sweepFile(settings.sweep), planned, shippedRecipes().toString().md5())
+    PREPARE_COHORT(settings, SWEEP.out.table)
+
+    // [id: gp-10.seed-3, seed: 3, overrides: [algorithm.gradient_penalty=10.0]]
+    def runs = SWEEP.out.table
+        .splitCsv(header: true)
+        .filter { row -> !row.same_as }
+        .map { row -> [id: row.id, seed: row.seed.toInteger(), overrides: row.overrides.tokenize(';')] }
+
+    // [[id: gp-10.seed-3, folder: gp-10.seed-3], store, training, folder for checkpoints]; only what makes a training
+    // another one is in it, so that further repeats and points leave those that are done alone
+    def weights = settings.backbone_weights ? file(settings.backbone_weights) : []
+    def init = settings.init ? file(settings.init) : []
+    def common = settings.subMap('recipe', 'no_pretrained', 'checkpoint_every', 'device', 'devices')
+    def trainings = runs.combine(PREPARE_COHORT.out.store).map { run, store ->
+        def training = common + [set: run.overrides, seed: run.seed]
+        [[id: run.id, folder: run.id], store, training, checkpointFolder(store, [weights, init], training)]
+    }
+    TRAIN(trainings, weights, init)
+
+    // [[id: gp-10.seed-3 L003, run: gp-10.seed-3, patient: L003], low-dose folder, bundle]
+    def scans = TRAIN.out.model.combine(PREPARE_COHORT.out.test_scans).map { run, bundle, patient, low_dose ->
+        [[id: "${run.id} ${patient}".toString(), run: run.id, patient: patient], low_dose, bundle]
+    }
+    DENOISE(scans, [], settings.subMap('blend', 'device'))
+
+    // [[id: gp-10.seed-3, folder: gp-10.seed-3], the folders of all held-out patients]; a run that lacks one is left out
+    def patients = PREPARE_COHORT.out.test_scans.count()
+    def denoised = DENOISE.out.series
+        .combine(patients)
+        .map { meta, folder, number -> [groupKey(meta.run, number), folder] }
+        .groupTuple()
+        .map { run, folders -> [[id: run.toString(), folder: run.toString()], folders] }
+    EVALUATE(denoised, PREPARE_COHORT.out.test_cases, settings.protocol)
+
+    // the folders of all runs that came so far, each under its run's name
+    def models = TRAIN.out.model.map { _meta, folder -> folder }.collect().ifEmpty([])
+    def metrics = EVALUATE.out.metrics.map { _meta, folder -> folder }.collect().ifEmpty([])
+    SWEEP_REPORT(SWEEP.out.plan, models, metrics)
+
+    // the tables on the terminal
+    SWEEP_REPORT.out.said.subscribe { said -> println("\n${said.trim()}\n\nReport: ${settings.outdir}/sweep.html") }
+
+    recordVersions(
+        settings,
+        PREPARE_COHORT.out.versions.mix(
+            SWEEP.out.versions,
+            TRAIN.out.versions,
+            DENOISE.out.versions,
+            EVALUATE.out.versions,
+            SWEEP_REPORT.out.versions,
+        ),
+    )
+}

@@ -51,4 +51,11 @@ requirements: install ## Compile requirements/*.txt anew from pyproject.toml and
 	$$uv pip compile ../pyproject.toml bootstrap.in dev.in $(PINS) $(UPGRADE) -o dev.txt && \
 	$$uv pip compile ../pyproject.toml -c dev.txt $(PINS) -o runtime.txt && \
 	$$uv pip compile bootstrap.in -c dev.txt $(PINS) -o bootstrap.txt && \
-	$$uv pip compile java.in $(PINS) $(UPGRADE) -o java.txt
+	$$uv pip compile java.in $(PINS) $(UPGRADE) -o java.txt && \
+	$$uv pip compile supply-chain.in $(PINS) $(UPGRADE) -o supply-chain.txt
+
+# The other values of the first lines: no CUDA beside torch's, no compiler, and less of torch (docs/containers.md).
+WITHOUT_CUDA := triton* nvidia_cusolver* nvidia_nvjitlink* nvidia/cudnn/lib/libcudnn_* \
+    nvidia/cu13/include nvidia/cu13/lib/libcusolver* nvidia/cu13/lib/libnvJitLink* nvidia/cu13/lib/libnvperf*
+containers/Containerfile.cpu: containers/Containerfile
+	@sed -E 's|^(ARG BASE_IMAGE)=.*|\1=docker.io/library/debian:bookworm-slim|; s|^(ARG SYSTEM_PACKAGES)=.*|\1=""|; s|^(ARG WITHOUT)=.*|\1="$(WITHOUT_CUDA)"|' $< >$@

@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/bin:$(PATH)
 
 .PHONY: help
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1 \2/' | while read -r name text; do printf '  make %-14s %s\n' "$$name" "$$text"; done
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1 \2/' | while read -r name text; do printf '  make %-15s %s\n' "$$name" "$$text"; done
 
 .PHONY: install install-dev
 install: ## Install what runs the pipeline into .venv and .tools
@@ -23,7 +23,7 @@ demo: install ## From simulated raw CT to a trained denoiser, denoised DICOM and
 .PHONY: test unit pipeline
 test: lint unit pipeline ## All that CI checks: lint, unit tests, the pipeline for real, the wheel
 unit: install-dev ## The unit tests only
-	@OMP_NUM_THREADS=1 $(VENV)/python -m pytest -m 'not pipeline' -n auto --dist loadfile -q
+	@OMP_NUM_THREADS=1 $(VENV)/python -m pytest -m 'not pipeline and not containers' -n auto --dist loadfile -q
 pipeline: install-dev ## The tests that run Nextflow or build something
 	@$(VENV)/python -m pytest -m pipeline -q
 
@@ -43,6 +43,20 @@ format: install-dev ## Put the Python files into their format
 .PHONY: bench
 bench: install-dev ## Speed beside named peers (benchmarks/)
 	@for script in benchmarks/{ingest,simulation,inference}.py; do echo "== $$script"; $(VENV)/python "$$script"; done
+
+.PHONY: image image-cpu audit test-containers
+BUILDER ?= $(wildcard ../shared/tools/local-base.sh)
+export BASE_IMAGE BUILDER
+image: ## The container image ldctpipe:latest, with CUDA (BASE_IMAGE=IMAGE for another base)
+	@containers/build.sh containers/Containerfile ldctpipe:latest
+	-@requirements/audit.sh
+image-cpu: ## The smaller image ldctpipe:cpu, for machines without a GPU
+	@containers/build.sh containers/Containerfile.cpu ldctpipe:cpu
+	-@requirements/audit.sh
+audit: ## Ask which pinned packages are known to be vulnerable
+	@requirements/audit.sh
+test-containers: install-dev ## Build both images and run the pipeline in one, where Podman and a base image are to be had
+	@$(VENV)/python -m pytest -m containers -q
 
 .PHONY: requirements
 PINS := --quiet --universal --python-version 3.10 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links

@@ -48,10 +48,14 @@ def checkLocalImage(engine, image) {
         refuse("${engine} is not installed here; install it, or run without the profile ${engine}.")
     }
     if (asked.code != 0 && !(asked.said =~ /(?i)no such (image|object)|not known/)) {
-        refuse("${engine} does not answer: ${asked.said}")
+        refuse("${engine} does not answer: ${asked.said.readLines().last()}")
     }
     if (asked.code != 0) {
         refuse("the image ${image} is not there; build it with `make image`, or name another with --container.")
+    }
+    def started = askEngine([engine, 'run', '--rm', '--no-healthcheck', '--network', 'none', '--entrypoint', 'true', image])
+    if (started.code != 0) {
+        refuse("${engine} starts no container from ${image}: ${started.said.readLines().last()}")
     }
 }
 
@@ -60,7 +64,7 @@ def askEngine(command) {
         def process = command.execute()
         def said = new StringBuffer()
         process.waitForProcessOutput(new StringBuffer(), said)
-        return [code: process.exitValue(), said: said.readLines().findAll { line -> line.trim() }.join(' ')]
+        return [code: process.exitValue(), said: said.readLines().findAll { line -> line.trim() }.join('\n') ?: 'it does not say why']
     }
     catch (IOException _not_installed) {
         return [code: 127, said: '']

@@ -18,14 +18,14 @@ storage=/var/lib
 free_gb=$(($(df -Pk "$storage" | awk 'END { print $4 }') / 1024 / 1024))
 ((free_gb >= needed_gb)) || stop "$storage has $free_gb GB free and building an image needs $needed_gb GB; free some space."
 
-# Filled in here, so that every builder knows them; they stand in the last layer, which costs nothing to write again.
+# Filled in as text, so that every builder knows them, and none takes an earlier revision's label from its cache.
 base=${BASE_IMAGE:-$(sed -n 's/^ARG BASE_IMAGE=//p' "$containerfile")}
 version=$(sed -n 's/^__version__ = "\(.*\)"/\1/p' ldctpipe/__init__.py)
 revision=$(git describe --always --dirty --abbrev=40 2>/dev/null || echo unknown)
 filled=$(mktemp)
 trap 'rm -f -- "$filled"' EXIT
-sed -e "s|^ARG BASE_IMAGE=.*|ARG BASE_IMAGE=$base|" -e "s|^ARG VERSION=.*|ARG VERSION=$version|" \
-    -e "s|^ARG REVISION=.*|ARG REVISION=$revision|" "$containerfile" >"$filled"
+sed -e "s|^ARG BASE_IMAGE=.*|ARG BASE_IMAGE=$base|" -e "s|[$]{VERSION}|$version|" -e "s|[$]{REVISION}|$revision|" \
+    "$containerfile" >"$filled"
 
 SECONDS=0
 export BUILDAH_FORMAT=docker # the format that knows a health check

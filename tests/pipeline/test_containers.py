@@ -71,12 +71,11 @@ def in_container(image: str, *command: str) -> str:
 def test_image_says_what_it_is_and_can_be_asked_whether_it_is_well(image: str) -> None:
     described = json.loads(podman("image", "inspect", image))[0]
     labels = {key.removeprefix("org.opencontainers.image."): value for key, value in described["Labels"].items()}
-    revision = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--abbrev=40"], cwd=REPOSITORY, capture_output=True, text=True
-    ).stdout.strip()
+    describe = ["git", "-C", str(REPOSITORY), "describe", "--always", "--dirty", "--abbrev=40"]
+    revision = subprocess.run(describe, capture_output=True, text=True, check=True).stdout.strip()
     assert (labels["title"], labels["licenses"], labels["version"]) == ("ldctpipe", "Apache-2.0", __version__)
     assert labels["revision"] == revision
-    assert described["HealthCheck"]["Test"] == ["CMD", "ldctpipe", "doctor"]
+    assert described["Healthcheck"]["Test"] == ["CMD", "ldctpipe", "doctor"]
     assert f"ldctpipe           {__version__}" in in_container(image, "ldctpipe", "doctor")
 
 
@@ -108,13 +107,24 @@ def test_torch_computes_in_the_image(image: str) -> None:
     assert in_container(image, "python", "-c", script).split() == ["33", "4", "False"]
 
 
+LOOK = """
+process LOOK {
+    output:
+    path 'seen'
+
+    script:
+    'id -u > seen; ls /sys/class/net >> seen; ldctpipe --version >> seen'
+}
+workflow {
+    LOOK()
+}
+"""
+
+
 def test_tasks_of_the_profile_are_an_ordinary_user_without_a_network_whose_files_are_the_callers(
     cpu_image: str, tmp_path: Path
 ) -> None:
-    (tmp_path / "main.nf").write_text(
-        "process LOOK {\n output:\n path 'seen'\n script:\n 'id -u > seen; ls /sys/class/net >> seen; ldctpipe --version >> seen'\n}\n"
-        "workflow { LOOK() }\n"
-    )
+    (tmp_path / "main.nf").write_text(LOOK)
     (tmp_path / "nextflow.config").write_text(
         f"params.container = '{cpu_image}'\nincludeConfig '{REPOSITORY}/conf/podman.config'\n"
     )
@@ -136,7 +146,7 @@ def finished(cpu_image: str, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """The profiles test and podman together, with so little memory for one task that its first attempt is killed."""
     folder = tmp_path_factory.mktemp("podman")
     (folder / "tight.config").write_text(
-        "process.withName:EVALUATE { memory = { task.attempt == 1 ? 40.MB : 2.GB } }\n"
+        "process { withName: EVALUATE { memory = { task.attempt == 1 ? 40.MB : 2.GB } } }\n"
         "trace.fields = 'name,status,exit,attempt,memory,workdir'\n"
     )
     run = run_nextflow(folder, "-profile", "test,podman", "--container", cpu_image, "-c", "tight.config")

@@ -36,7 +36,7 @@ lint: install-dev ## Format, style, types, shell and Nextflow syntax
 	    "$$(bin/nextflow --find-java)" -cp '.tools/nextflow-lint/*' groovy.ui.GroovyMain requirements/nextflow-lint.groovy \
 	        main.nf nextflow.config workflows/*.nf modules/*.nf conf/*.config; \
 	else echo 'Maven is not here to fetch the strict Nextflow parser: Nextflow files were not checked'; fi
-	@if command -v shellcheck >/dev/null; then shellcheck bin/* requirements/*.sh .ci/run; else echo 'shellcheck is not here: shell scripts were not checked'; fi
+	@if command -v shellcheck >/dev/null; then shellcheck bin/* requirements/*.sh containers/*.sh .ci/run; else echo 'shellcheck is not here: shell scripts were not checked'; fi
 format: install-dev ## Put the Python files into their format
 	@$(VENV)/ruff format . && $(VENV)/ruff check --fix .
 

@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/bin:$(PATH)
 
 .PHONY: help
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1 \2/' | while read -r name text; do printf '  make %-14s %s\n' "$$name" "$$text"; done
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1 \2/' | while read -r name text; do printf '  make %-15s %s\n' "$$name" "$$text"; done
 
 .PHONY: install install-dev
 install: ## Install what runs the pipeline into .venv and .tools
@@ -23,7 +23,7 @@ demo: install ## From simulated raw CT to a trained denoiser, denoised DICOM and
 .PHONY: test unit pipeline
 test: lint unit pipeline ## All that CI checks: lint, unit tests, the pipeline for real, the wheel
 unit: install-dev ## The unit tests only
-	@OMP_NUM_THREADS=1 $(VENV)/python -m pytest -m 'not pipeline' -n auto --dist loadfile -q
+	@OMP_NUM_THREADS=1 $(VENV)/python -m pytest -m 'not pipeline and not containers' -n auto --dist loadfile -q
 pipeline: install-dev ## The tests that run Nextflow or build something
 	@$(VENV)/python -m pytest -m pipeline -q
 
@@ -36,13 +36,27 @@ lint: install-dev ## Format, style, types, shell and Nextflow syntax
 	    "$$(bin/nextflow --find-java)" -cp '.tools/nextflow-lint/*' groovy.ui.GroovyMain requirements/nextflow-lint.groovy \
 	        main.nf nextflow.config workflows/*.nf modules/*.nf conf/*.config; \
 	else echo 'Maven is not here to fetch the strict Nextflow parser: Nextflow files were not checked'; fi
-	@if command -v shellcheck >/dev/null; then shellcheck bin/* requirements/*.sh .ci/run; else echo 'shellcheck is not here: shell scripts were not checked'; fi
+	@if command -v shellcheck >/dev/null; then shellcheck bin/* requirements/*.sh containers/*.sh .ci/run; else echo 'shellcheck is not here: shell scripts were not checked'; fi
 format: install-dev ## Put the Python files into their format
 	@$(VENV)/ruff format . && $(VENV)/ruff check --fix .
 
 .PHONY: bench
 bench: install-dev ## Speed beside named peers (benchmarks/)
 	@for script in benchmarks/{ingest,simulation,inference}.py; do echo "== $$script"; $(VENV)/python "$$script"; done
+
+.PHONY: image image-cpu audit test-containers
+BUILDER ?= $(wildcard ../shared/tools/local-base.sh)
+export BASE_IMAGE BUILDER
+image: ## The container image ldctpipe:latest, with CUDA (BASE_IMAGE=IMAGE for another base)
+	@containers/build.sh containers/Containerfile ldctpipe:latest
+	-@requirements/audit.sh
+image-cpu: ## The smaller image ldctpipe:cpu, for machines without a GPU
+	@containers/build.sh containers/Containerfile.cpu ldctpipe:cpu
+	-@requirements/audit.sh
+audit: ## Ask which pinned packages are known to be vulnerable
+	@requirements/audit.sh
+test-containers: install-dev ## Build both images and run the pipeline in one, where Podman and a base image are to be had
+	@$(VENV)/python -m pytest -m containers -q
 
 .PHONY: requirements
 PINS := --quiet --universal --python-version 3.10 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links
@@ -51,4 +65,11 @@ requirements: install ## Compile requirements/*.txt anew from pyproject.toml and
 	$$uv pip compile ../pyproject.toml bootstrap.in dev.in $(PINS) $(UPGRADE) -o dev.txt && \
 	$$uv pip compile ../pyproject.toml -c dev.txt $(PINS) -o runtime.txt && \
 	$$uv pip compile bootstrap.in -c dev.txt $(PINS) -o bootstrap.txt && \
-	$$uv pip compile java.in $(PINS) $(UPGRADE) -o java.txt
+	$$uv pip compile java.in $(PINS) $(UPGRADE) -o java.txt && \
+	$$uv pip compile supply-chain.in $(PINS) $(UPGRADE) -o supply-chain.txt
+
+# The other values of the first lines: no CUDA beside torch's, no compiler, and less of torch (docs/containers.md).
+WITHOUT_CUDA := triton* nvidia_cusolver* nvidia_nvjitlink* nvidia/cudnn/lib/libcudnn_* \
+    nvidia/cu13/include nvidia/cu13/lib/libcusolver* nvidia/cu13/lib/libnvJitLink* nvidia/cu13/lib/libnvperf*
+containers/Containerfile.cpu: containers/Containerfile
+	@sed -E 's|^(ARG BASE_IMAGE)=.*|\1=docker.io/library/debian:bookworm-slim|; s|^(ARG SYSTEM_PACKAGES)=.*|\1=""|; s|^(ARG WITHOUT)=.*|\1="$(WITHOUT_CUDA)"|' $< >$@

@@ -3,6 +3,7 @@
 
 include { checkedParameters ; parameterHelp ; readSchema } from './workflows/parameters.nf'
 include { completeRecordAtExit ; tellFailure ; writeRunRecord } from './workflows/record.nf'
+include { checkPlace } from './workflows/places.nf'
 include { checkSpace } from './workflows/space.nf'
 include { DENOISE_COHORT } from './workflows/denoise_cohort.nf'
 include { SWEEP_RECIPE } from './workflows/sweep_recipe.nf'
@@ -16,6 +17,7 @@ workflow {
     }
     else {
         def settings = checkedParameters(params, schema)
+        checkPlace(settings)
         checkSpace(settings)
         if (settings.workflow == 'denoise') {
             DENOISE_COHORT(settings)

@@ -87,8 +87,8 @@ def _environment(devices: int, nodes: int) -> ClusterEnvironment:
         return LightningEnvironment()
     on_nodes = int(os.environ.get("SLURM_STEP_NUM_NODES", "1"))
     if (tasks, on_nodes) != (devices * nodes, nodes):
-        fault = f"srun started {tasks} processes on {on_nodes} nodes, --devices {devices} --nodes {nodes} want {devices}"
-        raise UsageError(None, f"{fault} on each of {nodes}", "give srun or ldctpipe the other's numbers")
+        fault = f"srun started {tasks} processes on {on_nodes} nodes; there have to be {devices} on each of {nodes}"
+        raise UsageError(None, fault, "change srun's --nodes and --ntasks-per-node, or --nodes and --devices")
     os.environ["SLURM_NTASKS_PER_NODE"] = str(devices)  # Lightning insists on it, srun -n 2 sets none
     return SLURMEnvironment(auto_requeue=False)
 

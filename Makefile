@@ -20,12 +20,14 @@ install-dev: ## Install that and what tests and checks need
 demo: install ## From simulated raw CT to a trained denoiser, denoised DICOM and a report in results/demo
 	@mkdir -p work/demo && cd work/demo && ../../bin/nextflow run ../../main.nf -profile demo,cpu --outdir ../../results/demo -resume
 
-.PHONY: test unit pipeline
+.PHONY: test unit pipeline test-slurm
 test: lint unit pipeline ## All that CI checks: lint, unit tests, the pipeline for real, the wheel
 unit: install-dev ## The unit tests only
-	@OMP_NUM_THREADS=1 $(VENV)/python -m pytest -m 'not pipeline and not containers' -n auto --dist loadfile -q
+	@OMP_NUM_THREADS=1 $(VENV)/python -m pytest -m 'not pipeline and not containers and not slurm' -n auto --dist loadfile -q
 pipeline: install-dev ## The tests that run Nextflow or build something
 	@$(VENV)/python -m pytest -m pipeline -q
+test-slurm: install-dev ## The pipeline on a Slurm that is started for it and stopped after it (needs root and ../shared/tools)
+	@OMP_NUM_THREADS=1 $(VENV)/python -m pytest -m slurm -q --durations=0
 
 .PHONY: lint format
 lint: install-dev ## Format, style, types, shell and Nextflow syntax
@@ -36,7 +38,7 @@ lint: install-dev ## Format, style, types, shell and Nextflow syntax
 	    "$$(bin/nextflow --find-java)" -cp '.tools/nextflow-lint/*' groovy.ui.GroovyMain requirements/nextflow-lint.groovy \
 	        main.nf nextflow.config workflows/*.nf modules/*.nf conf/*.config; \
 	else echo 'Maven is not here to fetch the strict Nextflow parser: Nextflow files were not checked'; fi
-	@if command -v shellcheck >/dev/null; then shellcheck bin/* requirements/*.sh containers/*.sh .ci/run; else echo 'shellcheck is not here: shell scripts were not checked'; fi
+	@if command -v shellcheck >/dev/null; then shellcheck bin/* conf/*.sh requirements/*.sh containers/*.sh .ci/run; else echo 'shellcheck is not here: shell scripts were not checked'; fi
 format: install-dev ## Put the Python files into their format
 	@$(VENV)/ruff format . && $(VENV)/ruff check --fix .
 

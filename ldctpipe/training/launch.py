@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins import MixedPrecision, Precision
-from lightning_fabric.plugins.environments import LightningEnvironment
+from lightning_fabric.plugins.environments import ClusterEnvironment, LightningEnvironment, SLURMEnvironment
 from torch import Tensor, nn
 
 from ldctpipe.devices import pick_device
@@ -40,7 +40,8 @@ def launch_fabric(
 ) -> Fabric:
     """Return the launched Fabric of this rank; with several `devices` on a node it has started the other ranks.
 
-    Raises `UsageError` where there are fewer devices, or the recipe's batch can't be shared out evenly.
+    Raises `UsageError` where there are fewer devices, srun started another number of processes, or the recipe's batch
+    can't be shared out evenly.
     """
     kind = pick_device(device, threads).type
     ranks = devices * nodes
@@ -48,13 +49,12 @@ def launch_fabric(
     if recipe.data.images_per_batch % ranks:
         fault = f"{recipe.data.images_per_batch} images a batch can't be shared by {ranks} devices"
         raise UsageError(None, fault, "take a number that divides it, or change data.images_per_batch")
-    plugins: list[Any] = [LightningEnvironment()] if ranks > 1 and not _started_by_srun() else []
     fabric = Fabric(
         accelerator=kind,
         devices=devices,
         num_nodes=nodes,
         strategy="ddp" if ranks > 1 else "auto",
-        plugins=[*plugins, _precision(recipe, kind)],
+        plugins=[_environment(devices, nodes), _precision(recipe, kind)],
     )
     _hush_libraries()
     fabric.launch()
@@ -76,9 +76,21 @@ def _require_devices(kind: str, devices: int) -> None:
         raise UsageError(None, f"--devices {devices}: this machine has {there} of {kind}", f"take at most {there}")
 
 
-def _started_by_srun() -> bool:
-    """Tell whether Slurm started a process a rank; else, as in a batch script, this process starts the others."""
-    return int(os.environ.get("SLURM_NTASKS", "1")) > 1 and "SLURM_PROCID" in os.environ
+def _environment(devices: int, nodes: int) -> ClusterEnvironment:
+    """Return how the ranks find each other: where srun started them, by Slurm's variables.
+
+    In a batch script, whatever it asked Slurm for, this process starts the others of its node; torchrun's variables are
+    those that Lightning's own environment reads.
+    """
+    tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))  # of srun alone: a batch script has SLURM_NTASKS, too
+    if tasks == 1 or "TORCHELASTIC_RUN_ID" in os.environ:
+        return LightningEnvironment()
+    on_nodes = int(os.environ.get("SLURM_STEP_NUM_NODES", "1"))
+    if (tasks, on_nodes) != (devices * nodes, nodes):
+        fault = f"srun started {tasks} processes on {on_nodes} nodes; there have to be {devices} on each of {nodes}"
+        raise UsageError(None, fault, "change srun's --nodes and --ntasks-per-node, or --nodes and --devices")
+    os.environ["SLURM_NTASKS_PER_NODE"] = str(devices)  # Lightning insists on it, srun -n 2 sets none
+    return SLURMEnvironment(auto_requeue=False)
 
 
 def _precision(recipe: Recipe, kind: str) -> Precision:

@@ -17,6 +17,7 @@ import typer
 
 from ldctpipe import __version__
 from ldctpipe.cli import (
+    cohort,
     denoise,
     doctor,
     evaluate,
@@ -52,6 +53,7 @@ for _command in (
     report, recipes, protocols, doctor,
 ):  # fmt: skip
     app.command(name=_command.__name__.rpartition(".")[2].replace("_", "-"))(_command.command)
+app.add_typer(cohort.group, name="cohort")
 app.add_typer(figure.group, name="figure")
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from ldctpipe import __version__
 from ldctpipe.dicom.dicomweb import PacsError
 from ldctpipe.errors import InputError
+from ldctpipe.files import clear_leftovers
 from ldctpipe.inference.cohort_record import (
     DENOISED_FOLDER,
     DONE,
@@ -78,6 +79,7 @@ def _denoise_scan(
 ) -> PatientRecord:
     started = time.monotonic()
     target = results / DENOISED_FOLDER / scan.patient
+    clear_leftovers(target)  # a kill between two renames has set the folder aside
     request = replace(each, input=scan.path, out=target, each_series=True, overwrite=_holds_other_job(target, job))
     try:
         record = _with_result(blank, denoise(request, model), results)

@@ -65,7 +65,7 @@ def refuse_occupied(target: Path, *, overwrite: bool = False, inputs: Sequence[P
     for source in inputs:
         if source.resolve().is_relative_to(place):
             raise UsageError(target, f"the output folder would replace the input {source}", "name another folder")
-    _clear_leftovers(place)
+    clear_leftovers(place)
     if target.is_file():
         raise InputError(target, "is a file where an output folder should go", "name another output folder")
     if not target.is_dir() or not any(target.iterdir()):
@@ -137,7 +137,7 @@ def _process_space() -> str:
     return sha256_of_text(f"{socket.gethostname()} {numbering}")[:8]
 
 
-def _clear_leftovers(target: Path) -> None:
+def clear_leftovers(target: Path) -> None:
     """Remove the temporary files and folders of processes that died over `target`; restore what they had retired."""
     if not target.parent.is_dir():
         return
@@ -182,7 +182,7 @@ def new_file(target: Path) -> Iterator[Path]:
     """
     place = target.resolve()
     place.parent.mkdir(parents=True, exist_ok=True)
-    _clear_leftovers(place)
+    clear_leftovers(place)
     temporary = _beside(place, "partial")
     with errors_that_name(target, temporary):
         try:

@@ -1,9 +1,11 @@
 // A folder of DICOM and a denoiser bundle in, derived series out; nothing is trained.
 
-include { CHECKSUMS } from '../modules/checksums.nf'
-include { DENOISE } from '../modules/denoise.nf'
+include { CHECK } from '../modules/check.nf'
+include { DENOISE_GROUP } from '../modules/denoise_group.nf'
+include { MANIFEST } from '../modules/manifest.nf'
+include { PLAN } from '../modules/plan.nf'
 include { SAMPLESHEET } from '../modules/samplesheet.nf'
-include { inputScans ; patientRows ; recordVersions } from './record.nf'
+include { patientRows ; recordVersions } from './record.nf'
 
 workflow DENOISE_COHORT {
     take:
@@ -11,24 +13,55 @@ workflow DENOISE_COHORT {
 
     main:
     SAMPLESHEET(file(settings.input), '')
-    CHECKSUMS(inputScans(SAMPLESHEET.out.sheet))
 
-    // [[id: L001, patient: L001], folder, bundle]: the low dose where the sheet tells doses apart, else the only scan
+    def results = resultsFolder(settings.outdir)
     def model = file(settings.model)
-    def scans = patientRows(SAMPLESHEET.out.sheet).map { row ->
-        [[id: row.patient, patient: row.patient], row.low_dose ?: row.full_dose, model]
-    }
     def key = settings.deidentification_key ? file(settings.deidentification_key) : []
-    def denoising = settings.subMap('blend', 'compress', 'nifti', 'keep_private', 'push', 'device') + [keep_going: true]
-    DENOISE(scans, key, denoising)
+    def denoising = settings.subMap('blend', 'compress', 'nifti', 'keep_private', 'push', 'device')
 
-    // the number of patients, once all are done, after what `ldctpipe denoise` says of series and files left out
-    def left_out = DENOISE.out.said
-        .flatMap { said -> said.readLines().findAll { line -> line ==~ /\S+: (refused|left out): .*/ } }
-        .toSortedList()
-    DENOISE.out.series.count().combine(left_out.map { lines -> [lines] }).subscribe { patients, lines ->
-        println("\n${(lines + ["Denoised ${patients} patient(s): ${settings.outdir}/denoised"]).join('\n')}")
+    // [patient, folder]: the low dose where the sheet tells doses apart, else the patient's only scan
+    def scans = patientRows(SAMPLESHEET.out.sheet).map { row -> [row.patient, row.low_dose ?: row.full_dose] }
+    // the folders of all patients at once, in the order of the sheet
+    def folders = scans.map { _patient, folder -> folder }.collect()
+    PLAN(SAMPLESHEET.out.sheet, folders, results.records, results.mark, model, key, denoising, settings.task_slices)
+
+    // [[L001, L002], [folder, folder]]: the patients of a task and their scans
+    def folder_of = scans.toList().map { rows -> [rows.collectEntries()] }
+    def groups = PLAN.out.plan
+        .splitCsv(header: true)
+        .map { row -> [row.group, row.patient] }
+        .groupTuple()
+        .combine(folder_of)
+        .map { _group, patients, folders_by_patient -> [patients, patients.collect { patient -> folders_by_patient[patient] }] }
+    DENOISE_GROUP(groups, results.mark, model, key, denoising)
+
+    // the records of all tasks at once; a task that failed has none, or left some in the folder of results
+    def records = DENOISE_GROUP.out.records.flatten().collect().ifEmpty([])
+    MANIFEST(PLAN.out.plan, records, records.map { _all -> results.records })
+
+    // why series and files were left out, and the counts
+    def left_out = DENOISE_GROUP.out.said.flatMap { said -> said.readLines() }.toSortedList()
+    PLAN.out.said.combine(left_out.map { lines -> [lines] }).combine(MANIFEST.out.said).subscribe { planned, lines, counted ->
+        println("\n${(lines + [planned.trim(), "${counted.trim()}: ${settings.outdir}/manifest.csv"]).join('\n')}")
     }
+    CHECK(MANIFEST.out.json.filter { manifest -> !settings.keep_going && hasFailures(manifest) })
 
-    recordVersions(settings, SAMPLESHEET.out.versions.mix(CHECKSUMS.out.versions, DENOISE.out.versions))
+    recordVersions(settings, SAMPLESHEET.out.versions.mix(PLAN.out.versions, DENOISE_GROUP.out.versions, MANIFEST.out.versions))
+}
+
+// The records that earlier runs left in the folder of results, and the file by which tasks find that folder: a staged
+// link leads there wherever they share a file system with it, in containers too, and a copy of it leads nowhere.
+def resultsFolder(outdir) {
+    def records = file("${outdir}/pipeline_info/patients")
+    def mark = file("${outdir}/.ldctpipe-results")
+    records.mkdirs()
+    if (!mark.exists()) {
+        mark.text = 'Tasks that can reach this file put each denoised series beside it as soon as it is done.\n'
+    }
+    return [records: records, mark: mark]
+}
+
+def hasFailures(manifest) {
+    def counts = new groovy.json.JsonSlurper().parse(manifest.toFile()).counts
+    return counts.refused || counts.failed
 }

@@ -18,6 +18,7 @@ import typer
 from ldctpipe import __version__
 from ldctpipe.cli import (
     checksums,
+    cohort,
     denoise,
     doctor,
     evaluate,
@@ -57,6 +58,7 @@ for _command in (
     report, sweep, sweep_report, checksums, record, verify, recipes, protocols, doctor,
 ):  # fmt: skip
     app.command(name=_command.__name__.rpartition(".")[2].replace("_", "-"))(_command.command)
+app.add_typer(cohort.group, name="cohort")
 app.add_typer(figure.group, name="figure")
 
 

@@ -8,39 +8,38 @@ from typing import Annotated
 import typer
 
 from ldctpipe.cli.options import (
+    Blend,
+    Compress,
     DeidentificationKey,
     Deidentify,
     Device,
     DeviceName,
     KeepIdentifiers,
+    KeepPrivate,
     Model,
+    Nifti,
     Overwrite,
+    Push,
     Quiet,
     Threads,
-    deidentifier,
+    output_form,
 )
 from ldctpipe.dicom.compression import Compression
-from ldctpipe.errors import InputError, UsageError
+from ldctpipe.errors import InputError
 
 
 def command(
     input: Annotated[Path, typer.Argument(help="DICOM folder (any tree), file, DICOMDIR or zip; or NIfTI in HU.")],
     out: Annotated[Path, typer.Argument(help="Folder to write; for NIfTI also a file name.")],
     model: Model,
-    blend: Annotated[
-        float, typer.Option("--blend", min=0.0, max=1.0, help="Share of the model in the result; 0 gives the source.")
-    ] = 1.0,
-    compress: Annotated[
-        Compression, typer.Option("--compress", help="Write pixel data in a lossless compression.")
-    ] = Compression.NONE,
-    nifti: Annotated[bool, typer.Option("--nifti", help="Write each series as KEY.nii.gz too.")] = False,
-    push: Annotated[
-        str | None, typer.Option("--push", metavar="URL", help="Send the results to this DICOMweb root (STOW-RS).")
-    ] = None,
+    blend: Blend = 1.0,
+    compress: Compress = Compression.NONE,
+    nifti: Nifti = False,
+    push: Push = None,
     deidentify: Deidentify = False,
     deidentification_key: DeidentificationKey = None,
     keep_identifiers: KeepIdentifiers = False,
-    keep_private: Annotated[bool, typer.Option("--keep-private", help="Keep private tags of the source.")] = False,
+    keep_private: KeepPrivate = False,
     keep_going: Annotated[bool, typer.Option("--keep-going", help="End with 0 although series were refused.")] = False,
     device: Device = DeviceName.AUTO,
     threads: Threads = None,
@@ -53,17 +52,8 @@ def command(
     OUT, several patients' into a folder each. Running the same job again does only what is missing.
     """
     from ldctpipe.inference.denoise import DenoiseRequest, denoise
-    from ldctpipe.inference.job import OutputForm
 
-    if deidentify and keep_private:
-        raise UsageError("--keep-private", "contradicts --deidentify, which removes private tags", "give one of them")
-    form = OutputForm(
-        compression=compress,
-        keep_private=keep_private,
-        nifti=nifti,
-        keep_identifiers=keep_identifiers,
-        deidentifier=deidentifier(deidentify, deidentification_key, keep_identifiers=keep_identifiers),
-    )
+    form = output_form(compress, nifti, keep_private, deidentify, deidentification_key, keep_identifiers)
     result = denoise(DenoiseRequest(input, out, model, blend, device.value, threads, overwrite, form, push))
     done = [outcome for outcome in result.outcomes if outcome.state != "refused"]
     for outcome in result.refused:

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ldctpipe.dicom.compression import Compression
 from ldctpipe.errors import UsageError
 from ldctpipe.progress import set_quiet
 
 if TYPE_CHECKING:
     from ldctpipe.dicom.deidentification import Deidentifier
+    from ldctpipe.inference.job import OutputForm
 
 
 class DeviceName(str, Enum):
@@ -38,6 +40,15 @@ Device = Annotated[DeviceName, typer.Option("--device", help="Where to compute."
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what an earlier run left at the output path.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="The one number that all randomness follows from.")]
 Model = Annotated[Path, typer.Option("--model", help="Denoiser bundle: the folder that `ldctpipe train` wrote.")]
+Blend = Annotated[
+    float, typer.Option("--blend", min=0.0, max=1.0, help="Share of the model in the result; 0 gives the source.")
+]
+Compress = Annotated[Compression, typer.Option("--compress", help="Write pixel data in a lossless compression.")]
+Nifti = Annotated[bool, typer.Option("--nifti", help="Write each series as KEY.nii.gz too.")]
+Push = Annotated[
+    str | None, typer.Option("--push", metavar="URL", help="Send the results to this DICOMweb root (STOW-RS).")
+]
+KeepPrivate = Annotated[bool, typer.Option("--keep-private", help="Keep private tags of the source.")]
 
 Deidentify = Annotated[
     bool, typer.Option("--deidentify", help="Remove identity (PS3.15 basic profile); shift dates, alike for a patient.")
@@ -67,6 +78,28 @@ def deidentifier(wanted: bool, key: Path | None, *, keep_identifiers: bool) -> D
     from ldctpipe.dicom.deidentification import Deidentifier, site_key
 
     return Deidentifier(site_key(key))
+
+
+def output_form(
+    compress: Compression,
+    nifti: bool,
+    keep_private: bool,
+    deidentify: bool,
+    deidentification_key: Path | None,
+    keep_identifiers: bool = False,
+) -> OutputForm:
+    """Return the form in which results are written; raises `UsageError` for options that contradict each other."""
+    from ldctpipe.inference.job import OutputForm
+
+    if deidentify and keep_private:
+        raise UsageError("--keep-private", "contradicts --deidentify, which removes private tags", "give one of them")
+    return OutputForm(
+        compression=compress,
+        keep_private=keep_private,
+        nifti=nifti,
+        keep_identifiers=keep_identifiers,
+        deidentifier=deidentifier(deidentify, deidentification_key, keep_identifiers=keep_identifiers),
+    )
 
 
 def dose_ends(text: str) -> tuple[float, float]:

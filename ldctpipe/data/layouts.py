@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ldctpipe.dicom.attributes import Attributes
-from ldctpipe.dicom.discovery import files_below
+from ldctpipe.dicom.discovery import DICOM_SUFFIXES, files_below
 from ldctpipe.dicom.opening import looks_like_dicom
 from ldctpipe.dicom.rejection import Rejected
 from ldctpipe.dicom.scanning import scan
@@ -203,7 +203,10 @@ def _subfolders(root: Path) -> list[Path]:
 
 
 def _holds_scans(folder: Path) -> bool:
-    """Tell whether a folder has a scan of any kind that can be read; stops at the first."""
-    if not folder.is_dir():
-        return False
-    return any(file.name == "case.json" or is_nifti(file) or looks_like_dicom(file) for file in files_below(folder))
+    """Tell whether a folder has a scan of any kind, or what its name says is one; stops at the first."""
+    return folder.is_dir() and any(map(_is_scan, files_below(folder)))
+
+
+def _is_scan(file: Path) -> bool:
+    # a damaged file counts by its name: left out here, its patient would be missing without a word
+    return file.name == "case.json" or file.suffix.lower() in DICOM_SUFFIXES or is_nifti(file) or looks_like_dicom(file)

@@ -28,7 +28,7 @@ _FILES_A_TASK = 32  # a task a file would take as long as the file
 _QUIET_S = 1.0
 _ZIP = Rejection("a zip archive within the folder", "unpack it, or give it on its own", True)
 _SILENT = (NOT_DICOM, DIRECTORY)
-_DICOM_SUFFIXES = (".dcm", ".ima", ".dicom")
+DICOM_SUFFIXES = (".dcm", ".ima", ".dicom")
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ def _explained(path: Path, rejection: Rejection) -> Rejection:
     """What a file that is not DICOM is instead, as far as that matters to the user."""
     if rejection is not NOT_DICOM:
         return rejection
-    if path.suffix.lower() in _DICOM_SUFFIXES:
+    if path.suffix.lower() in DICOM_SUFFIXES:
         return NOT_DICOM_DESPITE_NAME
     return _ZIP if is_zip(path) else NOT_DICOM
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ldctpipe.data.scans import nifti_files
-from ldctpipe.devices import pick_device
 from ldctpipe.dicom.discovery import discover
 from ldctpipe.dicom.grouping import series_of
 from ldctpipe.dicom.headers import header_of
@@ -30,18 +29,21 @@ from ldctpipe.inference.manifest import (
     digests,
     write_manifest,
 )
+from ldctpipe.inference.model import Model
 from ldctpipe.inference.nifti_files import denoise_nifti, require_form_of_nifti
-from ldctpipe.inference.patients import PatientFolder, patient_folders, source_digest
+from ldctpipe.inference.patients import PatientFolder, folder_of_series, patient_folders, source_digest
 from ldctpipe.progress import Progress, say, warn
 from ldctpipe.provenance import run_time
-from ldctpipe.recipes.bundle import read_bundle
 from ldctpipe.volumes.case import is_case
 from ldctpipe.volumes.nifti import write_nifti
 
 
 @dataclass(frozen=True)
 class DenoiseRequest:
-    """What `ldctpipe denoise` was asked for; `push` is the DICOMweb address of a PACS that gets the results too."""
+    """What `ldctpipe denoise` was asked for; `push` is the DICOMweb address of a PACS that gets the results too.
+
+    With `each_series`, a patient's folder is there from the first series on and gets each other when it is done.
+    """
 
     input: Path
     out: Path
@@ -52,14 +54,16 @@ class DenoiseRequest:
     overwrite: bool = False
     form: OutputForm = field(default_factory=OutputForm)
     push: str | None = None
+    each_series: bool = False
 
 
 @dataclass(frozen=True)
 class DenoiseResult:
-    """What came of it, over all series, and how many files were in none."""
+    """What came of it, over all series, the folder for each by its key, and how many files were in none."""
 
     outcomes: tuple[SeriesOutcome, ...]
     skipped: dict[str, int]
+    folders: dict[str, Path]
 
     @property
     def refused(self) -> list[SeriesOutcome]:
@@ -67,22 +71,20 @@ class DenoiseResult:
         return [outcome for outcome in self.outcomes if outcome.state == REFUSED]
 
 
-def denoise(request: DenoiseRequest) -> DenoiseResult:
-    """Denoise every CT series of the input and return what became of each.
+def denoise(request: DenoiseRequest, model: Model | None = None) -> DenoiseResult:
+    """Denoise every CT series of the input and return what became of each; `model` is the request's, if read before.
 
     One patient's series go into `out` itself, several patients' into a folder each; a folder appears when all that is
     in it is done. All is sent to the PACS at the end where one is named. What an earlier run of the same job finished,
     or sent, is left as it is. Raises `InputError` when there is nothing to denoise, or when `out` holds something else.
     """
-    bundle = read_bundle(request.model)
-    device = pick_device(request.device, request.threads)
-    job = Job(bundle, request.blend, run_time(), request.form)
+    model = model or Model(request.model, request.device, request.threads)
+    job = Job(model.bundle, request.blend, run_time(), request.form)
     if files := nifti_files(request.input):
         require_form_of_nifti(request.form, request.push)
-        denoiser = Denoiser(bundle, device)
         overwrite = request.overwrite
-        outcomes = [denoise_nifti(file, request.out, job, denoiser, overwrite=overwrite) for file in files]
-        return DenoiseResult(tuple(outcomes), {})
+        outcomes = [denoise_nifti(file, request.out, job, model.denoiser, overwrite=overwrite) for file in files]
+        return DenoiseResult(tuple(outcomes), {}, {outcome.key: request.out for outcome in outcomes})
     _refuse_cases(request.input)
     if request.push:
         check(request.push)  # a wrong password must not show only after hours of work
@@ -94,14 +96,15 @@ def denoise(request: DenoiseRequest) -> DenoiseResult:
     if outcomes:
         say(f"{request.out}: {len(outcomes)} series are there already from the same job")
     if pending := [patient for patient in patients if not patient.is_finished]:
-        denoiser = Denoiser(bundle, device)
         progress = Progress("denoising", sum(patient.pending_slices for patient in pending), "slices")
+        work = _denoise_each_series if request.each_series else _denoise_patient
         for patient in pending:
-            outcomes += _denoise_patient(request, job, denoiser, patient, skipped, progress)
+            outcomes += work(request, job, model.denoiser, patient, skipped, progress)
         progress.finish()
     if request.push:
         deliver([patient.target / MANIFEST for patient in patients], request.push)
-    return DenoiseResult(tuple(outcomes), skipped)
+    folders = {job.form.published(one).key: patient.target for patient in patients for one in patient.series}
+    return DenoiseResult(tuple(outcomes), skipped, folders)
 
 
 def _refuse_cases(source: Path) -> None:
@@ -112,6 +115,35 @@ def _refuse_cases(source: Path) -> None:
 
 def _as_done_before(outcome: SeriesOutcome) -> SeriesOutcome:
     return replace(outcome, state=DONE_BEFORE) if outcome.state == DENOISED else outcome
+
+
+def _denoise_each_series(
+    request: DenoiseRequest,
+    job: Job,
+    denoiser: Denoiser,
+    patient: PatientFolder,
+    skipped: dict[str, int],
+    progress: Progress,
+) -> list[SeriesOutcome]:
+    """Make a patient's folder anew with each series that is done: hard links to what is there, and one more."""
+    outcomes: list[SeriesOutcome] = []
+    for part in _parts(patient, job, outcomes):
+        if part.is_finished:
+            outcomes += map(_as_done_before, part.kept.values())
+        else:
+            outcomes += _denoise_patient(request, job, denoiser, part, skipped, progress)
+    return outcomes
+
+
+def _parts(patient: PatientFolder, job: Job, outcomes: Sequence[SeriesOutcome]) -> Iterator[PatientFolder]:
+    """Yield the folder with one series after the other; `outcomes` grows meanwhile, and what was refused stays told."""
+    for series in patient.series:
+        is_there = patient.kept or any(outcome.state != REFUSED for outcome in outcomes)
+        # until the first is done, what another job left may be in the way, which `patient` knows how to replace
+        part = folder_of_series(series, patient.target, job) if is_there else replace(patient, series=(series,))
+        told = {outcome.key for outcome in part.others}
+        refused = tuple(one for one in outcomes if one.state == REFUSED and one.key not in told)
+        yield replace(part, others=(*part.others, *refused))
 
 
 def _denoise_patient(
@@ -138,7 +170,7 @@ def _denoise_patient(
             for series in patient.series:
                 kept = patient.kept.get(job.form.published(series).key)
                 outcomes.append(kept or _denoise_series(request, job, denoiser, series, folder, progress))
-            if all(outcome.state == REFUSED for outcome in outcomes):
+            if all(outcome.state == REFUSED for outcome in (*patient.others, *outcomes)):
                 raise _NothingDenoised
             write_manifest(folder / MANIFEST, job, [*patient.others, *outcomes], skipped, **identity)
     except _NothingDenoised:

@@ -56,6 +56,11 @@ def patient_folders(found: Iterable[Series], out: Path, job: Job, *, overwrite: 
     return [_patient_folder(group, out, known if several else None, job, overwrite=overwrite) for group in groups]
 
 
+def folder_of_series(series: Series, target: Path, job: Job) -> PatientFolder:
+    """Return the patient's folder `target` with this one series to go into it, beside what the same job put there."""
+    return _patient_folder((series,), target, None, job, overwrite=False)
+
+
 def source_digest(series: Series, form: OutputForm) -> str:
     """Return what stands for the files of a series: their UIDs, sizes and times."""
     told = "\n".join(f"{image.sop_uid} {image.pixels.file_bytes} {image.pixels.modified_ns}" for image in series.slices)

@@ -50,6 +50,9 @@ def _inputs(run: Path, parameters: dict[str, Any]) -> dict[str, Any]:
     """Return what tells one input from another: of each patient's scans, and of weights and bundle."""
     scans = [read_json(path, "a scan's checksum") for path in sorted((run / INFO / "inputs").glob("*.json"))]
     inputs: dict[str, Any] = {"scans": {scan["patient"]: scan["scans"] for scan in scans}}
+    if (manifest := run / "manifest.json").is_file():  # of a cohort: what its tasks found out by themselves
+        for row in read_json(manifest, "a cohort's manifest")["series"]:
+            inputs["scans"].setdefault(row["patient"], {})[row["series"]] = {"checksum": row["input_checksum"]}
     weights = parameters.get("backbone_weights")
     if weights and Path(weights).is_file():
         inputs["backbone_weights"] = {"sha256": sha256_of_file(Path(weights))}

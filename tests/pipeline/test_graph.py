@@ -48,15 +48,20 @@ def test_training_graph_publishes_all_and_resumes_without_work(nextflow: Callabl
     assert redone == {"TRAIN", "DENOISE", "EVALUATE", "REPORT"}
 
 
-def test_denoising_graph_has_one_task_a_patient(nextflow: Callable[..., Run]) -> None:
+def test_denoising_graph_has_a_task_a_group_of_patients(nextflow: Callable[..., Run]) -> None:
     trained = nextflow("-profile", "test,cpu", "-stub").results
     cohort, bundle = str(trained / "cohort"), str(trained / "model")
     run = nextflow(
         "-profile", "cpu", "-stub", "--workflow", "denoise", "--input", cohort, "--model", bundle
     )  # fmt: skip
     assert run.code == 0, run.said
-    assert Counter(row["process"] for row in run.trace()) == {"SAMPLESHEET": 1, "CHECKSUMS": 3, "DENOISE": 3}
+    tasks = Counter(row["process"] for row in run.trace())
+    assert tasks == {"SAMPLESHEET": 1, "PLAN": 1, "DENOISE_GROUP": 2, "MANIFEST": 1}
     assert sorted(path.name for path in (run.results / "denoised").iterdir()) == ["L001", "L002", "L003"]
+    records = run.results / "pipeline_info" / "patients"
+    assert sorted(path.name for path in records.iterdir()) == ["L001.json", "L002.json", "L003.json"]
+    for name in ("manifest.json", "manifest.csv", "pipeline_info/plan.csv"):
+        assert (run.results / name).is_file()
 
 
 def test_a_wrong_value_for_the_recipe_is_said_before_anything_else_runs(nextflow: Callable[..., Run]) -> None:

@@ -14,9 +14,9 @@ wait() {
     local code=0 tries=0
     builtin wait "$1" || code=$?
     while kill -0 "$1" 2>/dev/null || { [[ $ldctpipe_told ]] && pgrep --session 0 --exact 'ldctpipe|srun' >/dev/null; }; do
-        # SIGTERM may have come to this shell alone, and either signal before a program that was only starting could hear it
+        # every five seconds: SIGTERM may have come to this shell alone, and a training that is only starting can't hear yet
         if ((tries % 10 == 1)); then
-            pkill --signal "${ldctpipe_told##* }" --session 0 --exact 'ldctpipe|srun' || true
+            ldctpipe_tell "${ldctpipe_told##* }"
         fi
         tries=$((tries + 1))
         sleep 0.5
@@ -33,6 +33,17 @@ wait() {
         fi
     fi
     return "$code"
+}
+
+# Whoever does not listen to the warning (0x800 is SIGUSR2) is left alone: it may be done before the limit.
+ldctpipe_tell() {
+    local process masks
+    for process in $(pgrep --session 0 --exact 'ldctpipe|srun'); do
+        masks=$(sed -n 's/^Sig\(Blk\|Cgt\):\s*/0x/p' "/proc/$process/status" 2>/dev/null | paste -s -d'|')
+        if [[ $1 == TERM ]] || (((${masks:-0}) & 0x800)); then
+            kill -s "$1" "$process" 2>/dev/null || true
+        fi
+    done
 }
 
 # Whether Slurm itself is going to run this job again, in the same folder.

@@ -157,5 +157,7 @@ def ownSentence(task) {
     def errors = file("${task.workdir}/.command.err")
     def lines = errors.exists() ? errors.readLines()*.trim().findAll { line -> line } : []
     def said = lines.findAll { line -> line.startsWith('ldctpipe: ') }
-    return (said ?: lines ?: ["exit status ${task.exit}; see ${task.workdir}"]).last()
+    // a job that the scheduler would not take has said nothing itself
+    def refused = (workflow.errorReport ?: '').readLines()*.trim().findAll { line -> line.startsWith('sbatch: ') }.join(' ')
+    return (said ?: lines ?: [refused ?: "exit status ${task.exit}; see ${task.workdir}"]).last()
 }

@@ -17,7 +17,7 @@ from nextflow_run import Run, command_of
 Found = TypeVar("Found")
 
 
-def wait_for(what: Callable[[], Found], seconds: float = 240) -> Found:
+def wait_for(what: Callable[[], Found | None], seconds: float = 400) -> Found:
     """Return what `what` returns once that is true."""
     deadline = time.monotonic() + seconds
     while not (found := what()):
@@ -89,7 +89,8 @@ class SlurmRun:
 
     def saved(self) -> int:
         """Return the iteration of the newest checkpoint of the newest training."""
-        folder = max((self.folder / "work" / "checkpoints").iterdir(), key=lambda one: one.stat().st_ctime)
+        script = (self._training_folder() / ".command.sh").read_text()
+        folder = Path(re.findall(r"--checkpoints '(.*?)'", script)[0])
         return max((int(path.name.split("-")[1]) for path in folder.glob("iteration-*.pt")), default=-1)
 
     def train_beyond(self, iteration: int) -> int:
@@ -108,7 +109,9 @@ class SlurmRun:
 
     def log_of_training(self, attempt: int = -1) -> str:
         """Return what an attempt at training said so far, by the order of attempts."""
-        scripts = sorted((self.folder / "work").glob("??/*/.command.sh"), key=lambda path: path.stat().st_mtime)
-        folder = [path.parent for path in scripts if "ldctpipe train" in path.read_text()][attempt]
-        said = folder / ".command.log"
+        said = self._training_folder(attempt) / ".command.log"
         return said.read_text() if said.exists() else ""
+
+    def _training_folder(self, attempt: int = -1) -> Path:
+        scripts = sorted((self.folder / "work").glob("??/*/.command.sh"), key=lambda path: path.stat().st_mtime)
+        return [path.parent for path in scripts if "ldctpipe train" in path.read_text()][attempt]

@@ -49,7 +49,7 @@ def test_a_resumed_run_submits_nothing(finished: SlurmRun) -> None:
 
 
 def test_a_training_that_is_preempted_five_times_finishes_with_the_resources_it_began_with(training: Training) -> None:
-    run = training("--iterations", "30")
+    run = training("--iterations", "60")
     saved = -1
     for _ in range(5):
         run.running_training()

@@ -88,6 +88,18 @@ def test_a_batch_that_cannot_be_shared_is_said():
         launch_fabric(small_recipe("data.images_per_batch=3"), "cpu", devices=2)
 
 
+def test_processes_of_srun_that_do_not_fit_are_said_and_the_tasks_of_a_batch_script_are_no_ranks(monkeypatch):
+    from conftest import small_recipe
+
+    monkeypatch.setenv("SLURM_NTASKS", "2")
+    monkeypatch.setenv("SLURM_PROCID", "0")
+    assert launch_fabric(small_recipe(), "cpu").world_size == 1
+
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "2")
+    with pytest.raises(UsageError, match="srun started 2 processes on 1 nodes; there have to be 1 on each of 1"):
+        launch_fabric(small_recipe(), "cpu")
+
+
 @pytest.fixture
 def command(tiny_store, tmp_path: Path, request_for) -> list[str]:
     """The command line of a training by two ranks; a program of its own, because it starts itself again."""

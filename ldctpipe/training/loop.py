@@ -56,6 +56,7 @@ class TrainingLoop:
     validated: ValidationResult | None = None  # the newest one
     best_validated: ValidationResult | None = None
     _at: int = 0  # the iteration that is under way
+    _judged: int = 0  # the newest one whose losses were looked at
     _losses: dict[str, Tensor] = field(default_factory=dict)  # of it, on the device
 
     def run(self) -> str:
@@ -106,6 +107,7 @@ class TrainingLoop:
 
     def _checked(self) -> dict[str, float]:
         """Return the iteration's scalars, the same on all ranks; raises `Diverged` where they show that it has."""
+        self._judged = self._at
         scalars = require_finite(mean_over_ranks(self.fabric, self._losses))
         if reason := self.algorithm.divergence(scalars):
             raise Diverged(reason)
@@ -137,7 +139,8 @@ class TrainingLoop:
     def _save_if_due(self, asked: str | None) -> None:
         plan, iteration = self.recipe.training, self.progress.iteration
         if self._exhausted() or iteration == plan.iterations or asked or iteration % plan.checkpoint_every == 0:
-            self._checked()  # only a good state is saved: this is what a training that diverges goes back to
+            if self._judged != iteration:
+                self._checked()  # only a good state is saved: this is what a training that diverges goes back to
             require_finite_weights(self.algorithm.networks().values())
             self._save()
 

@@ -36,6 +36,7 @@ def run(network):
     image = torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 
     def forward_and_back():
+        network.zero_grad()
         output = network(image)
         output.square().sum().backward()
         return [output, network.norm.weight.grad]

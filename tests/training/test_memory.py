@@ -80,7 +80,7 @@ def test_too_little_memory_to_resume_damages_no_checkpoint(request_for, monkeypa
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError()])
 def test_every_kind_of_it_is_known(error):
-    recipe = small_recipe("training.accumulation=4")
+    recipe = small_recipe("training.accumulation=4", "data.images_per_batch=8")
 
     with (
         pytest.raises(InputError, match=r"training\.accumulation=8"),

@@ -66,7 +66,7 @@ def stop_after(monkeypatch, iteration: int) -> None:
     )
 
     def stopped(loop: TrainingLoop) -> None:
-        loop.save()
+        loop._save()
         original(loop, "SIGTERM")
 
 

@@ -54,7 +54,7 @@ def verify(folder: Path) -> Verdict:
     if not claims and not stores:
         remedy = "give the output folder of a run, a bundle, a training store or denoised series"
         raise InputError(folder, "holds no checksums to compare with", remedy)
-    for path, digests in track(sorted(_by_path(claims).items()), "verify", "files"):
+    for path, digests in track(sorted(_by_path(claims).items()), "verify", "files") if claims else ():
         _compare(folder, path, digests, verdict)
     for name in stores:
         _compare_store(folder, name, verdict)

@@ -27,7 +27,7 @@ workflow TRAIN_AND_REPORT {
     TRAIN(trainings, weights, init)
 
     // the bundle
-    def model = TRAIN.out.model.map { _meta, folder -> folder }.first()
+    def model = TRAIN.out.model.map { _meta, folder -> folder }
 
     // [[id: L003, patient: L003], low-dose folder, bundle]
     def scans = PREPARE_COHORT.out.test_scans.combine(model).map { patient, low_dose, bundle ->

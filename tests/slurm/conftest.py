@@ -36,6 +36,7 @@ def slurm() -> Iterator[Cluster]:
         if done.returncode != 0:
             pytest.skip(f"no Slurm could be started: {done.stderr.strip().splitlines()[-1]}")
         os.environ["SLURM_CONF"] = str(state / "slurm.conf")
+        _grant_default_grace(state / "slurm.conf")
         yield Cluster(state)
     finally:
         subprocess.run([TOOLS / "stop-slurm.sh"], env=environment, check=False)
@@ -61,3 +62,9 @@ def training(finished: SlurmRun) -> Iterator[Callable[..., SlurmRun]]:
 
     yield start
     finished.stop()
+
+
+def _grant_default_grace(configuration: Path) -> None:
+    """Give a job that is ended thirty seconds until it is killed, as sites do that set nothing else."""
+    configuration.write_text(configuration.read_text().replace("KillWait=5", "KillWait=30"))
+    subprocess.run(["scontrol", "reconfigure"], check=True)

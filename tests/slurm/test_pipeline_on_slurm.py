@@ -91,7 +91,7 @@ def test_a_job_that_slurm_itself_requeues_goes_on_in_its_folder_and_is_no_second
     before = run.train_beyond(0)
 
     subprocess.run(["scontrol", "requeue", job], check=True)
-    wait_for(lambda: "R" not in run.cluster.jobs(".TRAIN.").values())
+    wait_for(lambda: "PD" in run.cluster.jobs(".TRAIN.").values())
     saved = run.saved()
     assert run.running_training() == job
     wait_for(lambda: f"going on after iteration {saved}" in run.log_of_training())

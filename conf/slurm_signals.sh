@@ -1,7 +1,7 @@
 # Sourced by each Slurm job before its task: brings Slurm's signals to ldctpipe, waits until it has saved, and tells Nextflow.
 #
 # The wrapper that Nextflow makes of a task ends at the first signal, before a training has saved, and Slurm kills what
-# still runs then. Its exit status is what conf/base.config decides by: 75 goes on with the same, 140 with more time.
+# still runs then. Its exit status is what nextflow.config decides by: 75 goes on with the same, 140 with more time.
 # shellcheck shell=bash
 
 ldctpipe_told=

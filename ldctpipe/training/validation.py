@@ -82,7 +82,9 @@ class Validation:
 
     def network_input(self, index: int, device: torch.device) -> Tensor:
         """Return the low dose of a validation slice as networks see it, (1, 1, rows, columns) in [0, 1]."""
-        hu = torch.from_numpy(self.slice_hu(index)[LOW_DOSE]).to(device).float()
+        return self._values(torch.from_numpy(self.slice_hu(index)[LOW_DOSE]).to(device).float())
+
+    def _values(self, hu: Tensor) -> Tensor:
         return self._normalization.normalize(hu)[None, None]
 
     def denoised(self, network: nn.Module, index: int, device: torch.device) -> npt.NDArray[np.int16]:
@@ -96,9 +98,9 @@ class Validation:
     def _measured(self, network: nn.Module, index: int, device: torch.device) -> tuple[float, npt.NDArray[np.int16]]:
         """Return the loss of a slice and the slice denoised, in HU."""
         low_hu, full_hu = torch.from_numpy(self.slice_hu(index)).to(device).float()
-        values = self.network_input(index, device)
+        values = self._values(low_hu)
         output = network.forward(values).float()  # not the call, which may be compiled for patches
-        loss = self._loss(output, self._normalization.normalize(full_hu)[None, None])
+        loss = self._loss(output, self._values(full_hu))
         denoised = low_hu + (output - values)[0, 0] * self._normalization.range_hu
         whole = denoised.round().clamp(-32768, 32767).nan_to_num().to(torch.int16)
         return float(loss), whole.cpu().numpy()

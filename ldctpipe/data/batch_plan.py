@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ldctpipe.data.augmentation import Transforms, draw_transforms
 from ldctpipe.data.dose_weights import dose_weights
+from ldctpipe.data.neighbours import neighbours
 from ldctpipe.data.origins import STRIDE
 from ldctpipe.data.store import TrainingStore
 from ldctpipe.simulation.exposure import DoseRange
@@ -25,6 +26,7 @@ class BatchPlan:
     """What one batch is made of, on the CPU; `state_after` is the state from which the batch after it is drawn."""
 
     slices: Tensor  # (batch,), indices into the store
+    around: Tensor  # (batch, 2 · context + 1), those of the slice and its neighbours
     corners: Tensor  # (batch, 2), upper left (row, column) of each patch
     sizes: Tensor  # (batch, 2), (rows, columns) of each slice, which may be smaller than the store's
     transforms: Transforms
@@ -47,6 +49,7 @@ class BatchPlanner:
         position_seed: int,
         augmentation_seed: int,
         dose_seed: int,
+        context: int = 0,
     ) -> None:
         usable = store.rows_of("train")
         counts = store.slices["origins"].to_numpy()
@@ -55,6 +58,7 @@ class BatchPlanner:
         self._count = torch.from_numpy(counts.astype(np.int64))
         self._origins = torch.from_numpy(store.origins.astype(np.int64))
         self._sizes = torch.from_numpy(store.slices[["rows", "columns"]].to_numpy().astype(np.int64))
+        self._around = torch.from_numpy(neighbours(store.slices, context))
         self._simulated = None if store.noise is None else store.description.get("simulated")
         self._images, self._per_image, self._patch_size = images_per_batch, patches_per_image, patch_size
         self._choices, self._factors = augmentation_choices, intensity_factors
@@ -66,7 +70,8 @@ class BatchPlanner:
         slices, corners = self._positions()
         transforms = draw_transforms(len(slices), self._choices, self._factors, self._generators["augmentation"])
         weights = self._dose_weights(len(slices))
-        return BatchPlan(slices, corners, self._sizes[slices], transforms, weights, self.state_dict())
+        around = self._around[slices]
+        return BatchPlan(slices, around, corners, self._sizes[slices], transforms, weights, self.state_dict())
 
     def state_dict(self) -> State:
         """Return the state from which the same plans follow."""

@@ -9,7 +9,7 @@ columns).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from ldctpipe.data.origins import body_origins
 from ldctpipe.errors import InputError
 from ldctpipe.files import read_json, require_exists
 
@@ -45,6 +46,24 @@ class TrainingStore:
     def fingerprint(self) -> str:
         """SHA-256 that stands for the stored pixels and their order."""
         return str(self.description["sha256"])
+
+    def with_patches_of(self, patch_size: int) -> TrainingStore:
+        """Return the store with the origins of patches of another size, found anew in the full-dose slices.
+
+        Raises `InputError` where no slice is as large.
+        """
+        if patch_size == self.description["patch_size"]:
+            return self
+        sizes = self.slices[["rows", "columns"]].to_numpy()
+        images = zip(self.pairs[:, FULL_DOSE], sizes, strict=True)
+        origins = [body_origins(image[:rows, :columns], patch_size) for image, (rows, columns) in images]
+        counts = np.array([len(each) for each in origins])
+        if not counts.any():
+            fault = f"has no slice in which a patch of {patch_size} pixels touches a body"
+            raise InputError(self.folder, fault, "set a smaller data.patch_size")
+        slices = self.slices.assign(first_origin=np.cumsum(counts) - counts, origins=counts)
+        description = {**self.description, "patch_size": patch_size}
+        return replace(self, slices=slices, origins=np.concatenate(origins), description=description)
 
     def rows_of(self, split: str) -> npt.NDArray[np.int64]:
         """Return the indices of the slices of "train" or "validation", ascending."""

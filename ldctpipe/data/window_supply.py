@@ -24,7 +24,10 @@ _DEVICE_MEMORY_SHARE = 0.5
 
 @dataclass(frozen=True)
 class PlannedWindows:
-    """A plan with its windows on the device, int16 (batch, images, side, side), to be used after `wait`."""
+    """A plan with its windows on the device, to be used after `wait`.
+
+    Both are int16 (batch · depth, images, side, side): `depth` neighbouring slices for each place of the plan.
+    """
 
     plan: BatchPlan
     pairs: Tensor
@@ -59,19 +62,21 @@ class WindowSupply:
     def next(self) -> PlannedWindows:
         """Return the next plan with its windows."""
         plan = self._planner.next()
-        corners = plan.corners - self._margin
+        depth = plan.around.shape[1]
+        slices = plan.around.flatten()
+        corners, sizes = (each.repeat_interleave(depth, dim=0) for each in (plan.corners - self._margin, plan.sizes))
         copied = None
         if self._placed:
-            cut = [cut_on_device(each, plan.slices, corners, plan.sizes, self._side) for each in self._placed]
+            cut = [cut_on_device(each, slices, corners, sizes, self._side) for each in self._placed]
         else:
-            cut, copied = self._copy([self._cut(each, plan, corners) for each in self._mapped])
+            cut, copied = self._copy([self._cut(each, slices, corners, sizes) for each in self._mapped])
         return PlannedWindows(plan, cut[0], cut[1] if len(cut) > 1 else None, copied)
 
-    def _cut(self, images: Images, plan: BatchPlan, corners: Tensor) -> Tensor:
-        shape = len(plan.slices), images.shape[1], self._side, self._side
+    def _cut(self, images: Images, slices: Tensor, corners: Tensor, sizes: Tensor) -> Tensor:
+        shape = len(slices), images.shape[1], self._side, self._side
         # Pinned memory is torch's to reuse, which it does only after the copy from it has ended.
         windows = torch.empty(shape, dtype=torch.int16, pin_memory=self.is_streamed)
-        cut_on_cpu(images, plan.slices, corners, plan.sizes, windows.numpy())
+        cut_on_cpu(images, slices, corners, sizes, windows.numpy())
         return windows
 
     def _copy(self, windows: list[Tensor]) -> tuple[list[Tensor], torch.cuda.Event | None]:

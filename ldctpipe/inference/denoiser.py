@@ -17,6 +17,7 @@ from ldctpipe.recipes.bundle import Bundle
 from ldctpipe.recipes.networks import build_generator
 from ldctpipe.volumes.volume import HuArray, Volume
 
+_SLAB = 4  # slices of a slab for each of context: more of them are little faster and take more memory
 _SLICES_AT_ONCE = {"cpu": 1, "cuda": 8, "mps": 4}  # on a CPU more slices at once only take more memory
 
 
@@ -28,6 +29,7 @@ class Denoiser:
         self.device = device
         self._normalization = bundle.recipe.data.normalization.as_map()
         self._network = _load(bundle).to(device).to(memory_format=torch.channels_last)
+        self._context = bundle.recipe.data.context
 
     def denoise(self, volume: Volume, blend: float = 1.0, on_slices: Callable[[int], None] = lambda _: None) -> HuArray:
         """Return HU in shape and dtype of the volume's: (1 − blend) · source + blend · network's output.
@@ -40,11 +42,11 @@ class Denoiser:
             on_slices(len(volume.hu))
             return volume.hu
         out = np.empty_like(volume.hu)
-        step = _SLICES_AT_ONCE[self.device.type]
+        step = max(_SLICES_AT_ONCE[self.device.type], _SLAB * self._context if self._takes_slabs else 1)
         for first in range(0, len(out), step):
-            these = slice(first, first + step)
+            these = slice(first, min(first + step, len(out)))
             hu: Any = np.ascontiguousarray(volume.hu[these])  # int16 until it is on the device
-            change = np.float32(blend) * self.correction(self._without_padding(volume, these))
+            change = np.float32(blend) * self._correction(self._without_padding(volume, self._around(these, len(out))))
             self._require_numbers(change)
             out[these] = _as_dtype(hu + change, out.dtype)
             if volume.padding is not None:
@@ -57,9 +59,10 @@ class Denoiser:
         """The network, in eval mode on the device: (batch, 1, rows, columns) in [0, 1] to the same."""
         return self._network
 
-    def network_input(self, volume: Volume) -> Tensor:
-        """Return the slices of a volume as the network sees them: (slices, 1, rows, columns), padding as air."""
-        return self._values(self._without_padding(volume, slice(None))).unsqueeze(1)
+    def network_input(self, volume: Volume, number: int) -> Tensor:
+        """Return a slice of a volume with its neighbours as the network sees them, (1, depth, …), padding as air."""
+        around = self._around(slice(number, number + 1), len(volume.hu))
+        return self._values(self._without_padding(volume, around)).unsqueeze(0)
 
     def _require_numbers(self, change: npt.NDArray[np.float32]) -> None:
         """Raise where the network gave NaN or infinity, which would become 0 HU without a word."""
@@ -67,19 +70,33 @@ class Denoiser:
             fault = "its network gives values that are no numbers"
             raise InputError(self.bundle.folder, fault, "train the bundle again, or take the best checkpoint before")
 
-    def _without_padding(self, volume: Volume, these: slice) -> Any:
+    @property
+    def _takes_slabs(self) -> bool:
+        """Whether the network denoises several neighbouring slices at once for little more than one."""
+        return bool(getattr(self._network, "takes_slabs", False))
+
+    def _around(self, these: slice, slices: int) -> npt.NDArray[np.int64]:
+        """Return the numbers of slices and of their neighbours, the ends of the volume repeated as in training."""
+        return np.arange(these.start - self._context, these.stop + self._context).clip(0, slices - 1)
+
+    def _without_padding(self, volume: Volume, these: npt.NDArray[np.int64]) -> Any:
         """Return slices as the network saw them in training: air where the scanner padded."""
-        hu = np.ascontiguousarray(volume.hu[these])
+        hu = volume.hu[these]
         if volume.padding is None:
             return hu
         return np.where(volume.padding[these], hu.dtype.type(self._normalization.lower_hu), hu)
 
     @torch.inference_mode()
-    def correction(self, hu: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
-        """Return what the network adds to slices (slices, rows, columns) of HU, in HU."""
-        values = self._values(hu)
-        output = self._network(values.unsqueeze(1)).squeeze(1).float()
-        return ((output - values) * self._normalization.range_hu).cpu().numpy()
+    def _correction(self, hu: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:
+        """Return what the network adds to slices of HU, in HU; `hu` has `context` more of them on either side."""
+        values, depth = self._values(hu), 2 * self._context + 1
+        if self._takes_slabs:
+            output = self._network(values.unsqueeze(0)).squeeze(0)
+        else:
+            windows = values.unfold(0, depth, 1).movedim(-1, 1)  # (slices, depth, rows, columns)
+            output = self._network(windows.contiguous()).squeeze(1)
+        middle = values[self._context : len(values) - self._context]
+        return ((output.float() - middle) * self._normalization.range_hu).cpu().numpy()
 
     def _values(self, hu: npt.NDArray[np.generic]) -> Tensor:
         return self._normalization.normalize(torch.from_numpy(hu).to(self.device).float())

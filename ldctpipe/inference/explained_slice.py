@@ -72,7 +72,7 @@ def explained_slice(denoiser: Denoiser, one: Volume) -> ExplainedSlice:
 
 
 def _maps(denoiser: Denoiser, one: Volume, region: Mask) -> Maps:
-    network, image = denoiser.network, denoiser.network_input(one)
+    network, image = denoiser.network, denoiser.network_input(one, 0)
     where = torch.from_numpy(region).to(image.device)[None, None]
     attention = attention_maps(network, image)
     tensors = {kind: {str(stage): getattr(maps, kind) for stage, maps in attention.items()} for kind in ATTENTION_KINDS}

@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import timm
 import torch
 from torch import Tensor, nn
+from torchvision.models.feature_extraction import create_feature_extractor
 
 
 class PerceptualLoss(nn.Module):
-    """Squared feature distance of two batches in [0, 1], normalised by width · height · depth, summed over stages.
+    """Feature distance of two batches in [0, 1], normalised by width · height · depth, summed over layers.
 
-    `stages` counts timm's features by stride: 0 to 4 for strides 2 to 32. The network is frozen and stays in
-    evaluation mode; gradients reach the images alone. Its weights are the caller's to load into `network`.
+    The features are those of `stages`, timm's by stride (0 to 4 for strides 2 to 32), or of `layers`, names of modules
+    such as "features.34". `distance` is the mean square or the mean absolute difference. The network is frozen and
+    stays in evaluation mode; gradients reach the images alone. Its weights are the caller's to load into `network`.
     """
 
-    def __init__(self, backbone: str, stages: Sequence[int]) -> None:
+    def __init__(
+        self,
+        backbone: str,
+        stages: Sequence[int] = (),
+        layers: Sequence[str] = (),
+        distance: Literal["squared", "l1"] = "squared",
+    ) -> None:
         super().__init__()
-        self.network = timm.create_model(backbone, features_only=True, pretrained=False, out_indices=tuple(stages))
+        self.network = _of_stages(backbone, stages) if stages else _of_layers(backbone, layers)
         self.network.requires_grad_(False)
-        statistics: dict[str, Any] = self.network.pretrained_cfg  # type: ignore[assignment]
+        self._distance = {"squared": torch.square, "l1": torch.abs}[distance]
+        statistics: dict[str, Any] = timm.get_pretrained_cfg(backbone).to_dict()  # type: ignore[union-attr]
         self.mean: Tensor
         self.std: Tensor
         self.register_buffer("mean", torch.tensor(statistics["mean"]).view(1, 3, 1, 1), persistent=False)
@@ -35,10 +44,22 @@ class PerceptualLoss(nn.Module):
     def forward(self, output: Tensor, target: Tensor) -> Tensor:
         with torch.no_grad():
             wanted = self._features(target)
-        distances = [
-            (a.float() - b.float()).square().mean() for a, b in zip(self._features(output), wanted, strict=True)
-        ]
-        return torch.stack(distances).sum()
+        pairs = zip(self._features(output), wanted, strict=True)
+        return torch.stack([self._distance(a.float() - b.float()).mean() for a, b in pairs]).sum()
 
     def _features(self, image: Tensor) -> list[Tensor]:
-        return self.network((image.expand(-1, 3, -1, -1) - self.mean) / self.std)
+        features = self.network((image.expand(-1, 3, -1, -1) - self.mean) / self.std)
+        return list(features.values()) if isinstance(features, dict) else features
+
+
+def _of_stages(backbone: str, stages: Sequence[int]) -> nn.Module:
+    return timm.create_model(backbone, features_only=True, pretrained=False, out_indices=tuple(stages))
+
+
+def _of_layers(backbone: str, layers: Sequence[str]) -> nn.Module:
+    """Return the part of a network that its layers need, parameters by the names that they have in the whole."""
+    network = timm.create_model(backbone, pretrained=False)
+    for module in network.modules():
+        if isinstance(module, nn.ReLU):
+            module.inplace = False  # it would overwrite the features before it
+    return create_feature_extractor(network.eval(), {name: name for name in layers}, suppress_diff_warning=True)

@@ -13,12 +13,13 @@ from ldctpipe.errors import InputError, UsageError
 from ldctpipe.recipes.schema import Recipe
 
 _SHIPPED = Path(__file__).parent
-_IDENTITY = ("name", "title", "source", "remark", "caution")
+_IDENTITY = ("name", "title", "source", "status", "remark", "caution")
+_CHOICES = {"generator": "network", "critic": "network", "algorithm": "name"}  # another one takes no options over
 
 
 def shipped_names() -> list[str]:
     """Return the names of the recipes that the package ships, sorted."""
-    return sorted(path.stem for path in _SHIPPED.glob("*.yaml"))
+    return sorted(path.stem for path in _SHIPPED.glob("[a-z]*.yaml"))
 
 
 def load_recipe(name_or_file: str, overrides: Iterable[str] = (), **values: Any) -> Recipe:
@@ -71,9 +72,15 @@ def _read(name_or_file: str) -> dict[str, Any]:
 def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(below)
     for key, value in above.items():
-        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
-        merged[key] = _merge(merged[key], value) if both else value
+        before: Any = merged.get(key)
+        both = isinstance(value, Mapping) and isinstance(before, Mapping)
+        merged[key] = _merge(before, value) if both and not _is_another(key, before, value) else value
     return merged
+
+
+def _is_another(section: str, below: Any, above: Any) -> bool:
+    choice = _CHOICES.get(section)
+    return choice in below and choice in above and below[choice] != above[choice]
 
 
 def _apply(content: dict[str, Any], override: str) -> None:
@@ -99,11 +106,15 @@ def _apply(content: dict[str, Any], override: str) -> None:
 
 
 def _validated(content: dict[str, Any], name: str) -> Recipe:
+    from ldctpipe.recipes.networks import check_networks  # torch: not needed to read what was checked before
+
     try:
-        return Recipe.model_validate(content)
+        recipe = Recipe.model_validate(content)
     except ValidationError as error:
         fault = _first_fault(error)
         raise UsageError(None, f"recipe {name}: {fault}", "`ldctpipe recipes NAME` prints valid values") from None
+    check_networks(recipe)
+    return recipe
 
 
 def _first_fault(error: Exception) -> str:

@@ -1,25 +1,96 @@
-"""From a recipe's sections to networks."""
+"""From a recipe's sections to networks: the class that a section names, with options checked against its signature."""
 
 from __future__ import annotations
 
+import inspect
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any, get_type_hints
+
 import timm
+from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from torch import nn
 
 from ldctpipe.errors import UsageError
-from ldctpipe.models.critic import ConvCritic
-from ldctpipe.models.efficientnetv2_unet import EfficientNetV2UNet
-from ldctpipe.recipes.schema import Recipe
+from ldctpipe.recipes.schema import Network, Recipe
+
+_ROOM = "ldctpipe.models"
 
 
 def build_generator(recipe: Recipe) -> nn.Module:
-    """Return the recipe's denoising network with random weights: (batch, 1, rows, columns) in [0, 1] to the same."""
-    options = recipe.generator.model_dump(exclude={"network"})
-    backbone = options.pop("backbone")
-    if not timm.is_model(backbone):
-        raise UsageError(None, f"generator.backbone: timm has no network {backbone!r}", "name one of timm's")
-    return EfficientNetV2UNet(backbone, **options)
+    """Return the recipe's denoising network with random weights.
+
+    It maps (batch, 2 · context + 1, rows, columns) in [0, 1] to the centre slice, (batch, 1, rows, columns). Raises
+    `UsageError` where the recipe names no network, or options that it doesn't take.
+    """
+    return _build(recipe.generator, "generator", {"context": recipe.data.context})
 
 
 def build_critic(recipe: Recipe) -> nn.Module:
-    """Return the recipe's critic with random weights: patches (batch, 1, patch_size, patch_size) to scores (batch,)."""
-    return ConvCritic(recipe.data.patch_size, **recipe.critic.model_dump())
+    """Return the recipe's critic or discriminator with random weights, for patches (batch, 1, patch_size, patch_size).
+
+    Raises `UsageError` as `build_generator` does.
+    """
+    if recipe.critic is None:
+        raise ValueError(f"recipe {recipe.name} has no critic")
+    return _build(recipe.critic, "critic", {"patch_size": recipe.data.patch_size})
+
+
+def check_networks(recipe: Recipe) -> None:
+    """Raise `UsageError` where a network that the recipe names is none, or its options are not what it takes."""
+    for section, name in ((recipe.generator, "generator"), (recipe.critic, "critic")):
+        if section is not None:
+            _checked_options(section, name)
+    takes_context = "context" in inspect.signature(network_class(recipe.generator, "generator").__init__).parameters
+    if recipe.data.context and not takes_context:
+        fault = f"data.context: {recipe.generator.network} sees one slice, not its neighbours"
+        raise UsageError(None, fault, "set it to 0")
+
+
+def backbone_of(recipe: Recipe) -> str | None:
+    """Return the timm network whose ImageNet weights the denoising network's encoder starts from, if it has one."""
+    return recipe.generator.options.get("backbone")
+
+
+def network_class(section: Network, place: str = "generator") -> type[nn.Module]:
+    """Return the class that a section names; raises `UsageError` where there is none."""
+    module, _, name = section.network.partition(".")
+    found = getattr(import_module(f"{_ROOM}.{module}"), name, None) if find_spec(f"{_ROOM}.{module}") else None
+    if not (isinstance(found, type) and issubclass(found, nn.Module)):
+        fault = f"{place}.network: there is no network {section.network!r}"
+        raise UsageError(None, fault, "`ldctpipe recipes NAME` shows how others are named")
+    return found
+
+
+def _build(section: Network, place: str, given: dict[str, Any]) -> nn.Module:
+    network = network_class(section, place)
+    taken = inspect.signature(network.__init__).parameters
+    return network(**_checked_options(section, place), **{key: value for key, value in given.items() if key in taken})
+
+
+def _checked_options(section: Network, place: str) -> dict[str, Any]:
+    """Return the options in the types of the network's signature."""
+    try:
+        network: Any = network_class(section, place)
+        options = dict(_options_of(network).model_validate(section.options))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, (place, *first["loc"])))
+        known = f"`ldctpipe recipes NAME` prints the options of {section.network}"
+        raise UsageError(None, f"{where}: {first['msg']}", known) from None
+    for key, value in options.items():
+        if key == "backbone" and not timm.is_model(value):
+            raise UsageError(None, f"{place}.backbone: timm has no network {value!r}", "name one of timm's")
+    return options
+
+
+@cache
+def _options_of(network: Any) -> type[BaseModel]:
+    """Return a model of the options in a network's signature; what the data of a recipe decides is no option."""
+    hints = get_type_hints(network.__init__, include_extras=True)
+    fields: dict[str, Any] = {}
+    for name, parameter in list(inspect.signature(network.__init__).parameters.items())[1:]:
+        if name not in ("context", "patch_size"):
+            fields[name] = (hints[name], ... if parameter.default is parameter.empty else parameter.default)
+    return create_model(f"{network.__name__}Options", __config__=ConfigDict(extra="forbid", strict=False), **fields)

@@ -27,61 +27,143 @@ class _Section(BaseModel):
         return values
 
 
-class Generator(_Section):
-    """The denoising network."""
+class Network(_Section):
+    """A class of `ldctpipe.models`, as "file.Class", and its options, which `recipes.networks` checks against it."""
 
-    network: Literal["efficientnetv2_unet"]
-    backbone: str
-    decoder_channels: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt, PositiveInt]  # strides 16 to 1
-    skips: Literal["all", "deep"]
-    output: Literal["direct", "residual"]
-    residual_scale: Annotated[float, Field(gt=0)]
-    upsampling_kernel: Literal[2, 4]
-    attention_reduction: PositiveInt
+    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
+    network: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*\.[A-Z][A-Za-z0-9]*$")]
 
-
-class Critic(_Section):
-    """The network that scores how real a patch looks."""
-
-    channels: Annotated[tuple[PositiveInt, ...], Field(min_length=1)]
-    hidden: PositiveInt
-    negative_slope: Fraction
+    @property
+    def options(self) -> dict[str, Any]:
+        """What stands beside `network`."""
+        return dict(self.model_extra or {})
 
 
-class Algorithm(_Section):
-    """How generator and critic train each other."""
+class Regression(_Section):
+    """One network, trained to give the full dose."""
+
+    name: Literal["regression"]
+
+
+class WganGp(_Section):
+    """Generator and critic train each other, the critic held to a slope of 1 by a penalty."""
 
     name: Literal["wgan_gp"]
     critic_updates: PositiveInt
     gradient_penalty: Weight
 
 
-class Losses(_Section):
-    """Weights of the generator's terms: λ₁ adversarial, λ₂ pixel (L1), λ₃ perceptual."""
+class Cycle(_Section):
+    """Two generators and two discriminators on unpaired images: least squares, cycle consistency, identity."""
 
-    adversarial: Weight
-    pixel: Weight
-    perceptual: Weight
-    perceptual_backbone: str
-    perceptual_stages: Annotated[tuple[Annotated[int, Field(ge=0, le=4)], ...], Field(min_length=1)]
+    name: Literal["cycle"]
+    cycle: Weight  # of the L1 distance after there and back, both ways
+    identity: Weight  # of the L1 distance where an image is of the wanted dose already
+    pool_size: Annotated[int, Field(ge=0)]  # generated images that the discriminators may see again
+
+
+class DualDomain(_Section):
+    """U-Net discriminators of the image and of its gradient, with CutMix consistency."""
+
+    name: Literal["dual_domain"]
+    gradient_adversarial: Weight  # of the gradient discriminator; `losses.adversarial` is the image one's
+    cutmix: Fraction  # probability at the end of the warm-up
+    cutmix_warmup: Annotated[int, Field(ge=0)]  # in iterations
+    consistency: Weight
+
+
+class GreedyCascade(_Section):
+    """Levels that follow one another, each trained for an equal share of the iterations on what those before it give."""
+
+    name: Literal["greedy_cascade"]
+    perceptual_levels: Annotated[int, Field(ge=0)]  # the first levels have the perceptual term; the others L2 alone
+
+
+class ColdDiffusion(_Section):
+    """The network undoes a degradation from full to low dose, and is trained on its own estimate too."""
+
+    name: Literal["cold_diffusion"]
+    average_decay: Fraction  # of the exponential moving average of weights that denoises; 0 for none
+    average_every: PositiveInt
+    average_from: Fraction  # of the iterations
+    second_step_from: Fraction  # of the iterations: from there on, also from its own estimate
+
+
+class MaskedPretraining(_Section):
+    """First the network restores masked low-dose images, then it is tuned on pairs."""
+
+    name: Literal["masked_pretraining"]
+    pretraining: Fraction  # of the iterations
+    mask: Fraction  # of the area
+    mask_patch: PositiveInt  # side of the squares that are hidden, in pixels
+
+
+class StrengthTuning(_Section):
+    """Nothing is trained: of a filter's strengths, the one with the least squared error on training pairs is kept."""
+
+    name: Literal["strength_tuning"]
+
+
+Algorithm = Annotated[
+    Regression | WganGp | Cycle | DualDomain | GreedyCascade | ColdDiffusion | MaskedPretraining | StrengthTuning,
+    Field(discriminator="name"),
+]
+
+
+class Losses(_Section):
+    """Weights of the denoising network's terms; what is not named has none.
+
+    `perceptual` is a distance of features of an ImageNet-pretrained timm network: of its stages by stride (0 to 4 for
+    strides 2 to 32), or of layers by name.
+    """
+
+    adversarial: Weight = 0.0
+    pixel: Weight = 0.0  # L1
+    squared: Weight = 0.0  # L2
+    charbonnier: Weight = 0.0
+    structural: Weight = 0.0  # 1 − MS-SSIM
+    gradient: Weight = 0.0  # L1 of the magnitudes of Sobel gradients
+    perceptual: Weight = 0.0
+    perceptual_backbone: str = ""
+    perceptual_stages: tuple[Annotated[int, Field(ge=0, le=4)], ...] = ()
+    perceptual_layers: tuple[str, ...] = ()
+    perceptual_distance: Literal["squared", "l1"] = "squared"
+
+    @model_validator(mode="after")
+    def _names_features(self) -> Losses:
+        if self.perceptual > 0 and not (
+            self.perceptual_backbone and (self.perceptual_stages or self.perceptual_layers)
+        ):
+            raise ValueError("perceptual needs perceptual_backbone, and perceptual_stages or perceptual_layers")
+        return self
 
 
 class Optimizer(_Section):
-    """One optimizer for each network."""
+    """One optimizer for each network. SGD takes the first of `betas` as its momentum."""
 
-    name: Literal["adamw", "adam"]
+    name: Literal["adamw", "adam", "sgd"]
     generator_learning_rate: LearningRate
-    critic_learning_rate: LearningRate
+    critic_learning_rate: LearningRate | None = None
     betas: tuple[Momentum, Momentum]
     weight_decay: Weight
+    largest_gradient: Weight = 0.0  # norm above which gradients are shortened to it; 0 for no limit
 
 
 class Schedule(_Section):
-    """Learning rate over the run: `cycles` equal cosine cycles, each from the full rate to `final_fraction` of it."""
+    """Learning rate over the run, as a share of the full one.
 
-    name: Literal["cosine_warm_restarts", "constant"]
-    cycles: PositiveInt
-    final_fraction: Fraction
+    "cosine_warm_restarts": `cycles` equal cosine cycles, each from 1 to `final_fraction`; "linear": 1 until the share
+    `flat` of the run, then straight to `final_fraction`; "exponential": by a constant factor to `final_fraction`;
+    "steps": times `step_factor` at each share of the run in `steps`. `warmup` is the share in which it rises from 0.
+    """
+
+    name: Literal["cosine_warm_restarts", "constant", "linear", "exponential", "steps"]
+    cycles: PositiveInt = 1
+    final_fraction: Fraction = 1.0
+    flat: Fraction = 0.0
+    steps: tuple[Fraction, ...] = ()
+    step_factor: Annotated[float, Field(gt=0, le=1)] = 1.0
+    warmup: Fraction = 0.0
 
 
 class Normalization(_Section):
@@ -109,11 +191,17 @@ class Augmentation(_Section):
 
 
 class Data(_Section):
-    """How batches are drawn."""
+    """How batches are drawn.
+
+    `context` is how many neighbouring slices on each side the network sees; "unpaired" draws low and full dose from
+    places of their own.
+    """
 
     images_per_batch: PositiveInt
     patches_per_image: PositiveInt
-    patch_size: Annotated[int, Field(ge=32, multiple_of=32)]
+    patch_size: Annotated[int, Field(ge=16)]
+    context: Annotated[int, Field(ge=0, le=8)] = 0
+    pairing: Literal["paired", "unpaired"] = "paired"
     normalization: Normalization
     augmentation: Augmentation
 
@@ -140,16 +228,20 @@ class Training(_Section):
     critic_limit: Annotated[float, Field(gt=0)]
 
 
+_WITH_CRITIC = ("wgan_gp", "cycle", "dual_domain")
+
+
 class Recipe(_Section):
     """One published method or a named variant of it, complete: nothing but the data decides a run beside it."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$", max_length=40)]
     title: str
     source: str
+    status: Literal["published", "reconstruction", "variant"]  # reconstruction: the source leaves parts open
     remark: str
     caution: str  # what everything that the recipe makes has to say of itself; empty for a published method
-    generator: Generator
-    critic: Critic
+    generator: Network
+    critic: Network | None
     algorithm: Algorithm
     losses: Losses
     optimizer: Optimizer
@@ -159,7 +251,9 @@ class Recipe(_Section):
     seed: Annotated[int, Field(ge=0)]
 
     @model_validator(mode="after")
-    def _critic_fits_patch(self) -> Recipe:
-        if self.data.patch_size % 2 ** (len(self.critic.channels) // 2):
-            raise ValueError("data.patch_size can't be halved as often as critic.channels wants")
+    def _has_what_its_algorithm_needs(self) -> Recipe:
+        if self.algorithm.name in _WITH_CRITIC and (self.critic is None or self.optimizer.critic_learning_rate is None):
+            raise ValueError(f"algorithm {self.algorithm.name} needs a critic and optimizer.critic_learning_rate")
+        if (self.algorithm.name == "cycle") != (self.data.pairing == "unpaired"):
+            raise ValueError("data.pairing is unpaired for algorithm cycle, and paired for all others")
         return self

@@ -2,40 +2,87 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any
 
 import torch
+from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-Batch = tuple[Tensor, Tensor]  # low dose, full dose: (batch, 1, rows, columns) in [0, 1]
+from ldctpipe.losses.image_terms import ImageLoss
+from ldctpipe.losses.perceptual import PerceptualLoss
+from ldctpipe.recipes.schema import Recipe
+from ldctpipe.training.optimization import Optimization
+
+# Low dose (batch, 2 · context + 1, rows, columns) and full dose (batch, 1, rows, columns), both in [0, 1].
+Batch = tuple[Tensor, Tensor]
 
 
-class Algorithm(Protocol):
-    """Networks and optimizers of a method, and its step."""
+@dataclass(frozen=True)
+class Parts:
+    """What an algorithm is put together from: bare networks and losses on no device yet."""
 
-    generators: dict[str, torch.Generator]  # its randomness by purpose; differs by rank
+    fabric: Fabric
+    recipe: Recipe
+    generator: nn.Module
+    critic: nn.Module | None
+    image_loss: ImageLoss
+    perceptual: PerceptualLoss | None
+    # Further networks as the recipe has them, with weights of their own, for algorithms that train two of a kind.
+    new_generator: Callable[[], nn.Module]
+    new_critic: Callable[[], nn.Module]
+
+
+class Algorithm(ABC):
+    """Networks and optimizers of a method, and its step.
+
+    `generators` is its randomness by purpose, which differs by rank; `optimization` holds at least a network
+    "generator", which is what the bundle gets unless `denoiser` says otherwise.
+    """
+
+    def __init__(self, parts: Parts) -> None:
+        self.fabric, self.recipe, self.perceptual = parts.fabric, parts.recipe, parts.perceptual
+        self.image_loss = parts.image_loss
+        self.generators: dict[str, torch.Generator] = {}
+        self.optimization = Optimization(parts.fabric, parts.recipe.optimizer)
+        if self.perceptual is not None:
+            self.perceptual.to(parts.fabric.device)
+
+    @abstractmethod
+    def step(
+        self, next_batch: Callable[[], Batch], rate_fraction: float, iteration: int = 0, measure_gradients: bool = False
+    ) -> dict[str, Tensor]:
+        """Train one iteration, counted from 0, and return scalars on the device.
+
+        The learning rates are `rate_fraction` of the full ones. `measure_gradients` adds norms of gradients.
+        """
 
     @property
     def denoiser(self) -> nn.Module:
         """The network that the bundle will hold, bare: no wrapper of ranks, precision or compilation."""
-
-    def step(
-        self, next_batch: Callable[[], Batch], rate_fraction: float, measure_gradients: bool = False
-    ) -> dict[str, Tensor]:
-        """Train one iteration and return scalars on the device; `measure_gradients` adds norms of gradients."""
+        return self.networks()["generator"]
 
     def learning_rates(self) -> dict[str, float]:
         """Return the current learning rate by network."""
+        return self.optimization.learning_rates()
 
     def networks(self) -> dict[str, nn.Module]:
         """Return the trained networks by name, bare."""
+        return self.optimization.networks()
 
     def divergence(self, scalars: dict[str, float]) -> str | None:
-        """Return what in these means of one moment says that the training has diverged, or None."""
+        """Return what in these means of one moment says that the training has diverged, or None.
+
+        Losses that are no numbers need no word here: the loop looks for those itself.
+        """
+        return None
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that the next step depends on, but batches and randomness."""
+        return self.optimization.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a state that `state_dict` gave."""
+        self.optimization.load_state_dict(state)

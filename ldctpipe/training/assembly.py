@@ -6,56 +6,95 @@ from collections.abc import Callable
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
+from torch import Tensor, nn
 
 from ldctpipe.data.sampling import PatchSampler
 from ldctpipe.data.seeds import seed_for
 from ldctpipe.data.store import TrainingStore
+from ldctpipe.losses.image_terms import ImageLoss
 from ldctpipe.losses.perceptual import PerceptualLoss
 from ldctpipe.metrics.protocols import find_protocol
-from ldctpipe.recipes.networks import build_critic, build_generator
+from ldctpipe.progress import warn
+from ldctpipe.recipes.networks import backbone_of, build_critic, build_generator
 from ldctpipe.recipes.schema import Recipe
+from ldctpipe.training.algorithm import Algorithm, Parts
 from ldctpipe.training.batch_norm import freeze, share_over_ranks
 from ldctpipe.training.compilation import compile_if_faster
 from ldctpipe.training.imagenet import ImageNetWeights
 from ldctpipe.training.lineage import Ancestor
 from ldctpipe.training.recomputation import recompute
-from ldctpipe.training.validation import ImageLoss, Validation
+from ldctpipe.training.regression import Regression
+from ldctpipe.training.validation import Validation, ValidationLoss
 from ldctpipe.training.wgan_gp import WganGp
 
+_ALGORITHMS: dict[str, type[Algorithm]] = {"regression": Regression, "wgan_gp": WganGp}
 
-def build_algorithm(recipe: Recipe, weights: ImageNetWeights, fabric: Fabric, start: Ancestor | None = None) -> WganGp:
+
+def build_algorithm(
+    recipe: Recipe, weights: ImageNetWeights, fabric: Fabric, start: Ancestor | None = None
+) -> Algorithm:
     """Return the recipe's algorithm on Fabric's device, its networks from ImageNet weights, a bundle or the seed."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed_for(recipe.seed, "weights"))
-        generator, critic = build_generator(recipe), build_critic(recipe)
+    makers = {"generator": build_generator, "critic": build_critic}
+    made: dict[str, int] = dict.fromkeys(makers, 0)
+
+    def new(kind: str) -> nn.Module:
+        """Return one more network of a kind, each with random weights of its own."""
+        made[kind] += 1
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed_for(recipe.seed, "weights", kind, made[kind]))
+            network = makers[kind](recipe)
+        return _ready(network, recipe, fabric)
+
+    generator = new("generator")
+    backbone = backbone_of(recipe)
     if start is not None:
         start.load_into(generator)
-    elif weights.asked_for:
-        weights.load_into(generator.encoder, recipe.generator.backbone)  # type: ignore[arg-type]
-    for network in (generator, critic):
-        network.to(memory_format=torch.channels_last)  # convolutions run up to twice as fast on CPU and tensor cores
-    if recipe.training.accumulation > 1:
-        recompute(generator.segments())  # type: ignore[operator]
-    if fabric.world_size > 1:
-        generator = share_over_ranks(generator, fabric.device)
-    if recipe.training.batch_norm == "frozen":
+    elif weights.asked_for and backbone:
+        weights.load_into(generator.encoder, backbone)  # type: ignore[arg-type]
+    if recipe.training.batch_norm == "frozen" and backbone:
         freeze(generator.encoder)  # type: ignore[arg-type]
-    return WganGp.assemble(fabric, recipe, generator, critic, _perceptual(recipe, weights))
+    perceptual = _perceptual(recipe, weights)
+    parts = Parts(
+        fabric=fabric,
+        recipe=recipe,
+        generator=generator,
+        critic=new("critic") if recipe.critic else None,
+        image_loss=ImageLoss(recipe.losses.model_dump(), perceptual),
+        perceptual=perceptual,
+        new_generator=lambda: new("generator"),
+        new_critic=lambda: new("critic"),
+    )
+    return _ALGORITHMS[recipe.algorithm.name](parts)
+
+
+def _ready(network: nn.Module, recipe: Recipe, fabric: Fabric) -> nn.Module:
+    network.to(memory_format=torch.channels_last)  # convolutions run up to twice as fast on CPU and tensor cores
+    if recipe.training.accumulation > 1 and hasattr(network, "segments"):
+        recompute(network.segments())  # type: ignore[operator]
+    return share_over_ranks(network, fabric.device) if fabric.world_size > 1 else network
 
 
 def _perceptual(recipe: Recipe, weights: ImageNetWeights) -> PerceptualLoss | None:
-    if not weights.asked_for or recipe.losses.perceptual == 0:
+    losses = recipe.losses
+    if not weights.asked_for or losses.perceptual == 0:
         return None
-    perceptual = PerceptualLoss(recipe.losses.perceptual_backbone, recipe.losses.perceptual_stages)
-    weights.load_into(perceptual.network, recipe.losses.perceptual_backbone)
+    perceptual = PerceptualLoss(
+        losses.perceptual_backbone, losses.perceptual_stages, losses.perceptual_layers, losses.perceptual_distance
+    )
+    weights.load_into(perceptual.network, losses.perceptual_backbone)
     return perceptual.to(memory_format=torch.channels_last)
 
 
 def compile_networks(
-    algorithm: WganGp, sampler: PatchSampler, compiler: Callable[..., str | None] = compile_if_faster
+    algorithm: Algorithm, sampler: PatchSampler, compiler: Callable[..., str | None] = compile_if_faster
 ) -> dict[str, str]:
-    """Compile what gains from it and return how, by network. The critic stays eager: its penalty is derived twice."""
+    """Compile what gains from it and return how, by network. The critic stays eager: its penalty is derived twice.
+
+    That is for algorithms in which the generator's call is the whole of its part.
+    """
+    if not isinstance(algorithm, (Regression, WganGp)):
+        warn(f"--compile has no effect with algorithm {algorithm.recipe.algorithm.name}")
+        return {}
     low_dose, full_dose = sampler.batch()
 
     def denoise() -> list[Tensor]:
@@ -96,6 +135,8 @@ def build_sampler(store: TrainingStore, recipe: Recipe, fabric: Fabric) -> Patch
         position_seed=0,
         augmentation_seed=0,
         dose_seed=0,
+        context=recipe.data.context,
+        paired=recipe.data.pairing == "paired",
     )
 
 
@@ -104,11 +145,16 @@ def build_validation(store: TrainingStore, recipe: Recipe, perceptual: Perceptua
     plan = recipe.training
     protocol = find_protocol(plan.validation_protocol)
     return Validation(
-        store, plan.validation_slices, recipe.data.normalization.as_map(), protocol, _image_loss(recipe, perceptual)
-    )  # fmt: skip
+        store,
+        plan.validation_slices,
+        recipe.data.normalization.as_map(),
+        protocol,
+        _validation_loss(recipe, perceptual),
+        recipe.data.context,
+    )
 
 
-def _image_loss(recipe: Recipe, perceptual: PerceptualLoss | None) -> ImageLoss:
+def _validation_loss(recipe: Recipe, perceptual: PerceptualLoss | None) -> ValidationLoss:
     weights = recipe.losses
 
     def l1(output: Tensor, target: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from ldctpipe import __version__
 from ldctpipe.data.store import TrainingStore
 from ldctpipe.metrics.protocols import find_protocol
 from ldctpipe.provenance import source_revision
+from ldctpipe.recipes.networks import backbone_of
 from ldctpipe.training.imagenet import ImageNetWeights
 from ldctpipe.training.lineage import Ancestor
 from ldctpipe.training.loop import TrainingLoop
@@ -31,7 +32,7 @@ def describe(
     """Return the card of a finished training; `kept` says whether the weights are the "best" or the "last"."""
     return {
         "weights": {"parameters": sum(p.numel() for p in loop.algorithm.denoiser.parameters())},
-        "pretrained": weights.asked_for and start is None,
+        "pretrained": weights.asked_for and start is None and backbone_of(loop.recipe) is not None,
         "training": _training(loop, kept, stopped_because, compiled),
         "lineage": start.told if start else [],
         "data": {

@@ -92,7 +92,7 @@ class TrainingLoop:
         validate = iteration % plan.validate_every == 0 or iteration == plan.iterations
         log = validate or iteration % plan.log_every == 0 or iteration == 1
         fraction = rate_fraction(self.recipe.schedule, iteration - 1, plan.iterations)
-        self._losses = self.algorithm.step(self.sampler.batch, fraction, measure_gradients=log)
+        self._losses = self.algorithm.step(self.sampler.batch, fraction, iteration - 1, measure_gradients=log)
         scalars = self._checked() if log else {}  # waits for the device
         seconds = time.monotonic() - started
         if self.log:

@@ -15,6 +15,7 @@ from ldctpipe.errors import ExitCode, InputError, UsageError
 from ldctpipe.files import new_folder, refuse_occupied, sha256_of_text
 from ldctpipe.progress import say, warn
 from ldctpipe.recipes.bundle import WEIGHTS, read_bundle, write_bundle
+from ldctpipe.recipes.networks import backbone_of
 from ldctpipe.recipes.schema import Recipe
 from ldctpipe.training.assembly import build_algorithm, build_sampler, build_validation, compile_networks
 from ldctpipe.training.card import describe
@@ -63,8 +64,7 @@ def train_bundle(request: TrainingRequest) -> dict[str, Any]:
     """
     inputs = [path for path in (request.store, request.checkpoints, request.backbone_weights, request.init) if path]
     refuse_occupied(request.out, overwrite=request.overwrite, inputs=inputs)
-    store = open_store(request.store)
-    _require_patch_size(store, request.recipe)
+    store = open_store(request.store).with_patches_of(request.recipe.data.patch_size)
     if not request.pretrained and request.backbone_weights:
         raise UsageError(None, "--no-pretrained and --backbone-weights contradict each other", "leave one of them out")
     weights = ImageNetWeights(request.pretrained, request.backbone_weights)
@@ -97,16 +97,6 @@ def train_bundle(request: TrainingRequest) -> dict[str, Any]:
     return card
 
 
-def _require_patch_size(store: TrainingStore, recipe: Recipe) -> None:
-    prepared = store.description["patch_size"]
-    if prepared != recipe.data.patch_size:
-        raise InputError(
-            store.folder,
-            f"was prepared for patches of {prepared}, recipe {recipe.name} takes {recipe.data.patch_size}",
-            "run `ldctpipe prepare --patch-size` again",
-        )
-
-
 def _without_what_is_missing(
     recipe: Recipe, weights: ImageNetWeights, start: Ancestor | None
 ) -> tuple[Recipe, list[str]]:
@@ -116,12 +106,13 @@ def _without_what_is_missing(
         notes.append(f"Training started from the bundle {start.bundle.name} ({start.bundle.weights_sha256[:12]}…).")
     if weights.asked_for:
         return recipe, notes
-    if recipe.training.batch_norm == "frozen" and not start:
+    backbone = backbone_of(recipe)
+    if backbone and recipe.training.batch_norm == "frozen" and not start:
         fault = (
             "training.batch_norm=frozen keeps the statistics of ImageNet weights, and --no-pretrained leaves those out"
         )
         raise UsageError(None, fault, "take training.batch_norm=batch, or give weights")
-    if not start:
+    if backbone and not start:
         notes.append("The encoder was trained from scratch (--no-pretrained), not from ImageNet weights.")
     if recipe.losses.perceptual > 0:
         notes.append("The perceptual loss was left out: it needs an ImageNet-pretrained network (--no-pretrained).")

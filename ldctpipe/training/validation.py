@@ -14,6 +14,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from ldctpipe.data.neighbours import neighbours
 from ldctpipe.data.store import FULL_DOSE, LOW_DOSE, TrainingStore
 from ldctpipe.devices import usable_cores
 from ldctpipe.metrics.image_quality import image_quality, measured_mask
@@ -21,7 +22,7 @@ from ldctpipe.metrics.protocols import Protocol
 from ldctpipe.volumes.normalization import HuNormalization
 
 MEASURES = ("loss", "psnr_db", "ssim", "rmse_hu")
-ImageLoss = Callable[[Tensor, Tensor], Tensor]  # of two images (1, 1, rows, columns) in [0, 1]
+ValidationLoss = Callable[[Tensor, Tensor], Tensor]  # of two images (1, 1, rows, columns) in [0, 1]
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,13 @@ class Validation:
     """
 
     def __init__(
-        self, store: TrainingStore, count: int, normalization: HuNormalization, protocol: Protocol, loss: ImageLoss
+        self,
+        store: TrainingStore,
+        count: int,
+        normalization: HuNormalization,
+        protocol: Protocol,
+        loss: ValidationLoss,
+        context: int = 0,
     ) -> None:
         rows = store.rows_of("validation")
         self.on_training_slices = len(rows) == 0
@@ -50,6 +57,9 @@ class Validation:
         self._patients = store.slices.loc[chosen, "patient"].to_list()
         self._sizes = store.slices.loc[chosen, ["rows", "columns"]].to_numpy()
         self._pairs = store.pairs[chosen]
+        around = neighbours(store.slices, context)[chosen]
+        self._low = store.pairs[around, LOW_DOSE] if context else self._pairs[:, LOW_DOSE, None]
+        self._context = context
         self._normalization, self._protocol, self._loss = normalization, protocol, loss
 
     def run(self, network: nn.Module, fabric: Fabric) -> ValidationResult:
@@ -81,11 +91,10 @@ class Validation:
         return len(self._pairs)
 
     def network_input(self, index: int, device: torch.device) -> Tensor:
-        """Return the low dose of a validation slice as networks see it, (1, 1, rows, columns) in [0, 1]."""
-        return self._values(torch.from_numpy(self.slice_hu(index)[LOW_DOSE]).to(device).float())
-
-    def _values(self, hu: Tensor) -> Tensor:
-        return self._normalization.normalize(hu)[None, None]
+        """Return the low dose of a slice amid its neighbours as networks see it: (1, depth, rows, columns)."""
+        rows, columns = self._sizes[index]
+        hu = torch.from_numpy(np.ascontiguousarray(self._low[index, :, :rows, :columns]))
+        return self._normalization.normalize(hu.to(device).float())[None]  # type: ignore[no-any-return]
 
     def denoised(self, network: nn.Module, index: int, device: torch.device) -> npt.NDArray[np.int16]:
         """Return what `ldctpipe denoise` would make of a validation slice with `network`, which keeps its mode."""
@@ -98,10 +107,10 @@ class Validation:
     def _measured(self, network: nn.Module, index: int, device: torch.device) -> tuple[float, npt.NDArray[np.int16]]:
         """Return the loss of a slice and the slice denoised, in HU."""
         low_hu, full_hu = torch.from_numpy(self.slice_hu(index)).to(device).float()
-        values = self._values(low_hu)
+        values = self.network_input(index, device)
         output = network.forward(values).float()  # not the call, which may be compiled for patches
-        loss = self._loss(output, self._values(full_hu))
-        denoised = low_hu + (output - values)[0, 0] * self._normalization.range_hu
+        loss = self._loss(output, self._normalization.normalize(full_hu)[None, None])
+        denoised = low_hu + (output[0, 0] - values[0, self._context]) * self._normalization.range_hu
         whole = denoised.round().clamp(-32768, 32767).nan_to_num().to(torch.int16)
         return float(loss), whole.cpu().numpy()
 

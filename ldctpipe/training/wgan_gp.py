@@ -7,83 +7,48 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from ldctpipe.data.windows import to_device
 from ldctpipe.losses.adversarial import generator_adversarial, gradient_penalty, wasserstein_distance
-from ldctpipe.losses.perceptual import PerceptualLoss
-from ldctpipe.recipes.schema import Recipe
-from ldctpipe.training.algorithm import Batch
+from ldctpipe.training.algorithm import Algorithm, Batch, Parts
 
 _MIXING = "gradient penalty"
 
 
-@dataclass
-class WganGp:
-    """Networks and optimizers as Fabric set them up, and what one step needs besides.
+class WganGp(Algorithm):
+    """Generator and critic, each with its optimizer.
 
     With `training.accumulation` above 1, critic and losses take a batch in that many parts, whose gradients add up to
     those of the whole; the generator takes it whole, because its batch norm joins the samples of a batch.
     """
 
-    fabric: Fabric
-    recipe: Recipe
-    generator: nn.Module
-    critic: nn.Module
-    generator_optimizer: torch.optim.Optimizer
-    critic_optimizer: torch.optim.Optimizer
-    perceptual: PerceptualLoss | None
-    generators: dict[str, torch.Generator]
-
-    @classmethod
-    def assemble(
-        cls,
-        fabric: Fabric,
-        recipe: Recipe,
-        generator: nn.Module,
-        critic: nn.Module,
-        perceptual: PerceptualLoss | None = None,
-    ) -> WganGp:
-        """Return the algorithm with bare networks set up on Fabric's device and ranks."""
-        rates = recipe.optimizer
-        generator, generator_optimizer = fabric.setup(
-            generator, _optimizer(generator, recipe, rates.generator_learning_rate, fabric.device)
-        )
-        critic, critic_optimizer = fabric.setup(
-            critic, _optimizer(critic, recipe, rates.critic_learning_rate, fabric.device)
-        )
-        if perceptual is not None:
-            perceptual.to(fabric.device)
-        generators = {_MIXING: torch.Generator()}  # draws where between real and generated the penalty looks
-        return cls(
-            fabric, recipe, generator, critic, generator_optimizer, critic_optimizer, perceptual, generators
-        )  # fmt: skip
-
-    @property
-    def denoiser(self) -> nn.Module:
-        """The generator without Fabric's wrapper."""
-        return self.generator.module  # type: ignore[return-value]
-
-    def networks(self) -> dict[str, nn.Module]:
-        """Return generator and critic, bare."""
-        return {"generator": self.denoiser, "critic": self.critic.module}  # type: ignore[dict-item]
+    def __init__(self, parts: Parts) -> None:
+        super().__init__(parts)
+        rates = self.recipe.optimizer
+        if parts.critic is None or rates.critic_learning_rate is None or self.recipe.algorithm.name != "wgan_gp":
+            raise ValueError("WGAN-GP needs a critic and its options")
+        self._options = self.recipe.algorithm
+        generator = self.optimization.add("generator", parts.generator, rates.generator_learning_rate)
+        critic = self.optimization.add("critic", parts.critic, rates.critic_learning_rate)
+        self.generator, self.generator_optimizer = generator.network, generator.optimizer
+        self.critic, self.critic_optimizer = critic.network, critic.optimizer
+        self.generators = {_MIXING: torch.Generator()}  # draws where between real and generated the penalty looks
 
     def step(
-        self, next_batch: Callable[[], Batch], rate_fraction: float, measure_gradients: bool = False
+        self, next_batch: Callable[[], Batch], rate_fraction: float, iteration: int = 0, measure_gradients: bool = False
     ) -> dict[str, Tensor]:
         """Train on as many fresh batches as the recipe's critic updates plus one; return the losses, on the device.
 
         With `measure_gradients` the norms of both networks' gradients come too, and those of each weighted term of
         the generator's loss at one generated patch, in the mean over patches: what the weights really balance.
         """
-        self._set_rates(rate_fraction)
+        self.optimization.set_rates(rate_fraction)
         self.critic.requires_grad_(True)
-        for _ in range(self.recipe.algorithm.critic_updates):
+        for _ in range(self._options.critic_updates):
             losses = self.update_critic(*next_batch(), measure_gradients)
         self.critic.requires_grad_(False)  # spares the critic's weight gradients in the generator's backward pass
         return losses | self.update_generator(*next_batch(), measure_gradients)
@@ -110,7 +75,7 @@ class WganGp:
         distance = wasserstein_distance(*scores.chunk(2))
         bare_critic = self.critic.module  # Fabric's wrapper would turn autocast on again
         penalty = gradient_penalty(bare_critic, real, generated, mixing)  # type: ignore[arg-type]
-        loss = -distance + self.recipe.algorithm.gradient_penalty * penalty
+        loss = -distance + self._options.gradient_penalty * penalty
         return {"loss_critic": loss, "wasserstein": distance, "gradient_penalty": penalty}
 
     def update_generator(self, low_dose: Tensor, full_dose: Tensor, measure: bool = False) -> dict[str, Tensor]:
@@ -134,17 +99,12 @@ class WganGp:
     def _generator_losses(self, generated: Tensor, full_dose: Tensor, measure: bool) -> dict[str, Tensor]:
         with self.fabric.autocast():
             scores = self.critic.module(generated).float()  # type: ignore[operator]
-        terms = {
-            "loss_adversarial": generator_adversarial(scores),
-            "loss_pixel": (generated - full_dose).abs().mean(),
-        }
-        if self.perceptual is not None:
-            # A compiled network frees what its backward pass used; measuring goes through it once more.
-            perceptual = self.perceptual.forward if measure else self.perceptual
-            with self.fabric.autocast():
-                terms["loss_perceptual"] = perceptual(generated, full_dose)
-        total = torch.stack([self._weight_of(name) * term for name, term in terms.items()]).sum()
-        return {"loss_generator": total, **terms}
+        adversarial = generator_adversarial(scores)
+        # A compiled network frees what its backward pass used; measuring goes through it once more.
+        with self.fabric.autocast():
+            terms = self.image_loss.terms(generated, full_dose, again=measure)
+        total = self._weight_of("loss_adversarial") * adversarial + self.image_loss.total(terms)
+        return {"loss_generator": total, "loss_adversarial": adversarial, **terms}
 
     def _norms_at(self, patches: Tensor, losses: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the norm of each weighted term's gradient at a patch, in the mean over patches (batch, 1, …)."""
@@ -181,18 +141,6 @@ class WganGp:
         scaler = getattr(self.fabric.strategy.precision, "scaler", None)
         return float(scaler.get_scale()) if scaler else 1.0
 
-    def _set_rates(self, fraction: float) -> None:
-        rates = self.recipe.optimizer
-        for group in self.generator_optimizer.param_groups:
-            group["lr"] = rates.generator_learning_rate * fraction
-        for group in self.critic_optimizer.param_groups:
-            group["lr"] = rates.critic_learning_rate * fraction
-
-    def learning_rates(self) -> dict[str, float]:
-        """Return the rates that the last step took."""
-        optimizers = {"generator": self.generator_optimizer, "critic": self.critic_optimizer}
-        return {name: optimizer.param_groups[0]["lr"] for name, optimizer in optimizers.items()}
-
     def divergence(self, scalars: dict[str, float]) -> str | None:
         """Return why the critic counts as exploded, or gradients as lost: None where neither is so.
 
@@ -204,36 +152,6 @@ class WganGp:
         most = self.recipe.training.critic_limit * self.recipe.data.patch_size
         distance = scalars["wasserstein"]
         return f"the critic reports a Wasserstein distance of {distance:.3g}" if abs(distance) > most else None
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return all that the next step depends on, but batches and randomness."""
-        return {
-            "generator": self.generator.state_dict(),
-            "critic": self.critic.state_dict(),
-            "generator_optimizer": self.generator_optimizer.state_dict(),
-            "critic_optimizer": self.critic_optimizer.state_dict(),
-            "precision": self.fabric.strategy.precision.state_dict(),
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state that `state_dict` gave."""
-        self.generator.load_state_dict(state["generator"])
-        self.critic.load_state_dict(state["critic"])
-        self.generator_optimizer.load_state_dict(state["generator_optimizer"])
-        self.critic_optimizer.load_state_dict(state["critic_optimizer"])
-        self.fabric.strategy.precision.load_state_dict(state["precision"])
-
-
-def _optimizer(network: nn.Module, recipe: Recipe, rate: float, device: torch.device) -> torch.optim.Optimizer:
-    kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[recipe.optimizer.name]
-    options = recipe.optimizer
-    return kind(
-        network.parameters(),
-        lr=rate,
-        betas=options.betas,
-        weight_decay=options.weight_decay,
-        fused=device.type in ("cpu", "cuda"),  # one kernel instead of one a parameter
-    )
 
 
 def _accumulate(sums: dict[str, Tensor], values: dict[str, Tensor], share: float) -> None:

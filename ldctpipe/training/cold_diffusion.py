@@ -1,0 +1,89 @@
+"""One training step of cold diffusion: undo a degradation towards the low dose, then once more from one's own estimate.
+
+Gao 2024, doi 10.1109/TMI.2023.3320812 (CoreDiff), algorithm 1. The time is drawn once a batch, as in its public code.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ldctpipe.training.algorithm import Algorithm, Batch, Parts
+
+_TIME = "time"
+
+
+class ColdDiffusion(Algorithm):
+    """A network with `degrade` and `estimate`; what denoises is the moving average of its weights."""
+
+    def __init__(self, parts: Parts) -> None:
+        super().__init__(parts)
+        if self.recipe.algorithm.name != "cold_diffusion":
+            raise ValueError("cold diffusion needs its options")
+        self._options = self.recipe.algorithm
+        rate = self.recipe.optimizer.generator_learning_rate
+        self._network: Any = self.optimization.add("generator", parts.generator, rate).network
+        self._network.mark_forward_method("estimate")
+        self._average = copy.deepcopy(self.networks()["generator"]).requires_grad_(False)
+        self.generators = {_TIME: torch.Generator()}
+        self._iteration = 0
+
+    @property
+    def denoiser(self) -> nn.Module:
+        """The average of the weights once there is one, the network itself before."""
+        return self._average if self._averages() else self.networks()["generator"]
+
+    def step(
+        self, next_batch: Callable[[], Batch], rate_fraction: float, iteration: int = 0, measure_gradients: bool = False
+    ) -> dict[str, Tensor]:
+        """Train on one batch at one random time; return the losses of both estimates."""
+        self.optimization.set_rates(rate_fraction)
+        bare: Any = self.networks()["generator"]
+        low_dose, full_dose = next_batch()
+        time = int(torch.randint(bare.timesteps, (), generator=self.generators[_TIME]))
+        at = torch.full((len(low_dose),), time, device=low_dose.device)
+        first = self._network.estimate(bare.degrade(full_dose, low_dose, at), low_dose, at).float()
+        losses = {"loss_first": (first - full_dose).square().mean()}
+        if iteration >= self._options.second_step_from * self.recipe.training.iterations:
+            before = (at - 1).clamp(min=0)
+            second = self._network.estimate(bare.degrade(first, low_dose, before), low_dose, before, first).float()
+            losses["loss_second"] = (second - full_dose).square().mean()
+        total = torch.stack(list(losses.values())).sum() / 2
+        self.optimization.step(total, "generator")
+        self._iteration = iteration + 1
+        self._update_average()
+        scalars = {"loss_generator": total, **losses}
+        if measure_gradients:
+            scalars["gradient_norm_generator"] = self.optimization.gradient_norm("generator")
+        return {name: value.detach() for name, value in scalars.items()}
+
+    def _averages(self) -> bool:
+        return self._options.average_decay > 0 and self._iteration >= self._first_average()
+
+    def _first_average(self) -> float:
+        return self._options.average_from * self.recipe.training.iterations
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        """Take part of the weights over where it is time to, all of them until the average begins."""
+        if self._iteration % self._options.average_every and self._iteration > self._first_average():
+            return
+        share = 1 - self._options.average_decay if self._iteration > self._first_average() else 1.0
+        now = self.networks()["generator"].state_dict()
+        for name, kept in self._average.state_dict().items():
+            if kept.is_floating_point():
+                kept.lerp_(now[name], share)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return weights, their average, moments, and how many iterations it took."""
+        return {**super().state_dict(), "average": self._average.state_dict(), "iteration": self._iteration}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state that `state_dict` gave."""
+        super().load_state_dict(state)
+        self._average.load_state_dict(state["average"])
+        self._iteration = state["iteration"]

@@ -15,19 +15,21 @@ process SWEEP {
 
     script:
     def pretrained = training.no_pretrained ? '--no-pretrained' : ''
+    def small = training.sweep_small ? '--small' : ''
+    def recipe = training.recipe ? "--recipe '${training.recipe}'" : ''
     def overrides = training.set.collect { override -> "--set '${override}'" }.join(' ')
     """
-    ldctpipe sweep '${sweep}' plan.csv --recipe '${training.recipe}' --repeats ${training.repeats} \\
-        --seed ${training.seed} ${pretrained} ${overrides}
+    ldctpipe sweep '${sweep}' plan.csv ${recipe} --repeats ${training.repeats} \\
+        --seed ${training.seed} ${pretrained} ${small} ${overrides}
     """
 
     stub:
     """
-    echo 'id,point,repeat,seed,same_as,overrides' > plan.csv
+    echo 'id,point,recipe,repeat,seed,same_as,overrides' > plan.csv
     for seed in \$(seq ${training.seed} ${training.seed + training.repeats - 1}); do
-        echo "a.seed-\$seed,a,1,\$seed,,losses.pixel=1.0" >> plan.csv
-        echo "b.seed-\$seed,b,1,\$seed,,losses.pixel=2.0;losses.adversarial=1.0" >> plan.csv
-        echo "c.seed-\$seed,c,1,\$seed,a.seed-\$seed,losses.pixel=1.0" >> plan.csv
+        echo "a.seed-\$seed,a,red-cnn,1,\$seed,,losses.pixel=1.0" >> plan.csv
+        echo "b.seed-\$seed,b,red-cnn,1,\$seed,,losses.pixel=2.0;losses.adversarial=1.0" >> plan.csv
+        echo "c.seed-\$seed,c,red-cnn,1,\$seed,a.seed-\$seed,losses.pixel=1.0" >> plan.csv
     done
     touch plan.json
     """

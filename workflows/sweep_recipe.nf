@@ -17,23 +17,23 @@ workflow SWEEP_RECIPE {
     main:
     // as one of the changes to the recipe, so that a sweep that varies the length is told of the contradiction
     def length = settings.iterations ? ["training.iterations=${settings.iterations}".toString()] : []
-    def planned = settings.subMap('recipe', 'repeats', 'seed', 'no_pretrained') + [set: settings.set + length]
+    def planned = settings.subMap('recipe', 'repeats', 'seed', 'no_pretrained', 'sweep_small') + [set: settings.set + length]
     SWEEP(sweepFile(settings.sweep), planned, shippedRecipes().toString().md5())
     PREPARE_COHORT(settings, SWEEP.out.table)
 
-    // [id: gp-10.seed-3, seed: 3, overrides: [algorithm.gradient_penalty=10.0]]
+    // [id: gp-10.seed-3, recipe: wgan-gp-effnetv2, seed: 3, overrides: [algorithm.gradient_penalty=10.0]]
     def runs = SWEEP.out.table
         .splitCsv(header: true)
         .filter { row -> !row.same_as }
-        .map { row -> [id: row.id, seed: row.seed.toInteger(), overrides: row.overrides.tokenize(';')] }
+        .map { row -> [id: row.id, recipe: row.recipe, seed: row.seed.toInteger(), overrides: row.overrides.tokenize(';')] }
 
     // [[id: gp-10.seed-3, folder: gp-10.seed-3], store, training, folder for checkpoints]; only what makes a training
     // another one is in it, so that further repeats and points leave those that are done alone
     def weights = settings.backbone_weights ? file(settings.backbone_weights) : []
     def init = settings.init ? file(settings.init) : []
-    def common = settings.subMap('recipe', 'no_pretrained', 'checkpoint_every', 'device', 'devices')
+    def common = settings.subMap('no_pretrained', 'checkpoint_every', 'device', 'devices')
     def trainings = runs.combine(PREPARE_COHORT.out.store).map { run, store ->
-        def training = common + [set: run.overrides, seed: run.seed]
+        def training = common + [recipe: run.recipe, set: run.overrides, seed: run.seed]
         [[id: run.id, folder: run.id], store, training, checkpointFolder(store, [weights, init], training)]
     }
     TRAIN(trainings, weights, init)

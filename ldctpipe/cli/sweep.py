@@ -11,9 +11,12 @@ from ldctpipe.cli.options import Quiet, Seed
 
 
 def command(
-    sweep: Annotated[str, typer.Argument(metavar="SWEEP", help="table1, table2 or a .yaml file.")],
+    sweep: Annotated[str, typer.Argument(metavar="SWEEP", help="table1, table2, table3 or a .yaml file.")],
     out: Annotated[Path, typer.Argument(metavar="OUT.csv", help="Table of runs to write; an older one is replaced.")],
-    recipe: Annotated[str, typer.Option("--recipe", help="Name (`ldctpipe recipes`) or a .yaml file.")],
+    recipe: Annotated[
+        str | None,
+        typer.Option("--recipe", help="Name (`ldctpipe recipes`) or a .yaml file; not for a sweep over recipes."),
+    ] = None,
     overrides: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change one value of the recipe for all runs; repeatable."),
@@ -26,9 +29,12 @@ def command(
             "--pretrained/--no-pretrained", help="As the trainings will be: without, the perceptual loss is left out."
         ),
     ] = True,
+    small: Annotated[
+        bool, typer.Option("--small", help="Cut the networks down as the sweep says, for a trial of the whole on a CPU.")
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Check a sweep against a recipe and write its runs: id, point, repeat, seed, same_as, overrides.
+    """Check a sweep against a recipe and write its runs: id, point, recipe, repeat, seed, same_as, overrides.
 
     A sweep is a list of points, each with what it changes in the recipe (docs/sweeps.md). Each point is trained
     --repeats times, with the seeds SEED, SEED+1, …. A run with `same_as` would be the same training as that other run
@@ -41,7 +47,7 @@ def command(
 
     if out.suffix != ".csv":
         raise UsageError(out, "is no name for a table", "give one that ends in .csv")
-    plan = plan_sweep(load_sweep(sweep), recipe, overrides or (), pretrained=pretrained, repeats=repeats, seed=seed)
+    plan = plan_sweep(load_sweep(sweep), recipe, overrides or (), pretrained=pretrained, small=small, repeats=repeats, seed=seed)
     for point in plan.points:
         if point.same_as:
             say(f"point {point.name} is the same training as {point.same_as}, which is trained once for both")

@@ -27,13 +27,17 @@ class PublishedPoint(_Section):
 
     psnr_db: MeanAndSpread | None = None
     ssim: MeanAndSpread | None = None
+    rmse_hu: MeanAndSpread | None = None
     remark: str | None = None
 
 
 class PublishedSweep(_Section):
-    """What the published figures were measured with: they are comparable with nothing else."""
+    """What the published figures were measured with: they are comparable with nothing else.
 
-    recipe: str
+    `recipe` is what all points change, and missing where each has its own.
+    """
+
+    recipe: str | None = None
     data: str
     patients: Annotated[tuple[str, ...], Field(min_length=1)]
     protocol: str
@@ -41,10 +45,16 @@ class PublishedSweep(_Section):
 
 
 class SweepPoint(_Section):
-    """One row of the table: what is changed in the recipe; nothing for a row that is the recipe itself."""
+    """One row of the table: what is changed in the recipe; nothing for a row that is the recipe itself.
+
+    `recipe` is the point's own where the sweep compares recipes, `small` what makes it small enough for a trial of the
+    whole sweep on two cores.
+    """
 
     name: Name
-    overrides: tuple[Override, ...]
+    recipe: Name | None = None
+    overrides: tuple[Override, ...] = ()
+    small: tuple[Override, ...] = ()
     published: PublishedPoint | None = None
 
 
@@ -62,9 +72,16 @@ class Sweep(_Section):
     def _is_consistent(self) -> Sweep:
         if twice := _repeated(point.name for point in self.points):
             raise ValueError(f"two points are named {twice}")
+        if len({point.recipe is None for point in self.points}) > 1:
+            raise ValueError("either all points name a recipe, or none does")
         if self.published is None and any(point.published for point in self.points):
             raise ValueError("points have published figures, but the section `published` is missing")
         return self
+
+    @property
+    def compares_recipes(self) -> bool:
+        """Whether each point has a recipe of its own, and not all of them change one."""
+        return self.points[0].recipe is not None
 
 
 def shipped_sweeps() -> list[str]:

@@ -14,12 +14,12 @@ from ldctpipe import __version__
 from ldctpipe.errors import InputError, UsageError
 from ldctpipe.files import read_json, write_json, write_text
 from ldctpipe.recipes.library import load_recipe
-from ldctpipe.recipes.schema import Recipe
+from ldctpipe.recipes.schema import Losses, Recipe
 from ldctpipe.recipes.sweep import Sweep, SweepPoint
 
 PLAN_FORMAT: Literal["ldctpipe-sweep-plan@1"] = "ldctpipe-sweep-plan@1"
 _SEPARATOR = ";"
-_COLUMNS = ("id", "point", "repeat", "seed", "same_as", "overrides")
+_COLUMNS = ("id", "point", "recipe", "repeat", "seed", "same_as", "overrides")
 
 
 class _Part(BaseModel):
@@ -39,6 +39,7 @@ class PlannedRun(_Part):
 
     id: str
     point: str
+    recipe: str
     repeat: int
     seed: int
     same_as: str | None
@@ -51,7 +52,8 @@ class Plan(_Part):
     format: Literal["ldctpipe-sweep-plan@1"] = PLAN_FORMAT
     ldctpipe: str
     sweep: Sweep
-    recipe: str
+    recipe: str | None  # of every point; None where each has its own
+    small: bool  # whether the points are cut down for a trial
     overrides: tuple[str, ...]  # of every point, beside its own
     pretrained: bool
     repeats: int
@@ -66,39 +68,51 @@ class Plan(_Part):
 
 def plan_sweep(
     sweep: Sweep,
-    recipe: str,
+    recipe: str | None,
     overrides: Sequence[str] = (),
     *,
     pretrained: bool = True,
+    small: bool = False,
     repeats: int = 1,
     seed: int = 1,
 ) -> Plan:
     """Return the trainings of `sweep` with `recipe`; repeats have the seeds `seed`, `seed` + 1, ….
+
+    A sweep that compares recipes takes each point's own, and `recipe` has no part in it; `small` cuts its networks down
+    as the sweep says.
 
     Points that come to the same training are planned once. That happens without ImageNet weights (`pretrained`
     false), where the perceptual loss is left out whatever its weight. Raises `UsageError` for a point or column that
     the recipe has no key for, a wrong value, or `overrides` of what the sweep varies.
     """
     _refuse_contradictions(sweep, overrides)
-    load_recipe(recipe, overrides)  # first, so that what is wrong with it is not laid at a point's door
+    if not sweep.compares_recipes:
+        if recipe is None:
+            raise UsageError(None, f"sweep {sweep.name} needs a recipe to change", "name one with --recipe")
+        load_recipe(recipe, overrides)  # first, so that what is wrong with it is not laid at a point's door
     points: list[PlannedPoint] = []
     known: list[tuple[Recipe, str]] = []
+    runs: list[PlannedRun] = []
     for point in sweep.points:
-        complete = _recipe_of(sweep, point, recipe, overrides)
+        name = point.recipe or recipe or ""
+        changes = (*overrides, *point.overrides, *(point.small if small else ()))
+        complete = _recipe_of(sweep, point, name, changes)
         trained = _as_trained(complete, pretrained)
         same_as = next((name for other, name in known if other == trained), None)
         known.append((trained, same_as or point.name))
         points.append(PlannedPoint(name=point.name, values=_values(sweep, complete), same_as=same_as))
+        runs += _runs(points[-1], name, changes, range(seed, seed + repeats))
     return Plan(
         ldctpipe=__version__,
         sweep=sweep,
-        recipe=recipe,
+        recipe=None if sweep.compares_recipes else recipe,
+        small=small,
         overrides=tuple(overrides),
         pretrained=pretrained,
         repeats=repeats,
         seed=seed,
         points=tuple(points),
-        runs=tuple(_runs(sweep, points, overrides, range(seed, seed + repeats))),
+        runs=tuple(runs),
     )
 
 
@@ -133,9 +147,9 @@ def _refuse_contradictions(sweep: Sweep, overrides: Sequence[str]) -> None:
             raise UsageError(None, fault, "leave it out")
 
 
-def _recipe_of(sweep: Sweep, point: SweepPoint, recipe: str, overrides: Sequence[str]) -> Recipe:
+def _recipe_of(sweep: Sweep, point: SweepPoint, recipe: str, changes: Sequence[str]) -> Recipe:
     try:
-        return load_recipe(recipe, [*overrides, *point.overrides])
+        return load_recipe(recipe, changes)
     except UsageError as error:
         fault = f"sweep {sweep.name}, point {point.name}: {error.fault.removeprefix('--set ')}"
         raise UsageError(error.path, fault, error.remedy) from None
@@ -147,8 +161,11 @@ def _as_trained(recipe: Recipe, pretrained: bool) -> Recipe:
     if not pretrained:
         losses = losses.model_copy(update={"perceptual": 0.0})
     if losses.perceptual == 0:
-        losses = losses.model_copy(update={"perceptual_backbone": "", "perceptual_stages": ()})
+        losses = losses.model_copy(update={name: Losses.model_fields[name].default for name in _OF_FEATURES})
     return recipe.model_copy(update={"losses": losses})
+
+
+_OF_FEATURES = ("perceptual_backbone", "perceptual_stages", "perceptual_layers", "perceptual_distance")
 
 
 def _values(sweep: Sweep, recipe: Recipe) -> dict[str, Any]:
@@ -165,17 +182,17 @@ def _value(sweep: Sweep, content: Any, column: str) -> Any:
     return content
 
 
-def _runs(sweep: Sweep, points: Sequence[PlannedPoint], overrides: Sequence[str], seeds: range) -> list[PlannedRun]:
+def _runs(point: PlannedPoint, recipe: str, overrides: tuple[str, ...], seeds: range) -> list[PlannedRun]:
     return [
         PlannedRun(
-            id=_run_id(planned.name, seed),
-            point=planned.name,
+            id=_run_id(point.name, seed),
+            point=point.name,
+            recipe=recipe,
             repeat=repeat,
             seed=seed,
-            same_as=_run_id(planned.same_as, seed) if planned.same_as else None,
-            overrides=(*overrides, *point.overrides),
+            same_as=_run_id(point.same_as, seed) if point.same_as else None,
+            overrides=overrides,
         )
-        for planned, point in zip(points, sweep.points, strict=True)
         for repeat, seed in enumerate(seeds, start=1)
     ]
 

@@ -1,0 +1,28 @@
+"""Starting values of convolutions as publications state them; biases start at 0."""
+
+from __future__ import annotations
+
+from torch import nn
+
+_CONVOLUTIONS = (nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+
+
+def start_gaussian(network: nn.Module, deviation: float) -> None:
+    """Draw the weights of every convolution and linear layer from N(0, deviation²)."""
+    for layer in network.modules():
+        if isinstance(layer, (*_CONVOLUTIONS, nn.Linear)):
+            nn.init.normal_(layer.weight, std=deviation)
+            _zero_bias(layer)
+
+
+def start_glorot(network: nn.Module) -> None:
+    """Draw the weights of every convolution from the uniform distribution of Glorot and Bengio (2010)."""
+    for layer in network.modules():
+        if isinstance(layer, _CONVOLUTIONS):
+            nn.init.xavier_uniform_(layer.weight)
+            _zero_bias(layer)
+
+
+def _zero_bias(layer: nn.Module) -> None:
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)  # type: ignore[arg-type]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ldctpipe.models.full_precision import at_full_precision
-from ldctpipe.models.initialisation import start_glorot
+from ldctpipe.models.initialisation import start_glorot, turn_positive
 from ldctpipe.models.margins import pad_to_at_least
 
 _DEPTH = 4  # convolutions, and as many transposed ones
@@ -36,6 +36,7 @@ class Cpce2d(nn.Module):
         self.decoder = _Decoder(channels)
         self.shortcut = shortcut
         start_glorot(self)
+        turn_positive(self, self.decoder.last)
 
     def forward(self, image: Tensor) -> Tensor:
         rows, columns = image.shape[-2:]
@@ -69,6 +70,7 @@ class Cpce3d(nn.Module):
         self.decoder = _Decoder(channels)
         self.context, self.shortcut = context, shortcut
         start_glorot(self)
+        turn_positive(self, self.decoder.last, depth=2 * context + 1)
 
     def forward(self, image: Tensor) -> Tensor:
         rows, columns = image.shape[-2:]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ldctpipe.models.full_precision import at_full_precision
+from ldctpipe.models.initialisation import turn_positive
 from ldctpipe.models.margins import pad_around
 
 _LAYERS = 8
@@ -20,9 +21,10 @@ class Smgan3d(nn.Module):
     """Denoises the centre slice of (batch, 9, rows, columns) in [0, 1]: (batch, 1, rows, columns).
 
     Odd layers are 3×3 in the plane, even ones 3×3×3, none is padded, and a ReLU follows each. The publication loses
-    8 rows and columns on each side (80 → 64); here the image is reflected by 8 once, before the first layer, so that slices
-    keep their size. A deeper slab gives every slice that has 4 neighbours on both sides, as published 11 slices give 3:
-    (batch, depth − 8, rows, columns). `output` says whether the last ReLU is there ("relu", published) or not ("none").
+    8 rows and columns on each side (80 → 64); here the image is reflected by 8 once, before the first layer, so that
+    slices keep their size. A deeper slab gives every slice that has 4 neighbours on both sides, as published 11 slices
+    give 3: (batch, depth − 8, rows, columns). `output` says whether the last ReLU is there ("relu", as published) or not
+    ("none").
     """
 
     takes_slabs = True
@@ -35,6 +37,8 @@ class Smgan3d(nn.Module):
             nn.Conv3d(widths[i], widths[i + 1], kernel_size=(1 if i % 2 == 0 else 3, 3, 3)) for i in range(_LAYERS)
         )
         self.rectified = output == "relu"
+        if self.rectified:
+            turn_positive(self, self.layers[-1], depth=2 * self.context + 1)
 
     def forward(self, image: Tensor) -> Tensor:
         x = pad_around(image, _LAYERS).unsqueeze(1)  # (batch, channels, depth, rows, columns)

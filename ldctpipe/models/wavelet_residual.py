@@ -28,8 +28,8 @@ class WaveletResidual(nn.Module):
         self.trunk = WaveletTrunk(haar_bands(levels), channels, modules)
 
     def forward(self, image: Tensor) -> Tensor:
-        corrected = self.denoised_bands(self.bands(image)) / self.scale
-        return synthesise(corrected, self.levels)
+        # The inverse transform is linear: of the correction alone it leaves the image itself without rounding.
+        return image + synthesise(self.trunk(self.bands(image)), self.levels) / self.scale
 
     def bands(self, image: Tensor) -> Tensor:
         """Return the scaled bands of (batch, 1, rows, columns): (batch, 3·levels + 1, rows, columns)."""

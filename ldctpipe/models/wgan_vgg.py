@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ldctpipe.models.full_precision import at_full_precision
+from ldctpipe.models.initialisation import turn_positive
 
 
 class WganVgg(nn.Module):
@@ -30,6 +31,8 @@ class WganVgg(nn.Module):
         self.hidden = nn.Sequential(*hidden)
         self.last = nn.Conv2d(channels, 1, kernel_size=3, padding=1)
         self.rectified = output == "relu"
+        if self.rectified:
+            turn_positive(self, self.last)
 
     def forward(self, image: Tensor) -> Tensor:
         x = at_full_precision(self.last, self.hidden(image))

@@ -23,8 +23,8 @@ class Smgan3d(nn.Module):
     Odd layers are 3×3 in the plane, even ones 3×3×3, none is padded, and a ReLU follows each. The publication loses
     8 rows and columns on each side (80 → 64); here the image is reflected by 8 once, before the first layer, so that
     slices keep their size. A deeper slab gives every slice that has 4 neighbours on both sides, as published 11 slices
-    give 3: (batch, depth − 8, rows, columns). `output` says whether the last ReLU is there ("relu", as published) or not
-    ("none").
+    give 3: (batch, depth − 8, rows, columns). `output` says whether the last ReLU is there ("relu", as published) or
+    not ("none").
     """
 
     takes_slabs = True

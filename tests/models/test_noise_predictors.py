@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from probing import keras_total, parameters, sees, without_gradient, zeroed
+from torch.nn import functional
 
 from ldctpipe.models.cnn10 import Cnn10
 from ldctpipe.models.drl import Drl, edge_images
@@ -101,6 +102,42 @@ def test_of_two_channels_the_last_is_corrected(kind):
     image = torch.rand(1, 2, 16, 16)
 
     assert torch.equal(zeroed(kind(in_channels=2, channels=4))(image), image[:, 1:])
+
+
+def test_drl_is_the_authors_sequence_of_layers():
+    torch.manual_seed(0)
+    network = Drl(channels=4).eval()
+    image = torch.rand(1, 1, 20, 20)
+    weights = [p for p in network.parameters() if p.ndim == 4]  # biases start at 0, batch norms as the identity
+
+    def convolved(x, index, dilation):
+        return functional.conv2d(x, weights[index], padding="same", dilation=dilation)
+
+    one = convolved(image, 0, 1).relu()
+    two = (convolved(one, 1, 2) / (1 + 1e-5) ** 0.5).relu()
+    five = two
+    for index, dilation in ((2, 3), (3, 4), (4, 3)):
+        five = (convolved(five, index, dilation) / (1 + 1e-5) ** 0.5).relu()
+    six = (convolved(torch.cat((five, two), dim=1), 5, 2) / (1 + 1e-5) ** 0.5).relu()
+    seven = convolved(torch.cat((six, one), dim=1), 6, 1)
+
+    assert seven.std() > 1e-3
+    assert torch.allclose(network(image), image + seven, atol=1e-5)
+
+
+def test_every_stage_of_the_wavelet_network_carries_on_the_one_before():
+    torch.manual_seed(0)
+    trunk = WaveletTrunk(bands=10, channels=4, modules=3).eval()
+    zeroed(trunk.residual_modules)
+    gathered = []
+    trunk.gather.register_forward_hook(lambda _module, inputs, _output: gathered.append(inputs[0]))
+    bands = 1000 * torch.rand(1, 10, 8, 8)
+
+    trunk(bands)
+
+    first = trunk.first(bands)
+    assert first.any()
+    assert torch.equal(gathered[0], first.repeat(1, 4, 1, 1))
 
 
 def test_drl_without_weights_but_edges_gives_nothing():

@@ -125,3 +125,28 @@ def test_margin_of_smgan_reflects():
 
     # A slice behind whose border its mirror image really lies has the same pixels there.
     assert torch.allclose(network(image)[..., :4, :], network(mirrored)[..., 19:23, :], atol=1e-6)
+
+
+def test_smgan_sees_neighbours_in_even_layers():
+    kernels = [layer.kernel_size for layer in Smgan3d().layers]
+
+    assert kernels == [(1, 3, 3), (3, 3, 3)] * 4
+
+
+def test_conveyed_features_lie_before_the_decoders_own():
+    network = Cpce2d(channels=4)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.fill_(0.1)
+        for layer in network.decoder.up:
+            layer.weight.zero_()  # now only what is conveyed can reach the output
+    image = torch.rand(1, 1, 12, 12)
+    through_both = network(image)
+
+    with torch.no_grad():
+        for layer in network.decoder.merge:
+            layer.weight[:, 4:] = 0
+    through_first_half = network(image)
+
+    assert through_both.min() > 0
+    assert torch.equal(through_first_half, through_both)

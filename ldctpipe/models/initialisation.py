@@ -33,9 +33,9 @@ def _zero_bias(layer: nn.Module) -> None:
 def turn_positive(network: nn.Module, last: nn.Module, depth: int = 1) -> None:
     """Turn the sign of the `last` layer's weights where the ReLU after it would blank an even image.
 
-    A network that ends in a ReLU and starts below it gives 0 everywhere, has no gradient, and never learns; that is so
-    for about one random start in three. The distributions of the weights are symmetric, and the turned ones belong to
-    them just as much.
+    A network that ends in a ReLU and starts below it gives 0 everywhere, has no gradient, and never learns: the fate of
+    a good part of random starts. The distributions of the weights are symmetric, and the turned ones belong to them
+    just as much.
     """
     side = 33
     if network(torch.full((1, depth, side, side), 0.5))[..., side // 2, side // 2].sum() == 0:

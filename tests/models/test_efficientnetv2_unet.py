@@ -7,7 +7,8 @@ import timm
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from ldctpipe.models.efficientnetv2_unet import EfficientNetV2UNet, pad_to_multiple
+from ldctpipe.models.efficientnetv2_unet import EfficientNetV2UNet
+from ldctpipe.models.padding import pad_to_multiple
 from ldctpipe.recipes.library import load_recipe
 from ldctpipe.recipes.networks import build_generator
 

@@ -10,7 +10,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ldctpipe.models.efficientnetv2_unet import EfficientNetV2UNet, pad_to_multiple
+from ldctpipe.models.efficientnetv2_unet import EfficientNetV2UNet
 from ldctpipe.models.explanation import (
     UnexplainableNetworkError,
     attention_layers,
@@ -19,6 +19,7 @@ from ldctpipe.models.explanation import (
     grad_cam,
     normalised,
 )
+from ldctpipe.models.padding import pad_to_multiple
 
 STAGES = (3, 5, 7)
 

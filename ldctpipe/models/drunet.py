@@ -5,6 +5,8 @@ Zhang, Li, Zuo, Zhang, Van Gool, Timofte, IEEE TPAMI 2022, doi 10.1109/TPAMI.202
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -24,7 +26,7 @@ class DruNet(nn.Module):
         super().__init__()
         if len(channels) < 2:
             raise ValueError("channels needs at least two values, one a level")
-        levels = list(zip(channels, channels[1:], strict=False))
+        levels = list(pairwise(channels))
         self.multiple = 2 ** len(levels)
         self.head = nn.Conv2d(2, channels[0], kernel_size=3, padding=1, bias=False)
         self.down = nn.ModuleList(

@@ -16,7 +16,7 @@ class NafNet(nn.Module):
     """Denoises single-channel slices of any size: (batch, 1, rows, columns) in [0, 1] to the same shape.
 
     The defaults are the authors' network for the noise of real cameras (SIDD) with width 32; theirs for motion blur
-    has `encoder_blocks` (1, 1, 1, 28), one middle block and `decoder_blocks` of 1. Both exist with `channels` 32 and 64.
+    has `encoder_blocks` (1, 1, 1, 28), one middle block and `decoder_blocks` of 1. Both have a variant of width 64.
     The output is a correction added to the image. Images are padded by reflection, where the public code pads zeros.
     """
 

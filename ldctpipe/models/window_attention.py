@@ -37,7 +37,7 @@ class WindowAttention(nn.Module):
         self.register_buffer("_offsets", _relative_offsets(window), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        batch, rows, columns, channels = x.shape
+        rows, columns, channels = x.shape[1:]
         if self.shift:
             x = x.roll((-self.shift, -self.shift), dims=(1, 2))
         tokens = windows_of(x, self.window)

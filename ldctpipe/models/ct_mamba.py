@@ -1,6 +1,7 @@
 """CT-Mamba: wavelet bands of a slice through convolutions and selective scans at three scales.
 
-Li, Wei, Yang, Zhang, Wu et al., Computerized Medical Imaging and Graphics 2025, arXiv 2411.07930.
+Li, Wei, Yang, Zhang, Dong, Liu, Huang, Zhao, Computerized Medical Imaging and Graphics 2025,
+doi 10.1016/j.compmedimag.2025.102595, arXiv 2411.07930.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ldctpipe.models.haar import haar, inverse_haar
 from ldctpipe.models.zigzag_scan import ZigzagBlock
 
 _TILES_AT_ONCE = 32
@@ -229,19 +231,6 @@ class Expansion(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.mix(x).unflatten(-1, (self.factor, self.factor, -1))
         return self.norm(x.permute(0, 1, 3, 2, 4, 5).flatten(3, 4).flatten(1, 2))
-
-
-def haar(x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return the orthonormal Haar bands of x, half its sides: approximation, horizontal, vertical, diagonal."""
-    a, b, c, d = x[..., ::2, ::2], x[..., ::2, 1::2], x[..., 1::2, ::2], x[..., 1::2, 1::2]
-    return (a + b + c + d) / 2, (a + b - c - d) / 2, (a - b + c - d) / 2, (a - b - c + d) / 2
-
-
-def inverse_haar(low: Tensor, horizontal: Tensor, vertical: Tensor, diagonal: Tensor) -> Tensor:
-    """Return what `haar` took apart."""
-    upper = torch.stack((low + horizontal + vertical + diagonal, low + horizontal - vertical - diagonal), dim=-1)
-    lower = torch.stack((low - horizontal + vertical - diagonal, low - horizontal - vertical + diagonal), dim=-1)
-    return torch.stack((upper.flatten(-2), lower.flatten(-2)), dim=-2).flatten(-3, -2) / 2
 
 
 def _convolutions(channels: int, between: int, out: int) -> nn.Sequential:

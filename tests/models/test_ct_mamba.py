@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ldctpipe.models.ct_mamba import CtMamba, haar, inverse_haar
+from ldctpipe.models.ct_mamba import CtMamba
+from ldctpipe.models.haar import haar, inverse_haar
 from ldctpipe.models.selective_scan import linear_recurrence, selective_scan
 from ldctpipe.models.zigzag_scan import ZigzagScan, zigzag
 

@@ -1,4 +1,4 @@
-"""The stationary (undecimated) Haar wavelet transform of images and its inverse."""
+"""One level of the orthonormal Haar wavelet transform in two dimensions, and its inverse."""
 
 from __future__ import annotations
 
@@ -6,46 +6,14 @@ import torch
 from torch import Tensor
 
 
-def haar_bands(levels: int) -> int:
-    """Return the number of bands of `levels` levels: three details each and one approximation."""
-    return 3 * levels + 1
+def haar(x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the orthonormal Haar bands of x, half its sides: approximation, horizontal, vertical, diagonal."""
+    a, b, c, d = x[..., ::2, ::2], x[..., ::2, 1::2], x[..., 1::2, ::2], x[..., 1::2, 1::2]
+    return (a + b + c + d) / 2, (a + b - c - d) / 2, (a - b + c - d) / 2, (a - b - c + d) / 2
 
 
-def analyse(image: Tensor, levels: int) -> Tensor:
-    """Return (batch, 3·levels + 1, rows, columns) of (batch, 1, rows, columns), coarsest first.
-
-    The order is that of PyWavelets' `swt2`: approximation, then for each level details across rows, across columns and
-    across both. Filters have unit norm and their tails wrap around the image, so that any size is exactly invertible.
-    """
-    bands: list[Tensor] = []
-    approximation = image
-    for level in range(levels):
-        low, high = _split(approximation, 2**level, dim=-2)
-        approximation, across_columns = _split(low, 2**level, dim=-1)
-        across_rows, across_both = _split(high, 2**level, dim=-1)
-        bands = [across_rows, across_columns, across_both, *bands]
-    return torch.cat((approximation, *bands), dim=1)
-
-
-def synthesise(bands: Tensor, levels: int) -> Tensor:
-    """Return the image (batch, 1, rows, columns) of its bands, or the nearest for bands that no image has."""
-    approximation, *details = bands.split(1, dim=1)
-    for level in reversed(range(levels)):
-        across_rows, across_columns, across_both = details[:3]
-        details = details[3:]
-        low = _merge(approximation, across_columns, 2**level, dim=-1)
-        high = _merge(across_rows, across_both, 2**level, dim=-1)
-        approximation = _merge(low, high, 2**level, dim=-2)
-    return approximation
-
-
-def _split(x: Tensor, distance: int, dim: int) -> tuple[Tensor, Tensor]:
-    """Return sum and difference of each pixel and the one `distance` further on, over √2."""
-    further = x.roll(-distance, dims=dim)
-    return (x + further) * 0.5**0.5, (x - further) * 0.5**0.5
-
-
-def _merge(low: Tensor, high: Tensor, distance: int, dim: int) -> Tensor:
-    """Return the mean of the two pixels that sums and differences speak of: each pixel is in two of them."""
-    here, further = low + high, low - high
-    return (here + further.roll(distance, dims=dim)) * 0.5**1.5
+def inverse_haar(low: Tensor, horizontal: Tensor, vertical: Tensor, diagonal: Tensor) -> Tensor:
+    """Return what `haar` took apart."""
+    upper = torch.stack((low + horizontal + vertical + diagonal, low + horizontal - vertical - diagonal), dim=-1)
+    lower = torch.stack((low - horizontal + vertical - diagonal, low - horizontal - vertical + diagonal), dim=-1)
+    return torch.stack((upper.flatten(-2), lower.flatten(-2)), dim=-2).flatten(-3, -2) / 2

@@ -80,6 +80,9 @@ def _checked_options(section: Network, place: str) -> dict[str, Any]:
         known = f"`ldctpipe recipes NAME` prints the options of {section.network}"
         raise UsageError(None, f"{where}: {first['msg']}", known) from None
     for key, value in options.items():
+        if isinstance(section.options.get(key), bool) and not isinstance(value, bool):
+            fault = f"{place}.{key}: should be a number or a text, not {str(section.options[key]).lower()}"
+            raise UsageError(None, fault, "correct it")
         if key == "backbone" and not timm.is_model(value):
             raise UsageError(None, f"{place}.backbone: timm has no network {value!r}", "name one of timm's")
     return options

@@ -33,6 +33,11 @@ class Network(_Section):
     model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
     network: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*\.[A-Z][A-Za-z0-9]*$")]
 
+    @model_validator(mode="before")
+    @classmethod
+    def _holds_no_truth_value(cls, values: Any) -> Any:
+        return values  # some options are truth values; `recipes.networks` tells which
+
     @property
     def options(self) -> dict[str, Any]:
         """What stands beside `network`."""

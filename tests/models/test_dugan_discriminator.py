@@ -9,7 +9,7 @@ from probing import parameters, without_gradient
 from scipy import ndimage
 from torch.nn.utils.parametrize import is_parametrized
 
-from ldctpipe.models.image_gradient import sobel_magnitude
+from ldctpipe.losses.image_gradient import sobel_magnitude
 from ldctpipe.models.unet_discriminator import UNetDiscriminator
 
 

@@ -11,7 +11,7 @@ from torch.nn.utils.parametrize import is_parametrized
 
 from ldctpipe.models.critic import ConvCritic
 from ldctpipe.models.grouped_resnet import GroupedResNet
-from ldctpipe.models.image_gradient import sobel_magnitude
+from ldctpipe.losses.image_gradient import sobel_magnitude
 from ldctpipe.models.quadratic_autoencoder import QuadraticAutoencoder
 from ldctpipe.models.red_cnn import RedCnn
 from ldctpipe.models.unet_discriminator import UNetDiscriminator

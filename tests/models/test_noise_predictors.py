@@ -10,7 +10,7 @@ from torch.nn import functional
 from ldctpipe.models.cnn10 import Cnn10
 from ldctpipe.models.drl import Drl, edge_images
 from ldctpipe.models.grouped_resnet import GroupedResNet
-from ldctpipe.models.haar import analyse, synthesise
+from ldctpipe.models.stationary_haar import analyse, synthesise
 from ldctpipe.models.ircnn import Ircnn
 from ldctpipe.models.wavelet_residual import WaveletResidual, WaveletTrunk
 

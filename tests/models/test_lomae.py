@@ -1,0 +1,89 @@
+"""LoMAE's reconstruction: the body's published count, what masking hides, where the image is added."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from ldctpipe.models.lomae import LoMae, patch_mask
+
+
+@pytest.fixture
+def small() -> LoMae:
+    torch.manual_seed(0)
+    return LoMae(channels=12, blocks=(2, 2), heads=3).eval()
+
+
+def test_the_body_is_the_lightweight_swinir():
+    with torch.device("meta"):
+        network = LoMae()
+    count = sum(parameter.numel() for parameter in network.parameters())
+
+    own = (9 * 60 + 60) + (9 * 60 + 1) + 60  # grey in, grey out, the mask token
+    theirs = (3 * 9 * 60 + 60) + (9 * 60 * 12 + 12)  # colour in, doubled resolution out
+    assert count - own + theirs == 910_152  # as its public code counts; the paper's 878K are less by one convolution
+
+
+@pytest.mark.parametrize("shape", [(2, 1, 37, 50), (1, 1, 8, 9)])
+def test_any_size_comes_back_in_its_size(small, shape):
+    image = torch.rand(shape)
+    with torch.inference_mode():
+        for output in (small(image), small.reconstruct(image, patch_mask(image, patch=4, ratio=0.5))):
+            assert output.shape == shape and output.dtype == torch.float32
+
+
+def test_hidden_pixels_are_seen_by_none(small):
+    image = torch.rand(1, 1, 20, 20, requires_grad=True)
+    mask = patch_mask(image, patch=4, ratio=0.5, generator=torch.Generator().manual_seed(0))
+
+    small.reconstruct(image, mask).square().sum().backward()
+
+    assert torch.equal(image.grad != 0, ~mask)
+
+
+def test_the_image_is_added_in_denoising_alone(small):
+    image = torch.rand(1, 1, 16, 16)
+    nn.init.zeros_(small.tail.weight)
+    nn.init.zeros_(small.tail.bias)
+
+    with torch.inference_mode():
+        assert torch.equal(small(image), image)
+        assert not small.reconstruct(image, patch_mask(image, patch=4, ratio=0.5)).any()
+
+
+def test_denoising_is_reconstruction_with_nothing_hidden_and_the_image_added(small):
+    image = torch.rand(1, 1, 16, 24)
+
+    with torch.inference_mode():
+        drawn = small.reconstruct(image, torch.zeros_like(image, dtype=torch.bool))
+        assert torch.allclose(small(image), image + drawn)
+
+
+def test_every_parameter_is_used(small):
+    image = torch.rand(2, 1, 16, 16)
+
+    small.reconstruct(image, patch_mask(image, patch=4, ratio=0.5)).square().sum().backward()
+    assert [name for name, parameter in small.named_parameters() if not parameter.grad.any()] == []
+
+    small.zero_grad()
+    small(image).square().sum().backward()
+    unused = [
+        name for name, parameter in small.named_parameters() if parameter.grad is None or not parameter.grad.any()
+    ]
+    assert unused == ["mask_token"]  # nothing is hidden in fine-tuning
+
+
+@pytest.mark.parametrize("ratio", [0.0, 0.25, 0.75, 1.0])
+def test_a_mask_hides_its_share_in_whole_squares(ratio):
+    mask = patch_mask(torch.zeros(3, 1, 32, 48), patch=8, ratio=ratio)
+
+    squares = mask.unfold(2, 8, 8).unfold(3, 8, 8).flatten(-2)
+    assert torch.equal(squares.any(-1), squares.all(-1))
+    assert squares.all(-1).float().mean(dim=(1, 2, 3)).tolist() == [ratio] * 3
+
+
+def test_each_image_has_its_own_mask():
+    masks = patch_mask(torch.zeros(2, 1, 64, 64), patch=4, ratio=0.5, generator=torch.Generator().manual_seed(0))
+
+    assert not torch.equal(masks[0], masks[1])

@@ -11,9 +11,9 @@ from typing import Any, Literal
 import timm
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from ldctpipe.models.attention import DualFeatureAttention
+from ldctpipe.models.padding import pad_to_multiple
 
 STRIDE = 32  # of the deepest features; the input is padded to a multiple of it
 _ATTENDED = (2, 3, 4)  # stages 3, 5 and 7 of EfficientNetV2, in timm's counting of features by stride: 8, 16, 32
@@ -105,19 +105,6 @@ class DecoderBlock(nn.Module):
     def forward(self, x: Tensor, skip: Tensor | None) -> Tensor:
         x = self.up(x)
         return self.merge(x if skip is None else torch.cat((x, skip), dim=1))
-
-
-def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
-    """Return (batch, channels, rows, columns) padded at the lower right so that both sides divide by `multiple`.
-
-    Padding reflects the image, and repeats its edge where the image is too small to reflect.
-    """
-    rows, columns = image.shape[-2:]
-    down, right = -rows % multiple, -columns % multiple
-    if not down and not right:
-        return image
-    mode = "reflect" if down < rows and right < columns else "replicate"
-    return functional.pad(image, (0, right, 0, down), mode=mode)
 
 
 def _decoder(

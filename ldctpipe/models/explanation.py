@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ldctpipe.models.attention import DualFeatureAttention
-from ldctpipe.models.efficientnetv2_unet import STRIDE, pad_to_multiple
+from ldctpipe.models.efficientnetv2_unet import STRIDE
+from ldctpipe.models.padding import pad_to_multiple
 
 _STAGES = {"2": 3, "3": 5, "4": 7}  # keys of the network's attention modules, and the paper's numbers of the stages
 _EVEN = 1e-6  # relative: a map that varies less is even, and what varies in it is rounding

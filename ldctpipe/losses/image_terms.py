@@ -8,15 +8,15 @@ import torch
 from torch import Tensor, nn
 
 from ldctpipe.losses.image_gradient import gradient_difference
-from ldctpipe.losses.pixel import charbonnier, l1, squared
-from ldctpipe.losses.structural import structural
+from ldctpipe.losses.pixel import charbonnier, mean_absolute, mean_squared
+from ldctpipe.losses.structural import multi_scale_structural_loss
 
 Term = Callable[[Tensor, Tensor], Tensor]
 TERMS: dict[str, Term] = {
-    "pixel": l1,
-    "squared": squared,
+    "pixel": mean_absolute,
+    "squared": mean_squared,
     "charbonnier": charbonnier,
-    "structural": structural,
+    "structural": multi_scale_structural_loss,
     "gradient": gradient_difference,
 }
 

@@ -1,23 +1,20 @@
-"""Distances of two images pixel by pixel."""
+"""Losses from pixel to pixel: means over all pixels of a batch, in float32."""
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
-_EPSILON = 1e-3  # Uformer's (Wang 2022, arXiv 2106.03106, equation 8)
+
+def mean_squared(output: Tensor, target: Tensor) -> Tensor:
+    """Return the mean of (output − target)²."""
+    return (output.float() - target.float()).square().mean()
 
 
-def l1(output: Tensor, target: Tensor) -> Tensor:
-    """Return the mean absolute difference."""
-    return (output - target).abs().mean()
+def mean_absolute(output: Tensor, target: Tensor) -> Tensor:
+    """Return the mean of |output − target|."""
+    return (output.float() - target.float()).abs().mean()
 
 
-def squared(output: Tensor, target: Tensor) -> Tensor:
-    """Return the mean squared difference."""
-    return (output - target).square().mean()
-
-
-def charbonnier(output: Tensor, target: Tensor) -> Tensor:
-    """Return the mean of √(difference² + ε²) with ε = 0.001: an absolute difference that is smooth at 0."""
-    return torch.sqrt((output - target).square() + _EPSILON**2).mean()
+def charbonnier(output: Tensor, target: Tensor, epsilon: float = 1e-3) -> Tensor:
+    """Return the mean of √((output − target)² + ε²): smooth where both agree (Charbonnier 1994; ε as in Uformer)."""
+    return ((output.float() - target.float()).square() + epsilon**2).sqrt().mean()

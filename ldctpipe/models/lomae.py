@@ -97,16 +97,3 @@ class ResidualGroup(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.conv(self.blocks(x).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-
-
-def patch_mask(image: Tensor, *, patch: int, ratio: float, generator: torch.Generator | None = None) -> Tensor:
-    """Return which pixels to hide, shaped as the image: `ratio` of its squares of `patch` pixels, drawn for each image.
-
-    Squares at the lower and right border may be smaller.
-    """
-    batch, _, rows, columns = image.shape
-    down, across = -(-rows // patch), -(-columns // patch)
-    order = torch.rand(batch, down * across, generator=generator).argsort(dim=1).argsort(dim=1)
-    hidden = (order < round(ratio * down * across)).view(batch, 1, down, across)
-    hidden = hidden.repeat_interleave(patch, dim=2).repeat_interleave(patch, dim=3)
-    return hidden[..., :rows, :columns].to(image.device)

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ldctpipe.losses.least_squares import least_squares
-from ldctpipe.losses.pixel import l1
+from ldctpipe.losses.least_squares import least_squares_discriminator, least_squares_generator
+from ldctpipe.losses.pixel import mean_absolute
 from ldctpipe.training.algorithm import Algorithm, Batch, Parts
 from ldctpipe.training.image_pool import ImagePool
 
@@ -65,10 +65,10 @@ class Cycle(Algorithm):
         denoised, degraded = denoise(low_dose).float(), degrade(full_dose).float()
         terms = {
             "loss_adversarial": self._judged("critic", denoised) + self._judged("backward_critic", degraded),
-            "loss_cycle": l1(degrade(denoised).float(), low_dose) + l1(denoise(degraded).float(), full_dose),
+            "loss_cycle": mean_absolute(degrade(denoised).float(), low_dose) + mean_absolute(denoise(degraded).float(), full_dose),
         }
         if self._options.identity:
-            terms["loss_identity"] = l1(denoise(full_dose).float(), full_dose) + l1(degrade(low_dose).float(), low_dose)
+            terms["loss_identity"] = mean_absolute(denoise(full_dose).float(), full_dose) + mean_absolute(degrade(low_dose).float(), low_dose)
         if self.perceptual is not None:
             with self.fabric.autocast():
                 terms["loss_perceptual"] = self.perceptual(denoised, low_dose)
@@ -85,11 +85,11 @@ class Cycle(Algorithm):
         return torch.stack([weights[name] * term for name, term in terms.items()]).sum()
 
     def _judged(self, name: str, image: Tensor) -> Tensor:
-        return least_squares(self.networks()[name](image).float(), 1.0)
+        return least_squares_generator(self.networks()[name](image))
 
     def _critic_loss(self, name: str, real: Tensor, generated: Tensor) -> Tensor:
         critic: nn.Module = self._networks[name]
-        return (least_squares(critic(real).float(), 1.0) + least_squares(critic(generated).float(), 0.0)) / 2
+        return least_squares_discriminator(critic(real), critic(generated))
 
     def state_dict(self) -> dict[str, Any]:
         """Return weights, moments and the pools."""

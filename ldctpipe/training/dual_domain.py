@@ -54,7 +54,7 @@ class DualDomain(Algorithm):
         total = self.image_loss.total(terms)
         for domain, view in _DOMAINS.items():
             scores, pixels = self._bare_critic(domain)(view(generated))
-            adversarial = least_squares(scores.float(), 1.0) + least_squares(pixels.float(), 1.0)
+            adversarial = least_squares(scores, 1.0) + least_squares(pixels, 1.0)
             total = total + self._adversarial[domain] * adversarial
             terms[f"loss_adversarial_{domain}"] = adversarial
         self.optimization.step(total, "generator")

@@ -1,0 +1,20 @@
+"""Least-squares adversarial losses (Mao 2017, arXiv 1611.04076), as CycleGAN weighs them (arXiv 1703.10593)."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+
+def least_squares_discriminator(real_scores: Tensor, generated_scores: Tensor) -> Tensor:
+    """Return what the discriminator minimises: E[(D(real) − 1)²]/2 + E[D(generated)²]/2, over any shape of scores."""
+    return ((real_scores.float() - 1).square().mean() + generated_scores.float().square().mean()) / 2
+
+
+def least_squares_generator(generated_scores: Tensor) -> Tensor:
+    """Return what the generator minimises: E[(D(generated) − 1)²]."""
+    return (generated_scores.float() - 1).square().mean()
+
+
+def least_squares(scores: Tensor, wanted: float) -> Tensor:
+    """Return E[(score − wanted)²], the term that both are made of, over any shape of scores."""
+    return (scores.float() - wanted).square().mean()

@@ -1,0 +1,135 @@
+"""Denoisers that are not trained: BM3D, non-local means, total variation, bilateral filter.
+
+Dabov 2007, doi 10.1109/TIP.2007.901238; Buades 2005, doi 10.1109/CVPR.2005.38; Rudin 1992, doi
+10.1016/0167-2789(92)90242-F with Chambolle 2004, doi 10.1023/B:JMIV.0000011325.36760.1e; Tomasi 1998, doi
+10.1109/ICCV.1998.710815. The filters are scikit-image's and, for BM3D, the authors' own.
+"""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+from skimage import restoration
+from torch import Tensor, nn
+
+from ldctpipe.errors import UsageError
+from ldctpipe.models.slice_noise import noise_level
+
+
+class ClassicalDenoiser(nn.Module, ABC):
+    """Filters each slice on its own: (batch, 1, rows, columns) in [0, 1] to the same shape, without gradients.
+
+    A filter is as strong as `strength` times the noise level that it measures in the slice. `strength` is a buffer: a
+    bundle keeps it, no optimizer moves it; `grid` holds the values worth trying on training pairs. Works on the CPU,
+    slices side by side in threads, wherever the batch lies.
+    """
+
+    def __init__(self, strength: float, grid: tuple[float, ...]) -> None:
+        super().__init__()
+        self.strength: Tensor
+        self.register_buffer("strength", torch.tensor(float(strength)))
+        self.grid = tuple(grid)
+
+    @abstractmethod
+    def filter_slice(self, image: np.ndarray, deviation: float) -> np.ndarray:
+        """Return the slice (rows, columns) denoised of noise with that standard deviation times the strength."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        strength = float(self.strength)
+        slices = image.detach().float().cpu().numpy()[:, 0]
+        with ThreadPoolExecutor(min(len(slices), _cores())) as threads:
+            denoised = list(threads.map(lambda each: self._denoise(each, strength), slices))
+        return torch.from_numpy(np.stack(denoised)[:, None]).to(image.device)
+
+    def _denoise(self, image: np.ndarray, strength: float) -> np.ndarray:
+        deviation = strength * noise_level(image)
+        if deviation == 0:
+            return image
+        return self.filter_slice(image.astype(np.float64), deviation).astype(np.float32)
+
+
+class Bm3d(ClassicalDenoiser):
+    """Block matching and 3-D filtering; `profile` is one of the library's: np (as published), refilter, vn, high."""
+
+    def __init__(
+        self, *, strength: float = 1.0, grid: tuple[float, ...] = (0.5, 1, 1.5, 2, 3, 4), profile: str = "np"
+    ) -> None:
+        super().__init__(strength, grid)
+        self.profile = profile
+
+    def filter_slice(self, image: np.ndarray, deviation: float) -> np.ndarray:
+        try:
+            from bm3d import bm3d  # licensed for non-commercial use only, so no part of an ordinary installation
+        except ImportError as error:
+            raise UsageError(
+                None, "BM3D needs the package bm3d, whose licence allows non-commercial use only",
+                "install ldctpipe[bm3d] if that suits you",
+            ) from error  # fmt: skip
+        return bm3d(image, deviation, profile=self.profile)
+
+
+class NonLocalMeans(ClassicalDenoiser):
+    """Mean over pixels whose surroundings are alike: squares of `patch_size` up to `patch_distance` pixels away."""
+
+    def __init__(
+        self,
+        *,
+        strength: float = 1.0,
+        grid: tuple[float, ...] = (0.4, 0.6, 0.8, 1, 1.5, 2, 3),
+        patch_size: int = 5,
+        patch_distance: int = 8,
+    ) -> None:
+        super().__init__(strength, grid)
+        self.patch_size, self.patch_distance = patch_size, patch_distance
+
+    def filter_slice(self, image: np.ndarray, deviation: float) -> np.ndarray:
+        return restoration.denoise_nl_means(
+            image, self.patch_size, self.patch_distance, h=deviation, fast_mode=True, preserve_range=True
+        )
+
+
+class TotalVariation(ClassicalDenoiser):
+    """The image u that minimises ‖u − image‖²/2 + deviation · TV(u), by Chambolle's projection."""
+
+    def __init__(
+        self,
+        *,
+        strength: float = 1.0,
+        grid: tuple[float, ...] = (0.25, 0.5, 0.75, 1, 1.5, 2, 3),
+        tolerance: float = 2e-4,
+        iterations: int = 200,
+    ) -> None:
+        super().__init__(strength, grid)
+        self.tolerance, self.iterations = tolerance, iterations
+
+    def filter_slice(self, image: np.ndarray, deviation: float) -> np.ndarray:
+        return restoration.denoise_tv_chambolle(image, deviation, eps=self.tolerance, max_num_iter=self.iterations)
+
+
+class Bilateral(ClassicalDenoiser):
+    """Mean over a window of `window` pixels, weighted by distance (sd `spatial_sigma`) and by difference in value."""
+
+    def __init__(
+        self,
+        *,
+        strength: float = 2.0,
+        grid: tuple[float, ...] = (1, 1.5, 2, 3, 4, 6),
+        spatial_sigma: float = 1.5,
+        window: int = 9,
+    ) -> None:
+        super().__init__(strength, grid)
+        self.spatial_sigma, self.window = spatial_sigma, window
+
+    def filter_slice(self, image: np.ndarray, deviation: float) -> np.ndarray:
+        return restoration.denoise_bilateral(
+            image, self.window, sigma_color=deviation, sigma_spatial=self.spatial_sigma, mode="edge"
+        )
+
+
+def _cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

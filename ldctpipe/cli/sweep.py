@@ -30,7 +30,8 @@ def command(
         ),
     ] = True,
     small: Annotated[
-        bool, typer.Option("--small", help="Cut the networks down as the sweep says, for a trial of the whole on a CPU.")
+        bool,
+        typer.Option("--small", help="Cut the networks down as the sweep says, for a trial of the whole on a CPU."),
     ] = False,
     quiet: Quiet = False,
 ) -> None:
@@ -47,7 +48,9 @@ def command(
 
     if out.suffix != ".csv":
         raise UsageError(out, "is no name for a table", "give one that ends in .csv")
-    plan = plan_sweep(load_sweep(sweep), recipe, overrides or (), pretrained=pretrained, small=small, repeats=repeats, seed=seed)
+    plan = plan_sweep(
+        load_sweep(sweep), recipe, overrides or (), pretrained=pretrained, small=small, repeats=repeats, seed=seed
+    )
     for point in plan.points:
         if point.same_as:
             say(f"point {point.name} is the same training as {point.same_as}, which is trained once for both")

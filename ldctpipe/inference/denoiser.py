@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ldctpipe.errors import InputError
+from ldctpipe.models.memory_format import to_channels_last
 from ldctpipe.recipes.bundle import Bundle
 from ldctpipe.recipes.networks import build_generator
 from ldctpipe.volumes.volume import HuArray, Volume
@@ -28,7 +29,7 @@ class Denoiser:
         self.bundle = bundle
         self.device = device
         self._normalization = bundle.recipe.data.normalization.as_map()
-        self._network = _load(bundle).to(device).to(memory_format=torch.channels_last)
+        self._network = to_channels_last(_load(bundle).to(device))
         self._context = bundle.recipe.data.context
 
     def denoise(self, volume: Volume, blend: float = 1.0, on_slices: Callable[[int], None] = lambda _: None) -> HuArray:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ldctpipe.models.criss_cross_attention import CrissCrossAttention
 from ldctpipe.models.cycle_gan import STRIDE, ResidualBlock, downsampler, last_layer, upsampler
-from ldctpipe.models.image_layer import draw
+from ldctpipe.models.full_precision import at_full_precision
 from ldctpipe.models.normalisation import Norm, initialise_normal
 from ldctpipe.models.padding import pad_to_multiple
 
@@ -53,7 +53,7 @@ class CaGan(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         rows, columns = image.shape[-2:]
         padded = pad_to_multiple(image, STRIDE)
-        drawn = draw(self.head, self.decoder(self.trunk(self.encoder(padded))))
+        drawn = at_full_precision(self.head, self.decoder(self.trunk(self.encoder(padded))))
         output = padded + self.residual_scale * drawn if self.residual else drawn
         return output[..., :rows, :columns]
 

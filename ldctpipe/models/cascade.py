@@ -6,7 +6,6 @@ trained by a perceptual loss). The levels are trained one after another.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Literal
 
 import torch
@@ -44,47 +43,19 @@ class Cascade(nn.Module):
         self.blend = blend
 
     def forward(self, image: Tensor) -> Tensor:
-        result = _through(self.levels, image, self.stacked)
+        result = self._through(len(self.levels), image)
         return result if self.blend == 1 else torch.lerp(image, result, self.blend)
 
-    def truncated(self, levels: int) -> TruncatedCascade:
-        """Return the first `levels` networks, shared with this cascade, for the training of the last of them."""
-        return TruncatedCascade(self.levels[:levels], self.stacked)
+    def input_of(self, index: int, image: Tensor) -> Tensor:
+        """Return what the level of a 0-based index sees of a low-dose image, once those before it are trained."""
+        if index == 0:
+            return image
+        previous = self._through(index, image)
+        return torch.cat((image, previous), dim=1) if self.stacked else previous
 
-
-class TruncatedCascade(nn.Module):
-    """The first levels of a cascade, unblended: (batch, 1, rows, columns) in [0, 1] to the same shape.
-
-    Only the last level learns. Those before it are frozen (also in the cascade that shares them) and stay in eval mode,
-    so that its input is what they will give in the finished cascade.
-    """
-
-    def __init__(self, levels: nn.ModuleList, stacked: bool) -> None:
-        super().__init__()
-        self.levels, self.stacked = levels, stacked
-        for index, level in enumerate(levels):
-            level.requires_grad_(index == len(levels) - 1)
-
-    def forward(self, image: Tensor) -> Tensor:
-        with torch.no_grad():
-            result = _through(self.levels[:-1], image, self.stacked)
-        return _level(self.levels[-1], image, result if len(self.levels) > 1 else None, self.stacked)
-
-    def train(self, mode: bool = True) -> TruncatedCascade:
-        super().train(mode)
-        self.levels[:-1].eval()
-        return self
-
-
-def _through(levels: Iterable[nn.Module], image: Tensor, stacked: bool) -> Tensor:
-    """Return what the levels make of the low-dose image; the image itself where there is none."""
-    result = None
-    for level in levels:
-        result = _level(level, image, result, stacked)
-    return image if result is None else result
-
-
-def _level(level: nn.Module, image: Tensor, previous: Tensor | None, stacked: bool) -> Tensor:
-    if previous is None:
-        return level(image)
-    return level(torch.cat((image, previous), dim=1) if stacked else previous)
+    def _through(self, levels: int, image: Tensor) -> Tensor:
+        """Return what the first levels make of the low-dose image."""
+        result = image
+        for index, level in enumerate(self.levels[:levels]):
+            result = level(torch.cat((image, result), dim=1) if self.stacked and index else result)
+        return result

@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ldctpipe.models.image_layer import draw
+from ldctpipe.models.full_precision import at_full_precision
 from ldctpipe.models.padding import pad_to_multiple
 
 _TIME_FEATURES = 32
@@ -30,7 +30,7 @@ class CoreDiff(nn.Module):
         super().__init__()
         if not 1 <= steps <= timesteps:
             raise ValueError(f"steps has to be from 1 to timesteps ({timesteps}), not {steps}")
-        self.context = context
+        self.context, self.timesteps = context, timesteps
         self.unet = ModulatedUNet(2 * context + 1)
         shares = (1 - torch.linspace(0, timesteps, timesteps) / timesteps).clip(0, 0.999)
         self.full_dose_share: Tensor
@@ -111,7 +111,7 @@ class ModulatedUNet(nn.Module):
         x = scales.pop()
         for enlarge, stage in zip(self.enlarge, self.up, strict=True):
             x = stage(scales.pop() + enlarge(x) + next(modulations)(time, guide))
-        return draw(self.head, x)
+        return at_full_precision(self.head, x)
 
 
 class TimeModulation(nn.Module):

@@ -9,7 +9,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from ldctpipe.models.image_layer import draw
+from ldctpipe.models.full_precision import at_full_precision
 from ldctpipe.models.normalisation import Norm, initialise_normal, normalise
 from ldctpipe.models.padding import pad_to_multiple
 
@@ -48,7 +48,7 @@ class ResNetGenerator(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         rows, columns = image.shape[-2:]
         padded = pad_to_multiple(image, STRIDE)
-        drawn = draw(self.head, self.decoder(self.trunk(self.encoder(padded))))
+        drawn = at_full_precision(self.head, self.decoder(self.trunk(self.encoder(padded))))
         output = padded + self.residual_scale * drawn if self.residual else drawn
         return output[..., :rows, :columns]
 

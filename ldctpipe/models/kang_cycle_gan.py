@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from ldctpipe.models.image_layer import draw
+from ldctpipe.models.full_precision import at_full_precision
 from ldctpipe.models.normalisation import initialise_normal
 
 _MODULES = 6
@@ -41,7 +41,7 @@ class KangGenerator(nn.Module):
         outputs = [self.first(image)]
         for stage in self.stages:
             outputs.append(torch.relu(outputs[-1] + stage(outputs[-1])))
-        return image + draw(self.head, self.last(torch.cat(outputs, dim=1)))
+        return image + at_full_precision(self.head, self.last(torch.cat(outputs, dim=1)))
 
     def segments(self) -> list[nn.Module]:
         """Return the parts that follow one another, each small beside the whole: for recomputation of activations."""

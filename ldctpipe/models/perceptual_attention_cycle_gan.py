@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ldctpipe.models.attention import DualFeatureAttention
 from ldctpipe.models.cycle_gan import ResidualBlock
-from ldctpipe.models.image_layer import draw
+from ldctpipe.models.full_precision import at_full_precision
 from ldctpipe.models.normalisation import Norm, initialise_normal, normalise
 from ldctpipe.models.padding import pad_to_multiple
 
@@ -54,7 +54,7 @@ class PerceptualAttentionGenerator(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         rows, columns = image.shape[-2:]
         padded = pad_to_multiple(image, max(self.stride, 2))
-        drawn = draw(self.head, self._features(padded))
+        drawn = at_full_precision(self.head, self._features(padded))
         output = padded + self.residual_scale * drawn if self.residual else drawn
         return output[..., :rows, :columns]
 

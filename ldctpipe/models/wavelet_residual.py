@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ldctpipe.models.full_precision import at_full_precision
-from ldctpipe.models.stationary_haar import analyse, haar_bands, synthesise
 from ldctpipe.models.initialisation import start_gaussian
+from ldctpipe.models.stationary_haar import analyse, haar_bands, synthesise
 
 
 class WaveletResidual(nn.Module):

@@ -28,11 +28,13 @@ def load_recipe(name_or_file: str, overrides: Iterable[str] = (), **values: Any)
     An override is "section.key=value", the value in YAML; `values` are top-level sections or keys by name, applied
     last. Raises `UsageError` for an unknown recipe or key, or a value of the wrong type.
     """
-    content = _read(name_or_file)
+    recipe = _validated(_read(name_or_file), name_or_file)
+    if not overrides and not values:
+        return recipe
+    content = recipe.model_dump(mode="json")
     for override in overrides:
         _apply(content, override)
-    merged = _merge(content, values)
-    return _validated(merged, name_or_file)
+    return _validated(_merge(content, values), name_or_file)
 
 
 def recipe_from_file(path: Path) -> Recipe:
@@ -106,15 +108,13 @@ def _apply(content: dict[str, Any], override: str) -> None:
 
 
 def _validated(content: dict[str, Any], name: str) -> Recipe:
-    from ldctpipe.recipes.networks import check_networks  # torch: not needed to read what was checked before
+    from ldctpipe.recipes.networks import completed  # torch: not needed to read what was checked before
 
     try:
-        recipe = Recipe.model_validate(content)
+        return completed(Recipe.model_validate(content))
     except ValidationError as error:
         fault = _first_fault(error)
         raise UsageError(None, f"recipe {name}: {fault}", "`ldctpipe recipes NAME` prints valid values") from None
-    check_networks(recipe)
-    return recipe
 
 
 def _first_fault(error: Exception) -> str:

@@ -37,15 +37,23 @@ def build_critic(recipe: Recipe) -> nn.Module:
     return _build(recipe.critic, "critic", {"patch_size": recipe.data.patch_size})
 
 
-def check_networks(recipe: Recipe) -> None:
-    """Raise `UsageError` where a network that the recipe names is none, or its options are not what it takes."""
-    for section, name in ((recipe.generator, "generator"), (recipe.critic, "critic")):
-        if section is not None:
-            _checked_options(section, name)
+def completed(recipe: Recipe) -> Recipe:
+    """Return the recipe with all options of its networks, those that it does not name as the networks have them.
+
+    Raises `UsageError` where a network that it names is none, or its options are not what that takes.
+    """
     takes_context = "context" in inspect.signature(network_class(recipe.generator, "generator").__init__).parameters
     if recipe.data.context and not takes_context:
         fault = f"data.context: {recipe.generator.network} sees one slice, not its neighbours"
         raise UsageError(None, fault, "set it to 0")
+    changed = {"generator": _completed(recipe.generator, "generator")}
+    if recipe.critic is not None:
+        changed["critic"] = _completed(recipe.critic, "critic")
+    return recipe.model_copy(update=changed)
+
+
+def _completed(section: Network, place: str) -> Network:
+    return Network(network=section.network, **_checked_options(section, place))
 
 
 def backbone_of(recipe: Recipe) -> str | None:

@@ -67,7 +67,7 @@ def _facts(sweep: SweepFolder) -> dict[str, Facts]:
     plan = sweep.plan
     last_seed = plan.seed + plan.repeats - 1
     facts = {
-        "Recipe": plan.recipe,
+        "Recipe": plan.recipe or "each point's own",
         "Changed for all points": ", ".join(plan.overrides) or "nothing",
         "Repeats": str(plan.repeats),
         "Seeds": f"{plan.seed} to {last_seed}" if plan.repeats > 1 else str(plan.seed),

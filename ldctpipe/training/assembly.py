@@ -14,20 +14,36 @@ from ldctpipe.data.store import TrainingStore
 from ldctpipe.losses.image_terms import ImageLoss
 from ldctpipe.losses.perceptual import PerceptualLoss
 from ldctpipe.metrics.protocols import find_protocol
+from ldctpipe.models.memory_format import to_channels_last
 from ldctpipe.progress import warn
 from ldctpipe.recipes.networks import backbone_of, build_critic, build_generator
 from ldctpipe.recipes.schema import Recipe
 from ldctpipe.training.algorithm import Algorithm, Parts
 from ldctpipe.training.batch_norm import freeze, share_over_ranks
+from ldctpipe.training.cold_diffusion import ColdDiffusion
 from ldctpipe.training.compilation import compile_if_faster
+from ldctpipe.training.cycle import Cycle
+from ldctpipe.training.dual_domain import DualDomain
+from ldctpipe.training.greedy_cascade import GreedyCascade
 from ldctpipe.training.imagenet import ImageNetWeights
 from ldctpipe.training.lineage import Ancestor
+from ldctpipe.training.masked_pretraining import MaskedPretraining
 from ldctpipe.training.recomputation import recompute
 from ldctpipe.training.regression import Regression
+from ldctpipe.training.strength_tuning import StrengthTuning
 from ldctpipe.training.validation import Validation, ValidationLoss
 from ldctpipe.training.wgan_gp import WganGp
 
-_ALGORITHMS: dict[str, type[Algorithm]] = {"regression": Regression, "wgan_gp": WganGp}
+_ALGORITHMS: dict[str, type[Algorithm]] = {
+    "cold_diffusion": ColdDiffusion,
+    "cycle": Cycle,
+    "dual_domain": DualDomain,
+    "greedy_cascade": GreedyCascade,
+    "masked_pretraining": MaskedPretraining,
+    "regression": Regression,
+    "strength_tuning": StrengthTuning,
+    "wgan_gp": WganGp,
+}
 
 
 def build_algorithm(
@@ -68,7 +84,7 @@ def build_algorithm(
 
 
 def _ready(network: nn.Module, recipe: Recipe, fabric: Fabric) -> nn.Module:
-    network.to(memory_format=torch.channels_last)  # convolutions run up to twice as fast on CPU and tensor cores
+    to_channels_last(network)
     if recipe.training.accumulation > 1 and hasattr(network, "segments"):
         recompute(network.segments())  # type: ignore[operator]
     return share_over_ranks(network, fabric.device) if fabric.world_size > 1 else network
@@ -82,7 +98,8 @@ def _perceptual(recipe: Recipe, weights: ImageNetWeights) -> PerceptualLoss | No
         losses.perceptual_backbone, losses.perceptual_stages, losses.perceptual_layers, losses.perceptual_distance
     )
     weights.load_into(perceptual.network, losses.perceptual_backbone)
-    return perceptual.to(memory_format=torch.channels_last)
+    to_channels_last(perceptual)
+    return perceptual
 
 
 def compile_networks(

@@ -26,7 +26,8 @@ class ColdDiffusion(Algorithm):
             raise ValueError("cold diffusion needs its options")
         self._options = self.recipe.algorithm
         rate = self.recipe.optimizer.generator_learning_rate
-        self._network: Any = self.optimization.add("generator", parts.generator, rate).network
+        network: Any = self.optimization.add("generator", parts.generator, rate).network
+        self._network = network
         self._network.mark_forward_method("estimate")
         self._average = copy.deepcopy(self.networks()["generator"]).requires_grad_(False)
         self.generators = {_TIME: torch.Generator()}

@@ -22,7 +22,7 @@ _GENERATORS, _CRITICS = ("generator", "backward_generator"), ("critic", "backwar
 
 
 class Cycle(Algorithm):
-    """"generator" goes from low to full dose, "backward_generator" from full to low; each critic judges its output."""
+    """ "generator" goes from low to full dose, "backward_generator" from full to low; each critic judges its output."""
 
     def __init__(self, parts: Parts) -> None:
         super().__init__(parts)
@@ -30,10 +30,18 @@ class Cycle(Algorithm):
         if parts.critic is None or rates.critic_learning_rate is None or options.name != "cycle":
             raise ValueError("cycle-consistent training needs discriminators and its options")
         self._options = options
-        bare = dict(zip((*_GENERATORS, *_CRITICS), (parts.generator, parts.new_generator(), parts.critic, parts.new_critic()), strict=True))
-        rate = {name: rates.generator_learning_rate for name in _GENERATORS}
-        rate |= {name: rates.critic_learning_rate for name in _CRITICS}
-        self._networks = {name: self.optimization.add(name, network, rate[name]).network for name, network in bare.items()}
+        bare = dict(
+            zip(
+                (*_GENERATORS, *_CRITICS),
+                (parts.generator, parts.new_generator(), parts.critic, parts.new_critic()),
+                strict=True,
+            )
+        )
+        rate = dict.fromkeys(_GENERATORS, rates.generator_learning_rate)
+        rate |= dict.fromkeys(_CRITICS, rates.critic_learning_rate)
+        self._networks = {
+            name: self.optimization.add(name, network, rate[name]).network for name, network in bare.items()
+        }
         self._pools = {name: ImagePool(options.pool_size, torch.Generator()) for name in _CRITICS}
         self.generators = {f"pool of {name}": pool.generator for name, pool in self._pools.items()}
 
@@ -65,10 +73,13 @@ class Cycle(Algorithm):
         denoised, degraded = denoise(low_dose).float(), degrade(full_dose).float()
         terms = {
             "loss_adversarial": self._judged("critic", denoised) + self._judged("backward_critic", degraded),
-            "loss_cycle": mean_absolute(degrade(denoised).float(), low_dose) + mean_absolute(denoise(degraded).float(), full_dose),
+            "loss_cycle": mean_absolute(degrade(denoised).float(), low_dose)
+            + mean_absolute(denoise(degraded).float(), full_dose),
         }
         if self._options.identity:
-            terms["loss_identity"] = mean_absolute(denoise(full_dose).float(), full_dose) + mean_absolute(degrade(low_dose).float(), low_dose)
+            terms["loss_identity"] = mean_absolute(denoise(full_dose).float(), full_dose) + mean_absolute(
+                degrade(low_dose).float(), low_dose
+            )
         if self.perceptual is not None:
             with self.fabric.autocast():
                 terms["loss_perceptual"] = self.perceptual(denoised, low_dose)

@@ -67,7 +67,9 @@ class DualDomain(Algorithm):
         """The discriminator as the generator's loss sees it: ranks need not exchange gradients that no one takes."""
         return self.networks()[f"critic_{domain}"]
 
-    def _critic_loss(self, domain: str, low_dose: Tensor, full_dose: Tensor, generated: Tensor, iteration: int) -> Tensor:
+    def _critic_loss(
+        self, domain: str, low_dose: Tensor, full_dose: Tensor, generated: Tensor, iteration: int
+    ) -> Tensor:
         view, critic = _DOMAINS[domain], self.critics[domain]
         centre = low_dose.shape[1] // 2
         images = [view(image) for image in (full_dose, generated, low_dose[:, centre : centre + 1])]
@@ -92,11 +94,12 @@ class DualDomain(Algorithm):
         if float(draw[0]) >= self._options.cutmix * warm:
             return None
         half = side * torch.sqrt(1 - draw[1]) / 2  # the share of the patch that is replaced is uniform
-        edges = [int(edge.round().clamp(0, side)) for centre in draw[2:] * side for edge in (centre - half, centre + half)]
+        (top, left), (bottom, right) = (
+            (draw[2:] * side + to_edge).round().clamp(0, side).int().tolist() for to_edge in (-half, half)
+        )
         mask = torch.ones(1, 1, side, side)
-        mask[..., edges[0] : edges[1], edges[2] : edges[3]] = 0
+        mask[..., top:bottom, left:right] = 0
         return to_device(mask, device)
-
 
 
 def _mix(first: Tensor, second: Tensor, mask: Tensor) -> Tensor:

@@ -24,7 +24,8 @@ class GreedyCascade(Algorithm):
         if self.recipe.algorithm.name != "greedy_cascade":
             raise ValueError("a cascade needs its options")
         self._perceptual_levels = self.recipe.algorithm.perceptual_levels
-        self._cascade: Any = parts.generator.to(self.fabric.device)
+        network: Any = parts.generator
+        self._cascade = network.to(self.fabric.device)
         rate = self.recipe.optimizer.generator_learning_rate
         self._levels = [
             self.optimization.add(f"level_{number}", level, rate).network

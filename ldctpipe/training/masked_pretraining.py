@@ -27,7 +27,8 @@ class MaskedPretraining(Algorithm):
             raise ValueError("masked pre-training needs its options")
         self._options = self.recipe.algorithm
         rate = self.recipe.optimizer.generator_learning_rate
-        self._network: Any = self.optimization.add("generator", parts.generator, rate).network
+        network: Any = self.optimization.add("generator", parts.generator, rate).network
+        self._network = network
         self._network.mark_forward_method("reconstruct")
         self.generators = {_MASKS: torch.Generator()}
 

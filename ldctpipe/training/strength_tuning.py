@@ -16,7 +16,8 @@ class StrengthTuning(Algorithm):
 
     def __init__(self, parts: Parts) -> None:
         super().__init__(parts)
-        self._filter: Any = parts.generator.to(self.fabric.device)
+        network: Any = parts.generator
+        self._filter = network.to(self.fabric.device)
         self._errors = torch.zeros(len(self._filter.grid), dtype=torch.float64)
 
     def networks(self) -> dict[str, nn.Module]:
@@ -26,14 +27,15 @@ class StrengthTuning(Algorithm):
     def step(
         self, next_batch: Callable[[], Batch], rate_fraction: float, iteration: int = 0, measure_gradients: bool = False
     ) -> dict[str, Tensor]:
-        """Try all strengths on one batch; return the least mean squared error so far and the strength that gave it."""
+        """Try all strengths on one batch; return the mean squared error so far and the strength that gave it."""
         low_dose, full_dose = next_batch()
         for index, strength in enumerate(self._filter.grid):
             self._filter.strength.fill_(strength)
             self._errors[index] += (self._filter(low_dose) - full_dose).square().mean().cpu().double()
         best = int(self._errors.argmin())
         self._filter.strength.fill_(self._filter.grid[best])
-        return {"loss_squared": low_dose.new_tensor(float(self._errors[best])), "strength": self._filter.strength.clone()}
+        mean = self._errors[best] / (iteration + 1)
+        return {"loss_squared": low_dose.new_tensor(float(mean)), "strength": self._filter.strength.clone()}
 
     def state_dict(self) -> dict[str, Any]:
         """Return the errors so far and the strength."""

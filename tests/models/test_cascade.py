@@ -36,10 +36,8 @@ def test_later_levels_see_the_low_dose_image_and_the_previous_result():
     seen = [seen_by(level) for level in cascade.levels]
     image = torch.rand(1, 1, 16, 16)
 
-    results = [cascade.truncated(levels).eval()(image) for levels in (1, 2)]
-    for inputs in seen:
-        inputs.clear()
     cascade(image)
+    results = [level(inputs[0]) for level, inputs in zip(cascade.levels, seen, strict=True)]
 
     assert torch.equal(seen[0][0], image)
     assert torch.equal(seen[1][0], torch.cat((image, results[0]), dim=1))
@@ -71,33 +69,19 @@ def test_blended_output_is_three_tenths_low_dose():
     cascade = Cascade(levels=("cnn10", "cnn10"), blend=0.7).eval()
     image = torch.rand(1, 1, 16, 16)
 
-    result = cascade.truncated(2).eval()(image)
+    result = cascade.levels[1](cascade.input_of(1, image))
 
     assert torch.allclose(cascade(image), 0.3 * image + 0.7 * result)
 
 
-def test_only_the_last_level_of_a_truncated_cascade_learns():
-    cascade = Cascade(levels=("cnn10", "cnn10", "cnn10"))
-    training = cascade.truncated(2).train()
-    before = {name: value.clone() for name, value in cascade.levels[0].state_dict().items()}
+def test_what_a_level_is_trained_on_is_what_it_sees_in_the_end():
+    cascade = Cascade(levels=("cnn10", "cnn10", "cnn10")).eval()
+    seen = [seen_by(level) for level in cascade.levels]
+    image = torch.rand(1, 1, 16, 16)
+    cascade(image)
 
-    training(torch.rand(2, 1, 16, 16)).square().sum().backward()
-
-    assert all(parameter.grad is None for parameter in cascade.levels[0].parameters())
-    assert all(parameter.grad is not None for parameter in cascade.levels[1].parameters())
-    assert all(torch.equal(value, before[name]) for name, value in cascade.levels[0].state_dict().items())
-    assert cascade.levels[1].training
-
-
-def test_freezing_moves_on_with_the_levels():
-    cascade = Cascade(levels=("cnn10", "cnn10"))
-    learning = []
-    for levels in (1, 2):
-        cascade.truncated(levels)
-        learning.append([next(level.parameters()).requires_grad for level in cascade.levels])
-
-    assert learning[0][0]
-    assert learning[1] == [False, True]
+    for index, inputs in enumerate(seen):
+        assert torch.equal(cascade.input_of(index, image), inputs[0])
 
 
 def test_any_size_comes_back_in_its_size():

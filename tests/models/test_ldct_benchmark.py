@@ -9,9 +9,9 @@ import torch
 from torch import nn
 from torch.nn.utils.parametrize import is_parametrized
 
+from ldctpipe.losses.image_gradient import sobel_magnitude
 from ldctpipe.models.critic import ConvCritic
 from ldctpipe.models.grouped_resnet import GroupedResNet
-from ldctpipe.losses.image_gradient import sobel_magnitude
 from ldctpipe.models.quadratic_autoencoder import QuadraticAutoencoder
 from ldctpipe.models.red_cnn import RedCnn
 from ldctpipe.models.unet_discriminator import UNetDiscriminator

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from ldctpipe.models.lomae import LoMae, patch_mask
+from ldctpipe.data.masking import square_mask
+from ldctpipe.models.lomae import LoMae
 
 
 @pytest.fixture
@@ -29,13 +30,13 @@ def test_the_body_is_the_lightweight_swinir():
 def test_any_size_comes_back_in_its_size(small, shape):
     image = torch.rand(shape)
     with torch.inference_mode():
-        for output in (small(image), small.reconstruct(image, patch_mask(image, patch=4, ratio=0.5))):
+        for output in (small(image), small.reconstruct(image, square_mask(image.shape, 4, 0.5, torch.Generator()))):
             assert output.shape == shape and output.dtype == torch.float32
 
 
 def test_hidden_pixels_are_seen_by_none(small):
     image = torch.rand(1, 1, 20, 20, requires_grad=True)
-    mask = patch_mask(image, patch=4, ratio=0.5, generator=torch.Generator().manual_seed(0))
+    mask = square_mask(image.shape, 4, 0.5, torch.Generator().manual_seed(0))
 
     small.reconstruct(image, mask).square().sum().backward()
 
@@ -49,7 +50,7 @@ def test_the_image_is_added_in_denoising_alone(small):
 
     with torch.inference_mode():
         assert torch.equal(small(image), image)
-        assert not small.reconstruct(image, patch_mask(image, patch=4, ratio=0.5)).any()
+        assert not small.reconstruct(image, square_mask(image.shape, 4, 0.5, torch.Generator())).any()
 
 
 def test_denoising_is_reconstruction_with_nothing_hidden_and_the_image_added(small):
@@ -63,7 +64,7 @@ def test_denoising_is_reconstruction_with_nothing_hidden_and_the_image_added(sma
 def test_every_parameter_is_used(small):
     image = torch.rand(2, 1, 16, 16)
 
-    small.reconstruct(image, patch_mask(image, patch=4, ratio=0.5)).square().sum().backward()
+    small.reconstruct(image, square_mask(image.shape, 4, 0.5, torch.Generator())).square().sum().backward()
     assert [name for name, parameter in small.named_parameters() if not parameter.grad.any()] == []
 
     small.zero_grad()
@@ -76,7 +77,7 @@ def test_every_parameter_is_used(small):
 
 @pytest.mark.parametrize("ratio", [0.0, 0.25, 0.75, 1.0])
 def test_a_mask_hides_its_share_in_whole_squares(ratio):
-    mask = patch_mask(torch.zeros(3, 1, 32, 48), patch=8, ratio=ratio)
+    mask = square_mask(torch.Size((3, 1, 32, 48)), 8, ratio, torch.Generator())
 
     squares = mask.unfold(2, 8, 8).unfold(3, 8, 8).flatten(-2)
     assert torch.equal(squares.any(-1), squares.all(-1))
@@ -84,6 +85,6 @@ def test_a_mask_hides_its_share_in_whole_squares(ratio):
 
 
 def test_each_image_has_its_own_mask():
-    masks = patch_mask(torch.zeros(2, 1, 64, 64), patch=4, ratio=0.5, generator=torch.Generator().manual_seed(0))
+    masks = square_mask(torch.Size((2, 1, 64, 64)), 4, 0.5, torch.Generator().manual_seed(0))
 
     assert not torch.equal(masks[0], masks[1])

@@ -6,13 +6,13 @@ import pytest
 import torch
 from probing import zeroed
 
+from ldctpipe.losses.image_gradient import sobel_magnitude
 from ldctpipe.models.cascade import Cascade
 from ldctpipe.models.cnn10 import Cnn10
 from ldctpipe.models.cpce import Cpce2d, Cpce3d
 from ldctpipe.models.drl import Drl
 from ldctpipe.models.dugan import DuGan
 from ldctpipe.models.grouped_resnet import GroupedResNet
-from ldctpipe.losses.image_gradient import sobel_magnitude
 from ldctpipe.models.ircnn import Ircnn
 from ldctpipe.models.quadratic_autoencoder import QuadraticAutoencoder
 from ldctpipe.models.red_cnn import RedCnn

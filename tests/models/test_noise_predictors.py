@@ -10,8 +10,8 @@ from torch.nn import functional
 from ldctpipe.models.cnn10 import Cnn10
 from ldctpipe.models.drl import Drl, edge_images
 from ldctpipe.models.grouped_resnet import GroupedResNet
-from ldctpipe.models.stationary_haar import analyse, synthesise
 from ldctpipe.models.ircnn import Ircnn
+from ldctpipe.models.stationary_haar import analyse, synthesise
 from ldctpipe.models.wavelet_residual import WaveletResidual, WaveletTrunk
 
 SMALL = {

@@ -78,7 +78,7 @@ class DualDomain(_Section):
 
 
 class GreedyCascade(_Section):
-    """Levels that follow one another, each trained on what those before it give for an equal share of the iterations."""
+    """Levels that follow one another, each trained for its share of the iterations on what those before it give."""
 
     name: Literal["greedy_cascade"]
     perceptual_levels: Annotated[int, Field(ge=0)]  # the first levels have the perceptual term; the others L2 alone

@@ -102,8 +102,9 @@ def checkTogether(settings) {
     if (settings.workflow != 'denoise' && !settings.input && !settings.phantom_patients) {
         refuse('--input is missing; give a cohort folder or a samplesheet, or --phantom_patients 4 for a simulated cohort.')
     }
-    if (settings.no_pretrained && settings.backbone_weights) {
-        refuse('--no_pretrained and --backbone_weights contradict each other; give one of them.')
+    def weights = ['backbone_weights', 'perceptual_weights'].find { name -> settings[name] }
+    if (settings.no_pretrained && weights) {
+        refuse("--no_pretrained and --${weights} contradict each other; give one of them.")
     }
     if (settings.keep_private && settings.deidentification_key) {
         refuse('--keep_private and --deidentification_key contradict each other; give one of them.')

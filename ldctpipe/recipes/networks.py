@@ -66,7 +66,8 @@ def completed(recipe: Recipe) -> Recipe:
 
 
 def _completed(section: Network, place: str) -> Network:
-    return Network(network=section.network, **_checked_options(section, place))
+    # as JSON, so that a recipe is the same whether it was completed or read back from a bundle
+    return Network(network=section.network, **_checked_options(section, place).model_dump(mode="json"))
 
 
 def backbone_of(recipe: Recipe) -> str | None:
@@ -87,20 +88,20 @@ def network_class(section: Network, place: str = "generator") -> type[nn.Module]
 def _build(section: Network, place: str, given: int) -> nn.Module:
     network: Any = network_class(section, place)
     taken = inspect.signature(network.__init__).parameters
-    return network(**_checked_options(section, place), **({_GIVEN[place]: given} if _GIVEN[place] in taken else {}))  # type: ignore[no-any-return]
+    return network(**dict(_checked_options(section, place)), **({_GIVEN[place]: given} if _GIVEN[place] in taken else {}))  # type: ignore[no-any-return]
 
 
-def _checked_options(section: Network, place: str) -> dict[str, Any]:
+def _checked_options(section: Network, place: str) -> BaseModel:
     """Return the options in the types of the network's signature."""
     try:
         network: Any = network_class(section, place)
-        options = dict(_options_of(network, _GIVEN[place]).model_validate(section.options))
+        options = _options_of(network, _GIVEN[place]).model_validate(section.options)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, (place, *first["loc"])))
         known = f"`ldctpipe recipes NAME` prints the options of {section.network}"
         raise UsageError(None, f"{where}: {first['msg']}", known) from None
-    for key, value in options.items():
+    for key, value in dict(options).items():
         if isinstance(section.options.get(key), bool) and not isinstance(value, bool):
             fault = f"{place}.{key}: should be a number or a text, not {str(section.options[key]).lower()}"
             raise UsageError(None, fault, "correct it")

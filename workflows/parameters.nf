@@ -112,6 +112,9 @@ def checkTogether(settings) {
     if (settings.workflow != 'denoise' && sharing) {
         refuse("--${sharing} is for results that leave the house; it goes with --workflow denoise only.")
     }
+    if (settings.workflow != 'sweep' && settings.sweep_small) {
+        refuse('--sweep_small cuts the networks of a sweep down; it goes with --workflow sweep only.')
+    }
     if (settings.workflow != 'sweep' && settings.sweep) {
         refuse('--sweep is a table of trainings; it goes with --workflow sweep only.')
     }
@@ -129,7 +132,7 @@ def checkTogether(settings) {
 }
 
 def checkRecipe(name) {
-    def names = shippedRecipes().keySet()
+    def names = shippedRecipes().keySet().findAll { name -> !name.startsWith('_') }
     if (names && !(name in names)) {
         refuse("--recipe ${name} does not exist; there are ${names.join(', ')}.")
     }

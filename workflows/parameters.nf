@@ -132,7 +132,7 @@ def checkTogether(settings) {
 }
 
 def checkRecipe(name) {
-    def names = shippedRecipes().keySet().findAll { name -> !name.startsWith('_') }
+    def names = shippedRecipes().keySet().findAll { known -> !known.startsWith('_') }
     if (names && !(name in names)) {
         refuse("--recipe ${name} does not exist; there are ${names.join(', ')}.")
     }

@@ -112,9 +112,6 @@ def checkTogether(settings) {
     if (settings.workflow != 'denoise' && sharing) {
         refuse("--${sharing} is for results that leave the house; it goes with --workflow denoise only.")
     }
-    if (settings.workflow != 'sweep' && settings.sweep_small) {
-        refuse('--sweep_small cuts the networks of a sweep down; it goes with --workflow sweep only.')
-    }
     if (settings.workflow != 'sweep' && settings.sweep) {
         refuse('--sweep is a table of trainings; it goes with --workflow sweep only.')
     }

@@ -57,7 +57,9 @@ def completed(recipe: Recipe) -> Recipe:
     takes_any = "context" in inspect.signature(network.__init__).parameters
     wanted = recipe.data.context if takes_any else getattr(network, "context", 0)
     if recipe.data.context != wanted:
-        fault = f"data.context: {recipe.generator.network} sees {wanted} slices on each side of the one that it denoises"
+        fault = (
+            f"data.context: {recipe.generator.network} sees {wanted} slices on each side of the one that it denoises"
+        )
         raise UsageError(None, fault, f"set it to {wanted}")
     changed = {"generator": _completed(recipe.generator, "generator")}
     if recipe.critic is not None:

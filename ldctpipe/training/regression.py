@@ -13,7 +13,7 @@ from ldctpipe.training.algorithm import Algorithm, Batch, Parts
 class Regression(Algorithm):
     """A network that learns to give the full dose.
 
-    With `domain` "bands" the losses compare wavelet bands: the network's `denoised_bands` with `bands` of the full dose.
+    With `domain` "bands" the losses compare wavelet bands: its `denoised_bands` with `bands` of the full dose.
     """
 
     def __init__(self, parts: Parts) -> None:

@@ -46,11 +46,17 @@ ldctpipe_tell() {
     done
 }
 
-# Whether Slurm itself is going to run this job again, in the same folder.
+# Whether Slurm itself is going to run this job again, in the same folder. On a busy controller that may show late.
 ldctpipe_is_requeued() {
     local restarts
-    restarts=$(scontrol show job "$SLURM_JOB_ID" 2>/dev/null | sed -n 's/.* Restarts=\([0-9]*\).*/\1/p')
-    ((${restarts:-0} > ${SLURM_RESTART_COUNT:-0}))
+    for _ in 1 2 3 4 5 6; do
+        restarts=$(scontrol show job "$SLURM_JOB_ID" 2>/dev/null | sed -n 's/.* Restarts=\([0-9]*\).*/\1/p')
+        if ((${restarts:-0} > ${SLURM_RESTART_COUNT:-0})) || grep -qs 'DUE TO JOB REQUEUE' .command.log; then
+            return 0
+        fi
+        sleep 0.5
+    done
+    return 1
 }
 
 # So it did: what the task had already finished is not done twice, and what it left is not in its way.

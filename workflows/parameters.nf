@@ -130,7 +130,7 @@ def checkTogether(settings) {
 }
 
 def checkRecipe(name) {
-    def names = shippedRecipes().keySet()
+    def names = shippedRecipes().keySet().findAll { known -> !known.startsWith('_') }
     if (names && !(name in names)) {
         refuse("--recipe ${name} does not exist; there are ${names.join(', ')}.")
     }

@@ -53,7 +53,8 @@ class PerceptualAttentionGenerator(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         rows, columns = image.shape[-2:]
-        padded = pad_to_multiple(image, max(self.stride, 2))
+        small = min(rows, columns) <= self.stride  # reflection wants two pixels at the coarsest scale
+        padded = pad_to_multiple(image, 2 * self.stride if small else self.stride)
         drawn = at_full_precision(self.head, self._features(padded))
         output = padded + self.residual_scale * drawn if self.residual else drawn
         return output[..., :rows, :columns]

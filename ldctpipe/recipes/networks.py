@@ -88,7 +88,9 @@ def network_class(section: Network, place: str = "generator") -> type[nn.Module]
 def _build(section: Network, place: str, given: int) -> nn.Module:
     network: Any = network_class(section, place)
     taken = inspect.signature(network.__init__).parameters
-    return network(**dict(_checked_options(section, place)), **({_GIVEN[place]: given} if _GIVEN[place] in taken else {}))  # type: ignore[no-any-return]
+    return network(
+        **dict(_checked_options(section, place)), **({_GIVEN[place]: given} if _GIVEN[place] in taken else {})
+    )  # type: ignore[no-any-return]
 
 
 def _checked_options(section: Network, place: str) -> BaseModel:

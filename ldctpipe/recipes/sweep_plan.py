@@ -106,7 +106,7 @@ def plan_sweep(
         ldctpipe=__version__,
         sweep=sweep,
         recipe=None if sweep.compares_recipes else recipe,
-        small=small,
+        small=small and any(point.small for point in sweep.points),
         overrides=tuple(overrides),
         pretrained=pretrained,
         repeats=repeats,

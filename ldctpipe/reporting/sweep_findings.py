@@ -17,6 +17,7 @@ _BIAS_GATE_HU = 1.0
 def sweep_findings(sweep: SweepFolder, results: Sequence[PointResult]) -> list[Finding]:
     """Return all warnings of a sweep, serious ones first."""
     found = [
+        *_about_size(sweep),
         *_about_failures(sweep),
         *_about_quality(sweep),
         *_about_comparison(sweep),
@@ -26,6 +27,12 @@ def sweep_findings(sweep: SweepFolder, results: Sequence[PointResult]) -> list[F
         *_about_models(sweep),
     ]
     return sorted(found, key=lambda finding: not finding.serious)
+
+
+def _about_size(sweep: SweepFolder) -> Iterator[Finding]:
+    if sweep.plan.small:
+        text = "The networks were cut down for a trial: no figure here is a method's, and their order means nothing."
+        yield Finding(True, text)
 
 
 def _about_failures(sweep: SweepFolder) -> Iterator[Finding]:
@@ -66,7 +73,7 @@ def _about_comparison(sweep: SweepFolder) -> Iterator[Finding]:
             f"The published figures are for {published.data}; this run measured other data, so absolute figures are "
             "not comparable. At most the order of the points is.",
         )
-    if sweep.plan.recipe != published.recipe:
+    if sweep.plan.recipe is not None and sweep.plan.recipe != published.recipe:
         yield Finding(False, f"Published with {published.recipe}, run with {sweep.plan.recipe}.")
 
 

@@ -10,6 +10,7 @@ from ldctpipe.files import write_text
 from ldctpipe.metrics import stability
 from ldctpipe.metrics.published import published_table
 from ldctpipe.progress import duration
+from ldctpipe.recipes.sweep_plan import Plan
 from ldctpipe.reporting.document import render_page
 from ldctpipe.reporting.facts import Facts, facts_of
 from ldctpipe.reporting.run_folder import Run
@@ -17,7 +18,7 @@ from ldctpipe.reporting.sweep_curves import point_curves
 from ldctpipe.reporting.sweep_findings import sweep_findings
 from ldctpipe.reporting.sweep_folder import SweepFolder, SweepRun, read_sweep
 from ldctpipe.reporting.sweep_results import PointResult, point_results, write_points, write_runs
-from ldctpipe.reporting.sweep_tables import as_text, results_table, runs_table, same_data, stability_table
+from ldctpipe.reporting.sweep_tables import as_text, costs_table, results_table, runs_table, same_data, stability_table
 
 _SHOWN_FACTS = ("Training data", "Measurement", "Software")
 
@@ -34,7 +35,8 @@ def write_sweep_report(folder: Path, out: Path) -> str:
     write_text(out, render_sweep(sweep, results))
     write_runs(sweep, out.with_suffix(".csv"))
     write_points(sweep, results, [finding.text for finding in findings], out.with_suffix(".json"))
-    return f"{as_text(results_table(sweep, results))}\n\n{as_text(stability_table(sweep, results))}"
+    tables = (results_table, costs_table, stability_table)
+    return "\n\n".join(as_text(table(sweep, results)) for table in tables)
 
 
 def render_sweep(sweep: SweepFolder, results: list[PointResult]) -> str:
@@ -48,6 +50,7 @@ def render_sweep(sweep: SweepFolder, results: list[PointResult]) -> str:
         findings=sweep_findings(sweep, results),
         results=results_table(sweep, results),
         same_data=same_data(sweep),
+        costs=costs_table(sweep, results),
         stability=stability_table(sweep, results),
         runs=runs_table(sweep),
         finished=len(sweep.finished),
@@ -68,6 +71,8 @@ def _facts(sweep: SweepFolder) -> dict[str, Facts]:
     last_seed = plan.seed + plan.repeats - 1
     facts = {
         "Recipe": plan.recipe or "each point's own",
+        "Size": "cut down for a trial: no network is its publication's" if plan.small else "as the recipes have it",
+        "Budget": _budget(plan),
         "Changed for all points": ", ".join(plan.overrides) or "nothing",
         "Repeats": str(plan.repeats),
         "Seeds": f"{plan.seed} to {last_seed}" if plan.repeats > 1 else str(plan.seed),
@@ -80,6 +85,11 @@ def _facts(sweep: SweepFolder) -> dict[str, Facts]:
         alike = facts_of(_as_run(sweep.finished[0]))
         groups |= {heading: alike[heading] for heading in _SHOWN_FACTS if heading in alike}
     return groups
+
+
+def _budget(plan: Plan) -> str:
+    lengths = [each.partition("=")[2] for each in plan.overrides if each.startswith("training.iterations=")]
+    return f"equal: {int(lengths[-1]):,} iterations each" if lengths else "each recipe's own, as published"
 
 
 def _as_run(run: SweepRun) -> Run:

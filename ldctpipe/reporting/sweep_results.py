@@ -141,6 +141,7 @@ def write_points(sweep: SweepFolder, results: Sequence[PointResult], warnings: S
             "title": plan.sweep.title,
             "source": plan.sweep.source,
             "recipe": plan.recipe,
+            "small": plan.small,
             "overrides": list(plan.overrides),
             "pretrained": plan.pretrained,
             "repeats": plan.repeats,

@@ -15,7 +15,7 @@ from ldctpipe.reporting.tables import Group, Row, Table
 
 _NOTHING = "–"
 # Heading, name in a publication and in a result, digits.
-_MEASURES = (("PSNR (dB)", "psnr_db", 2), ("SSIM", "ssim", 3))
+_MEASURES = (("PSNR (dB)", "psnr_db", 2), ("SSIM", "ssim", 3), ("RMSE (HU)", "rmse_hu", 2))
 
 
 def results_table(sweep: SweepFolder, results: Sequence[PointResult]) -> Table:
@@ -23,10 +23,18 @@ def results_table(sweep: SweepFolder, results: Sequence[PointResult]) -> Table:
     plan = sweep.plan
     published = plan.sweep.published is not None
     head = ["Point", *plan.sweep.columns.values()]
-    for name, _, _ in _MEASURES:
+    for name, _, _ in _shown(plan):
         head += [f"{name} published", f"{name} this run", "Difference"] if published else [name]
     rows = [_result_row(plan, each, subtracted=comparable_protocol(sweep)) for each in results]
     return Table(_caption(sweep), (*head, "PSNR gain (dB)", "Trainings"), (Group(None, tuple(rows)),))
+
+
+def _shown(plan: Plan) -> list[tuple[str, str, int]]:
+    """Return the measures of the table: where there are published figures, those that any point has."""
+    if plan.sweep.published is None:
+        return list(_MEASURES)
+    published = [point.published for point in plan.sweep.points]
+    return [each for each in _MEASURES if any(getattr(figures, each[1], None) for figures in published)]
 
 
 def comparable_protocol(sweep: SweepFolder) -> bool:
@@ -55,7 +63,7 @@ def _caption(sweep: SweepFolder) -> str:
 
 def _result_row(plan: Plan, result: PointResult, *, subtracted: bool) -> Row:
     cells = [f"{value:g}" if isinstance(value, float) else str(value) for value in result.point.values.values()]
-    for _, measure, digits in _MEASURES:
+    for _, measure, digits in _shown(plan):
         own: OverRepeats = getattr(result, measure)
         if plan.sweep.published is not None:
             theirs = _published(result.published, measure)
@@ -104,6 +112,39 @@ def _stability_row(result: PointResult, published: bool) -> Row:
         cells.append((result.published.remark if result.published else None) or _NOTHING)
     same = f"the same training as {result.point.same_as}" if result.point.same_as else None
     return Row(result.point.name, (*cells, result.remark), same)
+
+
+def costs_table(sweep: SweepFolder, results: Sequence[PointResult]) -> Table:
+    """Return one row a point: what its network and its trainings cost."""
+    head = ("Point", "Parameters", "GFLOP a slice", "Seconds a slice", "Training time", "Memory in training (MiB)")
+    rows = tuple(_costs_row(result.point.name, sweep.runs_of(result.point)) for result in results)
+    return Table(f"Cost; several trainings: median. {_slices(sweep)}", head, (Group(None, rows),))
+
+
+def _slices(sweep: SweepFolder) -> str:
+    sizes = {f"{cost['slice'][-2]}×{cost['slice'][-1]}" for cost in (card.get("cost") for card in sweep.cards) if cost}
+    return f"A slice has {' or '.join(sorted(sizes))} pixels" if sizes else "No slice was timed"
+
+
+def _costs_row(name: str, runs: Sequence[SweepRun]) -> Row:
+    cards = [run.card for run in runs if run.card is not None]
+    costs = [card.get("cost", {}) for card in cards]
+    memory = [
+        float(run.training["memory_mib"].max())
+        for run in runs
+        if run.training is not None and "memory_mib" in run.training
+    ]
+    parameters = _of([card.get("weights", {}).get("parameters") for card in cards], median)
+    gflop, seconds = (_of([cost.get(key) for cost in costs], median) for key in ("gflop", "seconds"))
+    training = _of([card.get("training", {}).get("seconds") for card in cards], median)
+    cells = (
+        _NOTHING if parameters is None else f"{parameters:,.0f}",
+        _NOTHING if gflop is None else f"{gflop:,.3g}" if gflop < 100 else f"{gflop:,.0f}",
+        _NOTHING if seconds is None else f"{seconds:.3g}",
+        _NOTHING if training is None else duration(training),
+        _NOTHING if not memory else f"{median(memory):,.0f}",
+    )
+    return Row(name, cells)
 
 
 def runs_table(sweep: SweepFolder) -> Table:

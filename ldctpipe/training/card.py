@@ -12,6 +12,7 @@ import torch
 from ldctpipe import __version__
 from ldctpipe.data.store import TrainingStore
 from ldctpipe.metrics.protocols import find_protocol
+from ldctpipe.models.cost import measure_cost
 from ldctpipe.provenance import source_revision
 from ldctpipe.recipes.networks import backbone_of
 from ldctpipe.training.imagenet import ImageNetWeights
@@ -32,6 +33,7 @@ def describe(
     """Return the card of a finished training; `kept` says whether the weights are the "best" or the "last"."""
     return {
         "weights": {"parameters": sum(p.numel() for p in loop.algorithm.denoiser.parameters())},
+        "cost": _cost(loop),
         "pretrained": weights.asked_for and start is None and backbone_of(loop.recipe) is not None,
         "training": _training(loop, kept, stopped_because, compiled),
         "lineage": start.told if start else [],
@@ -74,6 +76,14 @@ def _training(loop: TrainingLoop, kept: str, stopped_because: str, compiled: dic
         "compiled": compiled,
         "seed": loop.recipe.seed,
     }
+
+
+def _cost(loop: TrainingLoop) -> dict[str, Any]:
+    """Return what one whole slice costs the denoising network, on the device of the training."""
+    image = loop.validation.network_input(0, loop.fabric.device)
+    with loop.fabric.autocast():
+        cost = measure_cost(loop.algorithm.denoiser, image)
+    return {"slice": list(image.shape[1:]), "gflop": round(cost.gflop, 3), "seconds": round(cost.seconds, 4)}
 
 
 def _device_name(device: torch.device) -> str:

@@ -49,8 +49,7 @@ class ColdDiffusion(Algorithm):
         first = self._network.estimate(bare.degrade(full_dose, low_dose, at), low_dose, at).float()
         losses = {"loss_first": (first - full_dose).square().mean()}
         if iteration >= self._options.second_step_from * self.recipe.training.iterations:
-            before = (at - 1).clamp(min=0)
-            second = self._network.estimate(bare.degrade(first, low_dose, before), low_dose, before, first).float()
+            second = self._again(first, low_dose, at) if time else first
             losses["loss_second"] = (second - full_dose).square().mean()
         total = torch.stack(list(losses.values())).sum() / 2
         self.optimization.step(total, "generator")
@@ -59,6 +58,12 @@ class ColdDiffusion(Algorithm):
         if measure_gradients:
             scalars["gradient_norm_generator"] = self.optimization.gradient_norm("generator")
         return {name: value.detach() for name, value in scalars.items()}
+
+    def _again(self, first: Tensor, low_dose: Tensor, at: Tensor) -> Tensor:
+        """Return the estimate one step later, from the network's own first one; gradients reach both."""
+        bare: Any = self.networks()["generator"]
+        estimate: Tensor = self._network.estimate(bare.degrade(first, low_dose, at - 1), low_dose, at - 1, first)
+        return estimate.float()
 
     def state_dict(self) -> dict[str, Any]:
         """Return weights, their average and moments."""

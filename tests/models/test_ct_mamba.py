@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ldctpipe.models.ct_mamba import CtMamba
 from ldctpipe.models.haar import haar, inverse_haar
-from ldctpipe.models.selective_scan import linear_recurrence, selective_scan
+from ldctpipe.models.selective_scan import by_halving, by_steps, linear_recurrence, selective_scan
 from ldctpipe.models.zigzag_scan import ZigzagScan, zigzag
 
 
@@ -49,10 +49,25 @@ def test_scan_is_the_plain_recurrence(length):
         assert torch.allclose(one, other, atol=1e-11)
 
 
-def test_a_constant_recurrence_is_a_geometric_series():
-    states = linear_recurrence(torch.full((1000, 1), 0.9), torch.ones(1000, 1))
+@pytest.mark.parametrize("length", [1, 2, 9, 64])
+def test_scan_without_a_gradient_is_the_plain_recurrence(length):
+    inputs = [x.detach() for x in scan_inputs(length)]
+
+    assert torch.allclose(selective_scan(*inputs), plain_scan(*inputs), atol=1e-12)
+
+
+@pytest.mark.parametrize("solve", [by_halving, by_steps, linear_recurrence])
+def test_a_constant_recurrence_is_a_geometric_series(solve):
+    states = solve(torch.full((1000, 1), 0.9), torch.ones(1000, 1))
 
     assert states[:, 0].tolist() == pytest.approx([(1 - 0.9 ** (t + 1)) / 0.1 for t in range(1000)], rel=1e-5)
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 5, 8, 31])
+def test_halving_is_going_step_by_step(length):
+    factor, term = torch.randn(2, length, 3, 2, dtype=torch.float64)
+
+    assert torch.allclose(by_halving(factor, term), by_steps(factor, term), atol=1e-12)
 
 
 def test_gradient_of_the_recurrence_is_that_of_finite_differences():
@@ -69,6 +84,7 @@ def test_steep_decays_do_not_overflow():
     output.sum().backward()
 
     assert output.isfinite().all()
+    assert by_halving(torch.full((64, 1), 1e-30), torch.ones(64, 1)).isfinite().all()
     assert all(x.grad.isfinite().all() for x in inputs)
 
 

@@ -77,8 +77,11 @@ class SlurmRun:
     def stop(self) -> None:
         if self.head and self.head.poll() is None:
             self.head.terminate()
-            self.head.wait(timeout=60)
-        wait_for(lambda: not self.cluster.jobs(), 60)
+            self.head.wait(timeout=120)
+        for job in self.cluster.jobs():  # whatever a failed test left is not to be in the way of the next
+            subprocess.run(["scancel", "--signal=KILL", "--full", job], check=False)
+            subprocess.run(["scancel", job], check=False)
+        wait_for(lambda: not self.cluster.jobs(), 120)
 
     def trace(self) -> list[dict[str, str]]:
         return Run(self.folder, 0, "", "").trace()

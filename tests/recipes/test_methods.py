@@ -125,7 +125,9 @@ ROWS = {
     "wavelet-residual": Row(
         4_160_650, ARITHMETIC, "variant", small=(PATCH_32, "generator.channels=8", "generator.modules=2")
     ),
-    "wgan-gp-effnetv2": Row(56_397_126, "this project's decoder on timm's encoder", critic=17_923_521, small=EFFICIENTNET),
+    "wgan-gp-effnetv2": Row(
+        56_397_126, "this project's decoder on timm's encoder", critic=17_923_521, small=EFFICIENTNET
+    ),
     "wgan-gp-effnetv2-abstract": Row(
         56_397_126, "this project's decoder on timm's encoder", "variant", 17_923_521, EFFICIENTNET
     ),

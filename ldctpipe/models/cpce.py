@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from ldctpipe.models.full_precision import at_full_precision
 from ldctpipe.models.initialisation import start_glorot, turn_positive
-from ldctpipe.models.margins import pad_to_at_least
+from ldctpipe.models.padding import pad_to_at_least
 
 _DEPTH = 4  # convolutions, and as many transposed ones
 _SMALLEST_SIDE = 2 * _DEPTH + 1

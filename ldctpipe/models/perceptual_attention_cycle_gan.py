@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from ldctpipe.models.attention import DualFeatureAttention
 from ldctpipe.models.cycle_gan import ResidualBlock
 from ldctpipe.models.full_precision import at_full_precision
-from ldctpipe.models.normalisation import Norm, initialise_normal, normalise
+from ldctpipe.models.initialisation import start_normal
+from ldctpipe.models.normalisation import Norm, normalise
 from ldctpipe.models.padding import pad_to_multiple
 
 
@@ -47,7 +48,7 @@ class PerceptualAttentionGenerator(nn.Module):
         self.fusions = nn.ModuleList(AttentionFusion(width, attention_reduction, norm) for width in widths[-2::-1])
         self.head = nn.Conv2d(channels, 1, 3, padding=1)
         self.residual, self.residual_scale, self.stride = output == "residual", residual_scale, 2 ** (levels - 1)
-        initialise_normal(self)
+        start_normal(self)
         if self.residual:
             nn.init.zeros_(self.head.weight)
 

@@ -21,7 +21,7 @@ _TILES_AT_ONCE = 32
 class CtMamba(nn.Module):
     """Denoises single-channel slices of any size: (batch, 1, rows, columns) in [0, 1] to the same shape.
 
-    `channels` counts the features, of which a quarter are copies of the image, and those of each of their wavelet bands.
+    `channels` counts the features, of which a quarter are copies of the image, and those of each wavelet band of them.
     The network works on tiles of `tile` rows and columns, 64 as published. An image of just that size, such as a
     training patch, goes through as it is. Any other is cut into tiles half a tile apart, of each of which the centre is
     kept, as in the public code; its border is reflected where the public code pads with zeros.

@@ -5,10 +5,11 @@
 
 Each method runs in a process of its own, and ldct-benchmark's network of that name right after it in another, so that
 one's memory is not the other's. The slice comes with the neighbours that the method wants. Weights are random: what is
-measured does not depend on them. Seconds are the median of the passes after the first, in float32, as `ldctpipe denoise`
-runs them (of the first where the time ran out: `passes` is 0). GFLOP count a multiplication and an addition apart, as torch counts them: convolutions, matrix products and
-attention, nothing of what classical filters do. Memory on a CPU is the highest resident size in the first pass less
-what it was before, so without weights and libraries; on CUDA it is the most that torch had allocated, weights with it.
+measured does not depend on them. Seconds are the median of the passes after the first (of the first where the time ran
+out: `passes` is 0), in float32, as `ldctpipe denoise` runs them. GFLOP count a multiplication and an addition apart, as
+torch counts them: convolutions, matrix products and attention, nothing of what classical filters do. Memory on a CPU is
+the highest resident size in the first pass less what it was before, so without weights and libraries; on CUDA it is the
+most that torch had allocated, weights with it.
 
 A method that is not done after `--limit` seconds says so, with what was known by then.
 """
@@ -154,9 +155,8 @@ def in_a_process(name: str, peer: bool, options: argparse.Namespace) -> Figures:
     return found
 
 
-def measured(name: str, options: argparse.Namespace) -> Figures:
+def measured(name: str, recipe: Recipe, options: argparse.Namespace) -> Figures:
     """Return the figures of a method, with its peer's and the ratios to them where there is one."""
-    recipe = load_recipe(name)
     row = {"name": recipe.name, "network": recipe.generator.network} | in_a_process(name, False, options)
     if peer := PEERS.get(recipe.name):
         theirs = in_a_process(name, True, options)
@@ -227,9 +227,10 @@ def main() -> None:
         "torch": torch.__version__, "machine": machine, "threads": options.threads, "side": SIDE,
         "repeats": options.repeats, "limit_s": options.limit, "methods": [],
     }  # fmt: skip
-    for name in options.only or shipped_names():
+    recipes = {name: load_recipe(name) for name in options.only or shipped_names()}
+    for name, recipe in recipes.items():
         print(f"{name} …", file=sys.stderr, flush=True)
-        record["methods"].append(measured(name, options))
+        record["methods"].append(measured(name, recipe, options))
         if options.out:  # after each, so that what took an hour is not lost in the next
             options.out.write_text(json.dumps(record, indent=2) + "\n")
     if options.json:

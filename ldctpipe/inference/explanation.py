@@ -94,9 +94,8 @@ def _slice_number(request: ExplainRequest, slices: int) -> int:
 def _require_stage(request: ExplainRequest, explained: ExplainedSlice) -> None:
     known = [*(explained.stages if explained.has_attention else ()), FUSED]
     if request.stage not in known:
-        raise UsageError(
-            request.bundle, f"its network has no stage {request.stage!r}", f"give one of {', '.join(known)}"
-        )
+        remedy = f"give one of {', '.join(known)}" if explained.has_attention else "leave --stage away"
+        raise UsageError(request.bundle, f"its network has no stage {request.stage} of attention", remedy)
 
 
 def _one_slice(volume: Volume, index: int) -> Volume:

@@ -6,6 +6,7 @@ process TRAIN {
     input:
     tuple val(meta), path(store), val(training), val(checkpoints)
     path weights, stageAs: 'backbone/*'
+    path perceptual, stageAs: 'perceptual/*'
     path init, stageAs: 'init/*'
 
     output:
@@ -14,6 +15,7 @@ process TRAIN {
 
     script:
     def backbone = training.no_pretrained ? '--no-pretrained' : weights ? "--backbone-weights '${weights}'" : ''
+    def features = perceptual ? "--perceptual-weights '${perceptual}'" : ''
     def iterations = training.iterations ? "--iterations ${training.iterations}" : ''
     def interval = training.checkpoint_every ? "--checkpoint-every ${training.checkpoint_every}" : ''
     def start = init ? "--init '${init}'" : ''
@@ -21,8 +23,8 @@ process TRAIN {
     def overrides = training.set.collect { override -> "--set '${override}'" }.join(' ')
     """
     ldctpipe train ${store} '${meta.folder}' --recipe '${training.recipe}' --seed ${training.seed} \\
-        --device ${training.device} --threads ${task.cpus} ${backbone} ${start} ${iterations} ${overrides} ${devices} \\
-        --checkpoints '${checkpoints}' ${interval} --resume
+        --device ${training.device} --threads ${task.cpus} ${backbone} ${features} ${start} \\
+        ${iterations} ${overrides} ${devices} --checkpoints '${checkpoints}' ${interval} --resume
     """
 
     stub:

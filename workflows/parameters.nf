@@ -102,8 +102,9 @@ def checkTogether(settings) {
     if (settings.workflow != 'denoise' && !settings.input && !settings.phantom_patients) {
         refuse('--input is missing; give a cohort folder or a samplesheet, or --phantom_patients 4 for a simulated cohort.')
     }
-    if (settings.no_pretrained && settings.backbone_weights) {
-        refuse('--no_pretrained and --backbone_weights contradict each other; give one of them.')
+    def weights = ['backbone_weights', 'perceptual_weights'].find { name -> settings[name] }
+    if (settings.no_pretrained && weights) {
+        refuse("--no_pretrained and --${weights} contradict each other; give one of them.")
     }
     if (settings.keep_private && settings.deidentification_key) {
         refuse('--keep_private and --deidentification_key contradict each other; give one of them.')
@@ -111,9 +112,6 @@ def checkTogether(settings) {
     def sharing = ['push', 'deidentification_key'].find { name -> settings[name] }
     if (settings.workflow != 'denoise' && sharing) {
         refuse("--${sharing} is for results that leave the house; it goes with --workflow denoise only.")
-    }
-    if (settings.workflow != 'sweep' && settings.sweep_small) {
-        refuse('--sweep_small cuts the networks of a sweep down; it goes with --workflow sweep only.')
     }
     if (settings.workflow != 'sweep' && settings.sweep) {
         refuse('--sweep is a table of trainings; it goes with --workflow sweep only.')
@@ -132,7 +130,7 @@ def checkTogether(settings) {
 }
 
 def checkRecipe(name) {
-    def names = shippedRecipes().keySet().findAll { name -> !name.startsWith('_') }
+    def names = shippedRecipes().keySet().findAll { known -> !known.startsWith('_') }
     if (names && !(name in names)) {
         refuse("--recipe ${name} does not exist; there are ${names.join(', ')}.")
     }

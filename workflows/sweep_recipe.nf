@@ -23,20 +23,21 @@ workflow SWEEP_RECIPE {
 
     // [id: gp-10.seed-3, recipe: wgan-gp-effnetv2, seed: 3, overrides: [algorithm.gradient_penalty=10.0]]
     def runs = SWEEP.out.table
-        .splitCsv(header: true)
+        .splitCsv(header: true, quote: '"')
         .filter { row -> !row.same_as }
         .map { row -> [id: row.id, recipe: row.recipe, seed: row.seed.toInteger(), overrides: row.overrides.tokenize(';')] }
 
     // [[id: gp-10.seed-3, folder: gp-10.seed-3], store, training, folder for checkpoints]; only what makes a training
     // another one is in it, so that further repeats and points leave those that are done alone
     def weights = settings.backbone_weights ? file(settings.backbone_weights) : []
+    def perceptual = settings.perceptual_weights ? file(settings.perceptual_weights) : []
     def init = settings.init ? file(settings.init) : []
     def common = settings.subMap('no_pretrained', 'checkpoint_every', 'device', 'devices')
     def trainings = runs.combine(PREPARE_COHORT.out.store).map { run, store ->
         def training = common + [recipe: run.recipe, set: run.overrides, seed: run.seed]
-        [[id: run.id, folder: run.id], store, training, checkpointFolder(store, [weights, init], training)]
+        [[id: run.id, folder: run.id], store, training, checkpointFolder(store, [weights, perceptual, init], training)]
     }
-    TRAIN(trainings, weights, init)
+    TRAIN(trainings, weights, perceptual, init)
 
     // [[id: gp-10.seed-3 L003, run: gp-10.seed-3, patient: L003], low-dose folder, bundle]
     def scans = TRAIN.out.model.combine(PREPARE_COHORT.out.test_scans).map { run, bundle, patient, low_dose ->

@@ -16,15 +16,16 @@ workflow TRAIN_AND_REPORT {
     main:
     def training = settings.subMap('recipe', 'set', 'iterations', 'no_pretrained', 'checkpoint_every', 'seed', 'device', 'devices')
     def weights = settings.backbone_weights ? file(settings.backbone_weights) : []
+    def perceptual = settings.perceptual_weights ? file(settings.perceptual_weights) : []
     def init = settings.init ? file(settings.init) : []
     RECIPE(settings.recipe, settings.set)
     PREPARE_COHORT(settings, RECIPE.out.recipe)
 
     // [[id: wgan-gp-effnetv2, folder: model], store, training, folder for checkpoints]
     def trainings = PREPARE_COHORT.out.store.map { store ->
-        [[id: settings.recipe, folder: 'model'], store, training, checkpointFolder(store, [weights, init], training)]
+        [[id: settings.recipe, folder: 'model'], store, training, checkpointFolder(store, [weights, perceptual, init], training)]
     }
-    TRAIN(trainings, weights, init)
+    TRAIN(trainings, weights, perceptual, init)
 
     // the bundle
     def model = TRAIN.out.model.map { _meta, folder -> folder }

@@ -111,6 +111,9 @@ def _attempt(arguments: list[str]) -> int:
     try:
         return _invoke(arguments)
     except typer.TyperException as error:
+        if type(error).__name__ == "NoArgsIsHelpError":  # typer makes no public name of it
+            tell(error.format_message())
+            return ExitCode.USAGE
         return _fail(
             f"{error.format_message()} (ldctpipe {' '.join(arguments[:1])} --help lists what it takes)", ExitCode.USAGE
         )

@@ -49,9 +49,16 @@ def command(
     backbone_weights: Annotated[
         Path | None, typer.Option("--backbone-weights", help="ImageNet weights in timm's naming (.safetensors, .pth).")
     ] = None,
+    perceptual_weights: Annotated[
+        Path | None,
+        typer.Option(
+            "--perceptual-weights",
+            help="The same for the network of the perceptual loss; a folder holds NAME.safetensors or NAME.pth.",
+        ),
+    ] = None,
     init: Annotated[
         Path | None,
-        typer.Option("--init", help="Bundle to start from: fine-tuning to another scanner, kernel or dose."),
+        typer.Option("--init", help="Bundle to start from: another scanner, kernel or dose, or cpce-2d for cpce-3d."),
     ] = None,
     keep: Annotated[
         Keep, typer.Option("--keep", help="Weights for the bundle: best validation loss, or after the last iteration.")
@@ -92,6 +99,7 @@ def command(
         checkpoints=checkpoints or bundle.with_name(bundle.name + ".checkpoints"),
         pretrained=pretrained,
         backbone_weights=backbone_weights,
+        perceptual_weights=perceptual_weights,
         init=init,
         keep=keep.value,
         previews=previews,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ldctpipe.losses.image_gradient import gradient_difference
-from ldctpipe.losses.pixel import charbonnier, mean_absolute, mean_squared
+from ldctpipe.losses.pixel import charbonnier, mean_absolute, mean_squared, negative_psnr
 from ldctpipe.losses.structural import multi_scale_structural_loss
 
 Term = Callable[[Tensor, Tensor], Tensor]
@@ -16,6 +16,7 @@ TERMS: dict[str, Term] = {
     "pixel": mean_absolute,
     "squared": mean_squared,
     "charbonnier": charbonnier,
+    "psnr": negative_psnr,
     "structural": multi_scale_structural_loss,
     "gradient": gradient_difference,
 }

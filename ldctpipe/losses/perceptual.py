@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 import timm
 import torch
+from timm.models import create_feature_extractor
 from torch import Tensor, nn
-from torchvision.models.feature_extraction import create_feature_extractor
 
 
 class PerceptualLoss(nn.Module):
@@ -62,4 +62,4 @@ def _of_layers(backbone: str, layers: Sequence[str]) -> nn.Module:
     for module in network.modules():
         if isinstance(module, nn.ReLU):
             module.inplace = False  # it would overwrite the features before it
-    return create_feature_extractor(network.eval(), {name: name for name in layers}, suppress_diff_warning=True)
+    return create_feature_extractor(network.eval(), {name: name for name in layers})

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from ldctpipe.models.criss_cross_attention import CrissCrossAttention
 from ldctpipe.models.cycle_gan import STRIDE, ResidualBlock, downsampler, last_layer, upsampler
 from ldctpipe.models.full_precision import at_full_precision
-from ldctpipe.models.normalisation import Norm, initialise_normal
+from ldctpipe.models.initialisation import start_normal
+from ldctpipe.models.normalisation import Norm
 from ldctpipe.models.padding import pad_to_multiple
 
 
@@ -46,7 +47,7 @@ class CaGan(nn.Module):
         self.decoder = upsampler(channels, norm)
         self.head = last_layer(channels)
         self.residual, self.residual_scale = output == "residual", residual_scale
-        initialise_normal(self)
+        start_normal(self)
         if self.residual:
             nn.init.zeros_(self.head.weight)
 

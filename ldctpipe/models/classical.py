@@ -2,7 +2,7 @@
 
 Dabov 2007, doi 10.1109/TIP.2007.901238; Buades 2005, doi 10.1109/CVPR.2005.38; Rudin 1992, doi
 10.1016/0167-2789(92)90242-F with Chambolle 2004, doi 10.1023/B:JMIV.0000011325.36760.1e; Tomasi 1998, doi
-10.1109/ICCV.1998.710815. The filters are scikit-image's and, for BM3D, the authors' own.
+10.1109/ICCV.1998.710815. Non-local means and total variation are scikit-image's, BM3D is its authors' own.
 """
 
 from __future__ import annotations
@@ -10,6 +10,10 @@ from __future__ import annotations
 import os
 from abc import ABC, abstractmethod
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
+from itertools import product
+from types import ModuleType
+from typing import Literal
 
 import numpy as np
 import torch
@@ -53,23 +57,27 @@ class ClassicalDenoiser(nn.Module, ABC):
 
 
 class Bm3d(ClassicalDenoiser):
-    """Block matching and 3-D filtering; `profile` is one of the library's: np (as published), refilter, vn, high."""
+    """Block matching and 3-D filtering, by one of the library's profiles: "np" as published, "high" slower and finer.
+
+    "vn" is for strong noise; "refilter" repeats the filter on its residue.
+    """
 
     def __init__(
-        self, *, strength: float = 1.0, grid: tuple[float, ...] = (0.5, 1, 1.5, 2, 3, 4), profile: str = "np"
+        self,
+        *,
+        strength: float = 1.0,
+        grid: tuple[float, ...] = (0.5, 1, 1.5, 2, 3, 4),
+        profile: Literal["np", "refilter", "vn", "high"] = "np",
     ) -> None:
         super().__init__(strength, grid)
         self.profile = profile
 
     def filter_slice(self, image: np.ndarray, deviation: float) -> np.ndarray:
-        try:
-            from bm3d import bm3d  # licensed for non-commercial use only, so no part of an ordinary installation
-        except ImportError as error:
-            raise UsageError(
-                None, "BM3D needs the package bm3d, whose licence allows non-commercial use only",
-                "install ldctpipe[bm3d] if that suits you",
-            ) from error  # fmt: skip
-        return bm3d(image, deviation, profile=self.profile)
+        bm3d = _library()
+        names = {"np": "", "refilter": "Refilter", "vn": "VN", "high": "High"}
+        profile = getattr(bm3d, f"BM3DProfile{names[self.profile]}")()
+        profile.num_threads = 1  # with more, results differ from run to run, and two calls at once abort or hang
+        return bm3d.bm3d(image, deviation, profile=profile)
 
 
 class NonLocalMeans(ClassicalDenoiser):
@@ -111,7 +119,7 @@ class TotalVariation(ClassicalDenoiser):
 
 
 class Bilateral(ClassicalDenoiser):
-    """Mean over a window of `window` pixels, weighted by distance (sd `spatial_sigma`) and by difference in value."""
+    """Mean over a square of `window` pixels, weighted by distance (sd `spatial_sigma`) and by difference in value."""
 
     def __init__(
         self,
@@ -125,9 +133,27 @@ class Bilateral(ClassicalDenoiser):
         self.spatial_sigma, self.window = spatial_sigma, window
 
     def filter_slice(self, image: np.ndarray, deviation: float) -> np.ndarray:
-        return restoration.denoise_bilateral(
-            image, self.window, sigma_color=deviation, sigma_spatial=self.spatial_sigma, mode="edge"
-        )
+        # Not scikit-image's: for odd windows its table of spatial weights (0.26) is a row and a column too large, and
+        # so lies askew over the pixels.
+        reach = self.window // 2
+        padded = np.pad(image, reach, mode="edge")
+        total, weights = np.zeros_like(image), np.zeros_like(image)
+        for down, right in product(range(self.window), repeat=2):
+            neighbour = padded[down : down + image.shape[0], right : right + image.shape[1]]
+            distance = ((down - reach) ** 2 + (right - reach) ** 2) / self.spatial_sigma**2
+            weight = np.exp(-(distance + ((neighbour - image) / deviation) ** 2) / 2)
+            total += weight * neighbour
+            weights += weight
+        return total / weights
+
+
+def _library() -> ModuleType:
+    """Return the package bm3d, whose licence keeps it out of an ordinary installation."""
+    try:
+        return import_module("bm3d")
+    except ImportError as error:
+        fault = "BM3D needs the package bm3d, which is licensed for non-commercial use only"
+        raise UsageError(None, fault, "install ldctpipe[bm3d] if that is yours") from error
 
 
 def _cores() -> int:

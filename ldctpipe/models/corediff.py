@@ -35,7 +35,7 @@ class CoreDiff(nn.Module):
         shares = (1 - torch.linspace(0, timesteps, timesteps) / timesteps).clip(0, 0.999)
         self.full_dose_share: Tensor
         self.register_buffer("full_dose_share", shares, persistent=False)
-        self.times = torch.linspace(timesteps - 1, 0, steps).round().int().tolist()
+        self.times = torch.linspace(timesteps - 1, 0, steps, device="cpu").round().int().tolist()
 
     def forward(self, image: Tensor) -> Tensor:
         x_t, previous = self._centre(image), None

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from ldctpipe.models.full_precision import at_full_precision
 from ldctpipe.models.initialisation import start_glorot, turn_positive
-from ldctpipe.models.margins import pad_to_at_least
+from ldctpipe.models.padding import pad_to_at_least
 
 _DEPTH = 4  # convolutions, and as many transposed ones
 _SMALLEST_SIDE = 2 * _DEPTH + 1
@@ -57,6 +57,7 @@ class Cpce3d(nn.Module):
     """
 
     takes_slabs = True
+    grows_from = "cpce.Cpce2d"
 
     def __init__(self, *, context: int = 4, channels: int = 32, shortcut: bool = False) -> None:
         super().__init__()
@@ -84,6 +85,10 @@ class Cpce3d(nn.Module):
         shortcut = _as_slices(_centre(image.unsqueeze(1), depth)) if self.shortcut else None
         slices = self.decoder(_as_slices(x), skips, shortcut)
         return slices.reshape(-1, depth, *slices.shape[-2:])[..., :rows, :columns]
+
+    def grown(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the weights that this network starts from, made of those of a trained `Cpce2d`."""
+        return inflate(state, self.context)
 
 
 class _Decoder(nn.Module):

@@ -16,13 +16,12 @@ from ldctpipe.models.haar import haar, inverse_haar
 from ldctpipe.models.zigzag_scan import ZigzagBlock
 
 _TILES_AT_ONCE = 32
-_CHANNELS = 32  # of the features, and of each of their wavelet bands
-_COPIES = 8  # of the image beside the features
 
 
 class CtMamba(nn.Module):
     """Denoises single-channel slices of any size: (batch, 1, rows, columns) in [0, 1] to the same shape.
 
+    `channels` counts the features, of which a quarter are copies of the image, and those of each wavelet band of them.
     The network works on tiles of `tile` rows and columns, 64 as published. An image of just that size, such as a
     training patch, goes through as it is. Any other is cut into tiles half a tile apart, of each of which the centre is
     kept, as in the public code; its border is reflected where the public code pads with zeros.
@@ -32,27 +31,39 @@ class CtMamba(nn.Module):
     band reads the horizontal band, where the code gives it the approximation (its siblings read their own bands).
     """
 
-    def __init__(self, *, tile: int = 64, states: int = 16, drop_path: float = 0.1, dropout: float = 0.1) -> None:
+    def __init__(
+        self,
+        *,
+        channels: int = 32,
+        tile: int = 64,
+        states: int = 16,
+        drop_path: float = 0.1,
+        dropout: float = 0.1,
+    ) -> None:
         super().__init__()
+        if channels % 4:
+            raise ValueError(f"{channels} channels can't hold copies of the image in a quarter of them")
         if tile % 16:
             raise ValueError(f"a tile of {tile} does not divide by 16: the wavelet and three poolings halve it")
         self.tile = tile
 
         def scales(bands: int) -> MultiScaleMamba:
-            return MultiScaleMamba(bands * _CHANNELS, states=states, drop_path=drop_path, dropout=dropout)
+            return MultiScaleMamba(bands * channels, channels, states=states, drop_path=drop_path, dropout=dropout)
 
-        self.extract = FeatureExtraction()
-        self.frequencies = FourierBranch(_CHANNELS // 2)
+        self.extract = FeatureExtraction(channels)
+        self.frequencies = FourierBranch(channels // 2)
         self.convolutions = nn.Sequential(
-            nn.Conv2d(_CHANNELS // 2, _CHANNELS // 2, kernel_size=3, padding=1, bias=False),
-            nn.BatchNorm2d(_CHANNELS // 2),
+            nn.Conv2d(channels // 2, channels // 2, kernel_size=3, padding=1, bias=False),
+            nn.BatchNorm2d(channels // 2),
             nn.PReLU(),
         )
         self.low = scales(1)
         self.horizontal, self.vertical = scales(2), scales(2)
         self.diagonal = scales(3)
-        self.detail = nn.ModuleDict({band: BandUNet(_CHANNELS) for band in ("horizontal", "vertical", "diagonal")})
-        self.fuse = FeatureFusion()
+        self.detail = nn.ModuleDict(
+            {band: BandUNet(channels, 2 * channels) for band in ("horizontal", "vertical", "diagonal")}
+        )
+        self.fuse = FeatureFusion(channels)
 
     def forward(self, image: Tensor) -> Tensor:
         image = image.float()
@@ -100,25 +111,26 @@ class CtMamba(nn.Module):
 
 
 class FeatureExtraction(nn.Module):
-    """24 feature channels beside eight copies of the image (the publication's PFEN)."""
+    """Features in three quarters of the channels beside copies of the image in one (the publication's PFEN)."""
 
-    def __init__(self) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
+        self.copies = channels // 4
         self.first = _convolutions(1, 4, 8)
-        self.second = _convolutions(8 + _COPIES, 20, _CHANNELS - _COPIES)
+        self.second = _convolutions(8 + self.copies, 20, channels - self.copies)
 
     def forward(self, image: Tensor) -> Tensor:
-        copies = image.expand(-1, _COPIES, -1, -1)
+        copies = image.expand(-1, self.copies, -1, -1)
         features = self.second(torch.cat((self.first(image), copies), dim=1))
         return torch.cat((features, copies), dim=1)
 
 
 class FeatureFusion(nn.Module):
-    """A correction to the image from 32 channels (the publication's PFFN)."""
+    """A correction to the image from all channels (the publication's PFFN)."""
 
-    def __init__(self) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        half = _CHANNELS // 2
+        half = channels // 2
         self.features = _convolutions(half, 12, 8)
         self.copies = nn.Sequential(nn.Conv2d(half, 8, kernel_size=1), nn.PReLU())
         self.draw = _convolutions(8, 4, 1)
@@ -139,9 +151,9 @@ class FourierBranch(nn.Module):
         self.norm_real, self.norm_imaginary = nn.BatchNorm2d(channels), nn.BatchNorm2d(channels)
         self.act = nn.LeakyReLU(0.01)
         self.attention = nn.Sequential(
-            nn.Linear(channels, channels // 16, bias=False),
+            nn.Linear(channels, max(channels // 16, 1), bias=False),
             nn.ReLU(),
-            nn.Linear(channels // 16, channels, bias=False),
+            nn.Linear(max(channels // 16, 1), channels, bias=False),
             nn.Sigmoid(),
         )
 
@@ -161,7 +173,7 @@ class FourierBranch(nn.Module):
 class BandUNet(nn.Module):
     """A small U-Net on one wavelet band: three poolings, three transposed convolutions, two skips."""
 
-    def __init__(self, channels: int, width: int = 64) -> None:
+    def __init__(self, channels: int, width: int) -> None:
         super().__init__()
         widths = (channels, width, 2 * width, 4 * width)
         self.down = nn.ModuleList(
@@ -187,7 +199,7 @@ class BandUNet(nn.Module):
 class MultiScaleMamba(nn.Module):
     """Zigzag scans at full, half and a quarter of the resolution, one, two and four times with the same weights."""
 
-    def __init__(self, channels: int, *, states: int, drop_path: float, dropout: float) -> None:
+    def __init__(self, channels: int, out: int, *, states: int, drop_path: float, dropout: float) -> None:
         super().__init__()
         self.residual = _normalised(channels, channels)  # of the input, and again before each coarser scale
         self.scales = nn.ModuleList(
@@ -195,9 +207,9 @@ class MultiScaleMamba(nn.Module):
         )
         self.embed = nn.ModuleList(Embedding(channels, factor) for factor in (2, 4))
         self.expand = nn.ModuleList(Expansion(channels, factor) for factor in (2, 4))
-        self.narrow = nn.ModuleList(nn.Conv2d(channels, _CHANNELS, kernel_size=3, padding=1) for _ in range(3))
-        self.merge = _normalised(3 * _CHANNELS, _CHANNELS)
-        self.last = ZigzagBlock(_CHANNELS, states=states, drop_path=drop_path)
+        self.narrow = nn.ModuleList(nn.Conv2d(channels, out, kernel_size=3, padding=1) for _ in range(3))
+        self.merge = _normalised(3 * out, out)
+        self.last = ZigzagBlock(out, states=states, drop_path=drop_path)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -10,7 +10,8 @@ from typing import Literal
 from torch import Tensor, nn
 
 from ldctpipe.models.full_precision import at_full_precision
-from ldctpipe.models.normalisation import Norm, initialise_normal, normalise
+from ldctpipe.models.initialisation import start_normal
+from ldctpipe.models.normalisation import Norm, normalise
 from ldctpipe.models.padding import pad_to_multiple
 
 STRIDE = 4  # of the residual trunk; the input is padded to a multiple of it
@@ -41,7 +42,7 @@ class ResNetGenerator(nn.Module):
         self.decoder = upsampler(channels, norm)
         self.head = last_layer(channels)
         self.residual, self.residual_scale = output == "residual", residual_scale
-        initialise_normal(self)
+        start_normal(self)
         if self.residual:
             nn.init.zeros_(self.head.weight)
 

@@ -35,7 +35,7 @@ class EfficientNetV2UNet(nn.Module):
         self,
         backbone: str,
         *,
-        decoder_channels: Sequence[int] = (256, 128, 64, 48, 24),
+        decoder_channels: tuple[int, int, int, int, int] = (256, 128, 64, 48, 24),
         skips: Literal["all", "deep"] = "all",
         output: Literal["direct", "residual"] = "direct",
         residual_scale: float = 1.0,

@@ -24,6 +24,18 @@ def start_glorot(network: nn.Module) -> None:
             _zero_bias(layer)
 
 
+def start_normal(network: nn.Module, deviation: float = 0.02) -> None:
+    """Draw weights of convolutions from N(0, 0.02), scales of batch norm from N(1, 0.02); biases become 0."""
+    for module in network.modules():
+        if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+            nn.init.normal_(module.weight, 0.0, deviation)
+        elif isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.weight, 1.0, deviation)
+        else:
+            continue
+        _zero_bias(module)
+
+
 def _zero_bias(layer: nn.Module) -> None:
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
@@ -38,6 +50,8 @@ def turn_positive(network: nn.Module, last: nn.Module, depth: int = 1) -> None:
     just as much.
     """
     side = 33
+    if next(last.parameters()).is_meta:  # shapes alone, for a count
+        return
     if network(torch.full((1, depth, side, side), 0.5))[..., side // 2, side // 2].sum() == 0:
         for parameter in last.parameters():
             parameter.neg_()

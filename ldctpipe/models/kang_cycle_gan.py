@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ldctpipe.models.full_precision import at_full_precision
-from ldctpipe.models.normalisation import initialise_normal
+from ldctpipe.models.initialisation import start_normal
 
 _MODULES = 6
 _DEPTH = 3  # convolutions in a module
@@ -35,7 +35,7 @@ class KangGenerator(nn.Module):
         merge = nn.Conv2d((_MODULES + 1) * channels, channels, 3, padding=1)
         self.last = nn.Sequential(*_block(merge, norm()), *_chain(wide, norm, 1))
         self.head = nn.Conv2d(channels, 1, 3, padding=1)
-        initialise_normal(self)
+        start_normal(self)
 
     def forward(self, image: Tensor) -> Tensor:
         outputs = [self.first(image)]

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ldctpipe.models.normalisation import Norm, initialise_normal, normalise
+from ldctpipe.models.initialisation import start_normal
+from ldctpipe.models.normalisation import Norm, normalise
 
 
 class PatchGan(nn.Module):
@@ -31,7 +32,7 @@ class PatchGan(nn.Module):
             steps += [normalise(wider, norm), nn.LeakyReLU(negative_slope)]
             width = wider
         self.score = nn.Sequential(*steps, nn.Conv2d(width, 1, 4, padding=1))
-        initialise_normal(self)
+        start_normal(self)
 
     def forward(self, image: Tensor) -> Tensor:
         return self.score(image)

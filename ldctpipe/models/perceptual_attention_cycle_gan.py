@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from ldctpipe.models.attention import DualFeatureAttention
 from ldctpipe.models.cycle_gan import ResidualBlock
 from ldctpipe.models.full_precision import at_full_precision
-from ldctpipe.models.normalisation import Norm, initialise_normal, normalise
+from ldctpipe.models.initialisation import start_normal
+from ldctpipe.models.normalisation import Norm, normalise
 from ldctpipe.models.padding import pad_to_multiple
 
 
@@ -47,13 +48,14 @@ class PerceptualAttentionGenerator(nn.Module):
         self.fusions = nn.ModuleList(AttentionFusion(width, attention_reduction, norm) for width in widths[-2::-1])
         self.head = nn.Conv2d(channels, 1, 3, padding=1)
         self.residual, self.residual_scale, self.stride = output == "residual", residual_scale, 2 ** (levels - 1)
-        initialise_normal(self)
+        start_normal(self)
         if self.residual:
             nn.init.zeros_(self.head.weight)
 
     def forward(self, image: Tensor) -> Tensor:
         rows, columns = image.shape[-2:]
-        padded = pad_to_multiple(image, max(self.stride, 2))
+        small = min(rows, columns) <= self.stride  # reflection wants two pixels at the coarsest scale
+        padded = pad_to_multiple(image, 2 * self.stride if small else self.stride)
         drawn = at_full_precision(self.head, self._features(padded))
         output = padded + self.residual_scale * drawn if self.residual else drawn
         return output[..., :rows, :columns]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ldctpipe.models.full_precision import at_full_precision
-from ldctpipe.models.margins import pad_to_at_least
+from ldctpipe.models.padding import pad_to_at_least
 
 _DEPTH = 5
 _DEVIATION = 0.1  # of the truncated normal distribution that the first weights come from

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from ldctpipe.models.full_precision import at_full_precision
 from ldctpipe.models.initialisation import start_gaussian
-from ldctpipe.models.margins import pad_to_at_least
+from ldctpipe.models.padding import pad_to_at_least
 
 _DEPTH = 5  # convolutions, and as many transposed ones
 

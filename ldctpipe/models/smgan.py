@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from ldctpipe.models.full_precision import at_full_precision
 from ldctpipe.models.initialisation import turn_positive
-from ldctpipe.models.margins import pad_around
+from ldctpipe.models.padding import pad_around
 
 _LAYERS = 8
 

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from typing import Any, get_type_hints
 
 import timm
+import torch
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from torch import nn
 
@@ -16,6 +17,7 @@ from ldctpipe.errors import UsageError
 from ldctpipe.recipes.schema import Network, Recipe
 
 _ROOM = "ldctpipe.models"
+_GIVEN = {"generator": "context", "critic": "patch_size"}  # what the data of a recipe decide, and no option
 
 
 def build_generator(recipe: Recipe) -> nn.Module:
@@ -24,7 +26,7 @@ def build_generator(recipe: Recipe) -> nn.Module:
     It maps (batch, 2 · context + 1, rows, columns) in [0, 1] to the centre slice, (batch, 1, rows, columns). Raises
     `UsageError` where the recipe names no network, or options that it doesn't take.
     """
-    return _build(recipe.generator, "generator", {"context": recipe.data.context})
+    return _build(recipe.generator, "generator", recipe.data.context)
 
 
 def build_critic(recipe: Recipe) -> nn.Module:
@@ -34,7 +36,16 @@ def build_critic(recipe: Recipe) -> nn.Module:
     """
     if recipe.critic is None:
         raise ValueError(f"recipe {recipe.name} has no critic")
-    return _build(recipe.critic, "critic", {"patch_size": recipe.data.patch_size})
+    return _build(recipe.critic, "critic", recipe.data.patch_size)
+
+
+def parameter_counts(recipe: Recipe) -> dict[str, int]:
+    """Return the number of trainable parameters of the generator, and of the critic where there is one."""
+    with torch.device("meta"):  # shapes alone
+        networks = {"generator": build_generator(recipe)}
+        if recipe.critic is not None:
+            networks["critic"] = build_critic(recipe)
+    return {name: sum(each.numel() for each in network.parameters()) for name, network in networks.items()}
 
 
 def completed(recipe: Recipe) -> Recipe:
@@ -42,10 +53,12 @@ def completed(recipe: Recipe) -> Recipe:
 
     Raises `UsageError` where a network that it names is none, or its options are not what that takes.
     """
-    takes_context = "context" in inspect.signature(network_class(recipe.generator, "generator").__init__).parameters
-    if recipe.data.context and not takes_context:
-        fault = f"data.context: {recipe.generator.network} sees one slice, not its neighbours"
-        raise UsageError(None, fault, "set it to 0")
+    network: Any = network_class(recipe.generator, "generator")
+    takes_any = "context" in inspect.signature(network.__init__).parameters
+    wanted = recipe.data.context if takes_any else getattr(network, "context", 0)
+    if recipe.data.context != wanted:
+        fault = f"data.context: {recipe.generator.network} sees {wanted} slices on each side of its own"
+        raise UsageError(None, fault, f"set it to {wanted}")
     changed = {"generator": _completed(recipe.generator, "generator")}
     if recipe.critic is not None:
         changed["critic"] = _completed(recipe.critic, "critic")
@@ -53,7 +66,8 @@ def completed(recipe: Recipe) -> Recipe:
 
 
 def _completed(section: Network, place: str) -> Network:
-    return Network(network=section.network, **_checked_options(section, place))
+    # as JSON, so that a recipe is the same whether it was completed or read back from a bundle
+    return Network(network=section.network, **_checked_options(section, place).model_dump(mode="json"))
 
 
 def backbone_of(recipe: Recipe) -> str | None:
@@ -71,23 +85,25 @@ def network_class(section: Network, place: str = "generator") -> type[nn.Module]
     return found
 
 
-def _build(section: Network, place: str, given: dict[str, Any]) -> nn.Module:
-    network = network_class(section, place)
+def _build(section: Network, place: str, given: int) -> nn.Module:
+    network: Any = network_class(section, place)
     taken = inspect.signature(network.__init__).parameters
-    return network(**_checked_options(section, place), **{key: value for key, value in given.items() if key in taken})
+    return network(
+        **dict(_checked_options(section, place)), **({_GIVEN[place]: given} if _GIVEN[place] in taken else {})
+    )  # type: ignore[no-any-return]
 
 
-def _checked_options(section: Network, place: str) -> dict[str, Any]:
+def _checked_options(section: Network, place: str) -> BaseModel:
     """Return the options in the types of the network's signature."""
     try:
         network: Any = network_class(section, place)
-        options = dict(_options_of(network).model_validate(section.options))
+        options = _options_of(network, _GIVEN[place]).model_validate(section.options)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, (place, *first["loc"])))
         known = f"`ldctpipe recipes NAME` prints the options of {section.network}"
         raise UsageError(None, f"{where}: {first['msg']}", known) from None
-    for key, value in options.items():
+    for key, value in dict(options).items():
         if isinstance(section.options.get(key), bool) and not isinstance(value, bool):
             fault = f"{place}.{key}: should be a number or a text, not {str(section.options[key]).lower()}"
             raise UsageError(None, fault, "correct it")
@@ -97,11 +113,11 @@ def _checked_options(section: Network, place: str) -> dict[str, Any]:
 
 
 @cache
-def _options_of(network: Any) -> type[BaseModel]:
-    """Return a model of the options in a network's signature; what the data of a recipe decides is no option."""
+def _options_of(network: Any, given: str) -> type[BaseModel]:
+    """Return a model of the options in a network's signature; `given` is not one of them."""
     hints = get_type_hints(network.__init__, include_extras=True)
     fields: dict[str, Any] = {}
     for name, parameter in list(inspect.signature(network.__init__).parameters.items())[1:]:
-        if name not in ("context", "patch_size"):
+        if name != given:
             fields[name] = (hints[name], ... if parameter.default is parameter.empty else parameter.default)
     return create_model(f"{network.__name__}Options", __config__=ConfigDict(extra="forbid", strict=False), **fields)

@@ -48,6 +48,7 @@ class Regression(_Section):
     """One network, trained to give the full dose."""
 
     name: Literal["regression"]
+    domain: Literal["image", "bands"] = "image"  # of the losses; "bands" for a network that corrects those of a wavelet
 
 
 class WganGp(_Section):
@@ -67,7 +68,15 @@ class Cycle(_Section):
     pool_size: Annotated[int, Field(ge=0)]  # generated images that the discriminators may see again
 
 
-class DualDomain(_Section):
+class _Averaged(_Section):
+    """What denoises is an exponential moving average of the network's weights."""
+
+    average_decay: Fraction = 0.0  # 0 for none
+    average_every: PositiveInt = 1
+    average_from: Fraction = 0.0  # of the iterations
+
+
+class DualDomain(_Averaged):
     """U-Net discriminators of the image and of its gradient, with CutMix consistency."""
 
     name: Literal["dual_domain"]
@@ -82,15 +91,13 @@ class GreedyCascade(_Section):
 
     name: Literal["greedy_cascade"]
     perceptual_levels: Annotated[int, Field(ge=0)]  # the first levels have the perceptual term; the others L2 alone
+    shares: tuple[Annotated[float, Field(gt=0)], ...] = ()  # of the iterations, one a level; none for equal ones
 
 
-class ColdDiffusion(_Section):
+class ColdDiffusion(_Averaged):
     """The network undoes a degradation from full to low dose, and is trained on its own estimate too."""
 
     name: Literal["cold_diffusion"]
-    average_decay: Fraction  # of the exponential moving average of weights that denoises; 0 for none
-    average_every: PositiveInt
-    average_from: Fraction  # of the iterations
     second_step_from: Fraction  # of the iterations: from there on, also from its own estimate
 
 
@@ -126,6 +133,7 @@ class Losses(_Section):
     pixel: Weight = 0.0  # L1
     squared: Weight = 0.0  # L2
     charbonnier: Weight = 0.0
+    psnr: Weight = 0.0  # − PSNR, in dB
     structural: Weight = 0.0  # 1 − MS-SSIM
     gradient: Weight = 0.0  # L1 of the magnitudes of Sobel gradients
     perceptual: Weight = 0.0
@@ -152,17 +160,20 @@ class Optimizer(_Section):
     betas: tuple[Momentum, Momentum]
     weight_decay: Weight
     largest_gradient: Weight = 0.0  # norm above which gradients are shortened to it; 0 for no limit
+    largest_update: Weight = 0.0  # change of one weight in one step, above which it is cut; 0 for no limit
 
 
 class Schedule(_Section):
     """Learning rate over the run, as a share of the full one.
 
-    "cosine_warm_restarts": `cycles` equal cosine cycles, each from 1 to `final_fraction`; "linear": 1 until the share
-    `flat` of the run, then straight to `final_fraction`; "exponential": by a constant factor to `final_fraction`;
-    "steps": times `step_factor` at each share of the run in `steps`. `warmup` is the share in which it rises from 0.
+    "cosine_warm_restarts": 1 until the share `flat` of the run, then `cycles` equal cosine cycles, each from 1 to
+    `final_fraction`; "linear": 1 until `flat`, then straight to `final_fraction`; "exponential": by a constant factor
+    to `final_fraction`; "harmonic": 1/(1 + c·n) in the n-th of `cycles` equal parts, counted from 0, with
+    `final_fraction` in the last; "steps": times `step_factor` at each share of the run in `steps`. `warmup` is the
+    share in which it rises from 0.
     """
 
-    name: Literal["cosine_warm_restarts", "constant", "linear", "exponential", "steps"]
+    name: Literal["cosine_warm_restarts", "constant", "linear", "exponential", "harmonic", "steps"]
     cycles: PositiveInt = 1
     final_fraction: Fraction = 1.0
     flat: Fraction = 0.0
@@ -261,4 +272,6 @@ class Recipe(_Section):
             raise ValueError(f"algorithm {self.algorithm.name} needs a critic and optimizer.critic_learning_rate")
         if (self.algorithm.name == "cycle") != (self.data.pairing == "unpaired"):
             raise ValueError("data.pairing is unpaired for algorithm cycle, and paired for all others")
+        if self.schedule.name == "harmonic" and self.schedule.final_fraction == 0:
+            raise ValueError("schedule harmonic never reaches a final_fraction of 0")
         return self

@@ -53,11 +53,17 @@ def _inputs(run: Path, parameters: dict[str, Any]) -> dict[str, Any]:
     if (manifest := run / "manifest.json").is_file():  # of a cohort: what its tasks found out by themselves
         for row in read_json(manifest, "a cohort's manifest")["series"]:
             inputs["scans"].setdefault(row["patient"], {})[row["series"]] = {"checksum": row["input_checksum"]}
-    weights = parameters.get("backbone_weights")
-    if weights and Path(weights).is_file():
-        inputs["backbone_weights"] = {"sha256": sha256_of_file(Path(weights))}
+    for name in ("backbone_weights", "perceptual_weights"):
+        if (given := parameters.get(name)) and (files := _files_in(Path(given))):
+            inputs[name] = {"sha256": files[0][1]} if Path(given).is_file() else dict(files)
     for name in ("model", "init"):
         given = parameters.get(name)
         if given and (card := Path(given) / "card.json").is_file():
             inputs[name] = {"card_sha256": sha256_of_file(card), "weights": read_json(card, "a card").get("weights")}
     return inputs
+
+
+def _files_in(place: Path) -> list[tuple[str, str]]:
+    """Return name and SHA-256 of a file, or of those in a folder."""
+    files = [place] if place.is_file() else sorted(path for path in place.glob("*") if path.is_file())
+    return [(path.name, sha256_of_file(path)) for path in files]

@@ -66,7 +66,7 @@ def build_algorithm(
     if start is not None:
         start.load_into(generator)
     elif weights.asked_for and backbone:
-        weights.load_into(generator.encoder, backbone)  # type: ignore[arg-type]
+        weights.load_into_encoder(generator.encoder, backbone)  # type: ignore[arg-type]
     if recipe.training.batch_norm == "frozen" and backbone:
         freeze(generator.encoder)  # type: ignore[arg-type]
     perceptual = _perceptual(recipe, weights)
@@ -97,7 +97,7 @@ def _perceptual(recipe: Recipe, weights: ImageNetWeights) -> PerceptualLoss | No
     perceptual = PerceptualLoss(
         losses.perceptual_backbone, losses.perceptual_stages, losses.perceptual_layers, losses.perceptual_distance
     )
-    weights.load_into(perceptual.network, losses.perceptual_backbone)
+    weights.load_into_perceptual(perceptual.network, losses.perceptual_backbone, backbone_of(recipe))
     to_channels_last(perceptual)
     return perceptual
 
@@ -109,7 +109,8 @@ def compile_networks(
 
     That is for algorithms in which the generator's call is the whole of its part.
     """
-    if not isinstance(algorithm, (Regression, WganGp)):
+    on_images = getattr(algorithm.recipe.algorithm, "domain", "image") == "image"
+    if not (isinstance(algorithm, (Regression, WganGp)) and on_images):
         warn(f"--compile has no effect with algorithm {algorithm.recipe.algorithm.name}")
         return {}
     low_dose, full_dose = sampler.batch()

@@ -5,7 +5,6 @@ Gao 2024, doi 10.1109/TMI.2023.3320812 (CoreDiff), algorithm 1. The time is draw
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ldctpipe.training.algorithm import Algorithm, Batch, Parts
+from ldctpipe.training.averaging import WeightAverage
 
 _TIME = "time"
 
@@ -29,14 +29,13 @@ class ColdDiffusion(Algorithm):
         network: Any = self.optimization.add("generator", parts.generator, rate).network
         self._network = network
         self._network.mark_forward_method("estimate")
-        self._average = copy.deepcopy(self.networks()["generator"]).requires_grad_(False)
+        self._average = WeightAverage(self.networks()["generator"], self._options, self.recipe.training.iterations)
         self.generators = {_TIME: torch.Generator()}
-        self._iteration = 0
 
     @property
     def denoiser(self) -> nn.Module:
         """The average of the weights once there is one, the network itself before."""
-        return self._average if self._averages() else self.networks()["generator"]
+        return self._average.network
 
     def step(
         self, next_batch: Callable[[], Batch], rate_fraction: float, iteration: int = 0, measure_gradients: bool = False
@@ -50,41 +49,27 @@ class ColdDiffusion(Algorithm):
         first = self._network.estimate(bare.degrade(full_dose, low_dose, at), low_dose, at).float()
         losses = {"loss_first": (first - full_dose).square().mean()}
         if iteration >= self._options.second_step_from * self.recipe.training.iterations:
-            before = (at - 1).clamp(min=0)
-            second = self._network.estimate(bare.degrade(first, low_dose, before), low_dose, before, first).float()
+            second = self._again(first, low_dose, at) if time else first
             losses["loss_second"] = (second - full_dose).square().mean()
         total = torch.stack(list(losses.values())).sum() / 2
         self.optimization.step(total, "generator")
-        self._iteration = iteration + 1
-        self._update_average()
+        self._average.update(iteration)
         scalars = {"loss_generator": total, **losses}
         if measure_gradients:
             scalars["gradient_norm_generator"] = self.optimization.gradient_norm("generator")
         return {name: value.detach() for name, value in scalars.items()}
 
-    def _averages(self) -> bool:
-        return self._options.average_decay > 0 and self._iteration >= self._first_average()
-
-    def _first_average(self) -> float:
-        return self._options.average_from * self.recipe.training.iterations
-
-    @torch.no_grad()
-    def _update_average(self) -> None:
-        """Take part of the weights over where it is time to, all of them until the average begins."""
-        if self._iteration % self._options.average_every and self._iteration > self._first_average():
-            return
-        share = 1 - self._options.average_decay if self._iteration > self._first_average() else 1.0
-        now = self.networks()["generator"].state_dict()
-        for name, kept in self._average.state_dict().items():
-            if kept.is_floating_point():
-                kept.lerp_(now[name], share)
+    def _again(self, first: Tensor, low_dose: Tensor, at: Tensor) -> Tensor:
+        """Return the estimate one step later, from the network's own first one; gradients reach both."""
+        bare: Any = self.networks()["generator"]
+        estimate: Tensor = self._network.estimate(bare.degrade(first, low_dose, at - 1), low_dose, at - 1, first)
+        return estimate.float()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return weights, their average, moments, and how many iterations it took."""
-        return {**super().state_dict(), "average": self._average.state_dict(), "iteration": self._iteration}
+        """Return weights, their average and moments."""
+        return {**super().state_dict(), "average": self._average.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a state that `state_dict` gave."""
         super().load_state_dict(state)
         self._average.load_state_dict(state["average"])
-        self._iteration = state["iteration"]

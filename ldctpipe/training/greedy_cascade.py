@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import accumulate
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ldctpipe.errors import UsageError
 from ldctpipe.losses.pixel import mean_squared
 from ldctpipe.training.algorithm import Algorithm, Batch, Parts
 
 
 class GreedyCascade(Algorithm):
-    """A `Cascade` whose levels each get an equal share of the iterations; those before stay as they are.
+    """A `Cascade` whose levels each get their share of the iterations; those before stay as they are.
 
-    Each level starts with a learning-rate schedule of its own where the recipe's `schedule.cycles` are as many as its
-    levels. Every level is trained to give the full dose: one of the difference image learns the same.
+    Every level is trained to give the full dose: one of the difference image learns the same.
     """
 
     def __init__(self, parts: Parts) -> None:
@@ -31,6 +32,10 @@ class GreedyCascade(Algorithm):
             self.optimization.add(f"level_{number}", level, rate).network
             for number, level in enumerate(self._cascade.levels, start=1)
         ]
+        self._shares = self.recipe.algorithm.shares or (1.0,) * len(self._levels)
+        if len(self._shares) != len(self._levels):
+            fault = f"algorithm.shares: {len(self._shares)} shares for {len(self._levels)} levels"
+            raise UsageError(None, fault, "give one a level, or none for equal ones")
 
     @property
     def denoiser(self) -> Any:
@@ -42,7 +47,7 @@ class GreedyCascade(Algorithm):
     ) -> dict[str, Tensor]:
         """Train the level whose turn it is on one batch; return its loss and terms."""
         self.optimization.set_rates(rate_fraction)
-        index = min(len(self._levels) * iteration // self.recipe.training.iterations, len(self._levels) - 1)
+        index = self._level_at(iteration)
         low_dose, full_dose = next_batch()
         self._cascade.eval()  # what a level learns from is what those before it will give
         with torch.no_grad(), self.fabric.autocast():
@@ -60,3 +65,9 @@ class GreedyCascade(Algorithm):
         if measure_gradients:
             scalars["gradient_norm_generator"] = self.optimization.gradient_norm(f"level_{index + 1}")
         return {name: value.detach() for name, value in scalars.items()}
+
+    def _level_at(self, iteration: int) -> int:
+        """Return the index of the level that is trained in a 0-based iteration."""
+        done = iteration / self.recipe.training.iterations * sum(self._shares)
+        ends = list(accumulate(self._shares))[:-1]  # the last level has all that is left
+        return sum(done >= end for end in ends)

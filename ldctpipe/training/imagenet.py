@@ -1,4 +1,4 @@
-"""Where a training's ImageNet weights come from: a file, timm's hub, or nowhere because the user asked for that."""
+"""Where a training's ImageNet weights come from: files, timm's hub, or nowhere because the user asked for that."""
 
 from __future__ import annotations
 
@@ -10,56 +10,79 @@ from ldctpipe.errors import InputError
 from ldctpipe.files import require_exists, sha256_of_file
 from ldctpipe.models.backbone_weights import hub_weights, load_encoder, read_weights
 
+_SUFFIXES = (".safetensors", ".pth", ".pt")
+
 
 class ImageNetWeights:
-    """Weights of timm backbones by name, loaded when first wanted; `asked_for` is False under --no-pretrained."""
+    """Weights of timm networks by name, loaded when first wanted; `asked_for` is False under --no-pretrained.
 
-    def __init__(self, asked_for: bool, file: Path | None) -> None:
+    `encoder` and `perceptual` are files, or folders that hold a file for each network, named after it: those of the
+    encoder and of the perceptual loss. Where the loss has none, those of the encoder serve if it is the same network.
+    """
+
+    def __init__(self, asked_for: bool, encoder: Path | None = None, perceptual: Path | None = None) -> None:
         self.asked_for = asked_for
-        self._file = file
-        self._loaded: dict[str, dict[str, Tensor]] = {}
-        if file is not None:
-            require_exists(file)
+        self._encoder, self._perceptual = encoder, perceptual
+        self._loaded: dict[tuple[Path | None, str], dict[str, Tensor]] = {}
+        for place in (encoder, perceptual):
+            if place is not None:
+                require_exists(place)
 
-    @property
-    def fingerprint(self) -> str:
-        """What stands for the starting weights in a checkpoint."""
+    def fingerprint(self, encoder: str | None, perceptual: str | None) -> str:
+        """Return what stands in a checkpoint for the weights that networks of these names start from."""
         if not self.asked_for:
             return "from scratch"
-        return sha256_of_file(self._file) if self._file else "hub"
+        files = [_file_of(encoder, self._encoder)] if encoder else []
+        files += [_file_of(perceptual, self._perceptual)] if perceptual else []
+        return "".join(sha256_of_file(file) for file in files if file) or "hub"
 
-    def of(self, backbone: str) -> dict[str, Tensor]:
-        """Return the weights of `backbone`; raises `InputError` when they can't be had."""
-        if backbone not in self._loaded:
-            self._loaded[backbone] = self._read() if self._file else _fetch(backbone)
-        return self._loaded[backbone]
+    def load_into_encoder(self, network: nn.Module, name: str) -> None:
+        """Copy the weights of a timm network into an encoder of its kind; raises `InputError` where they don't fit."""
+        self._load(network, name, self._encoder, "--backbone-weights FILE, or train from scratch with --no-pretrained")
 
-    def _read(self) -> dict[str, Tensor]:
+    def load_into_perceptual(self, network: nn.Module, name: str, encoder: str | None) -> None:
+        """Copy the weights of a timm network into that of the perceptual loss of a generator with such an encoder.
+
+        Raises `InputError` where they don't fit or can't be had.
+        """
+        place = self._perceptual or (self._encoder if name == encoder else None)
+        remedy = "--perceptual-weights FILE, or train without the perceptual loss with --no-pretrained"
+        self._load(network, name, place, remedy)
+
+    def _load(self, network: nn.Module, name: str, place: Path | None, remedy: str) -> None:
+        file = _file_of(name, place)
+        if (file, name) not in self._loaded:
+            self._loaded[file, name] = _read(file) if file else _fetch(name, remedy)
         try:
-            return read_weights(self._file)  # type: ignore[arg-type]
-        except Exception as error:  # noqa: BLE001 - torch and safetensors raise many kinds for a file that is not weights
-            fault = f"holds no weights that can be read ({type(error).__name__})"
-            raise InputError(self._file, fault, "give a .safetensors or .pth file of timm's naming") from None
-
-    def load_into(self, encoder: nn.Module, backbone: str) -> None:
-        """Copy the weights of `backbone` into its encoder; raises `InputError` where they are another network's."""
-        try:
-            load_encoder(encoder, self.of(backbone))
+            load_encoder(network, self._loaded[file, name])
         except KeyError as error:
-            fault = f"lacks {error.args[0]} of {backbone}"
-            raise InputError(self._file or backbone, fault, "give this network's weights in timm's naming") from None
+            fault = f"lacks {error.args[0]} of {name}"
+            raise InputError(file or name, fault, "give this network's weights in timm's naming") from None
         except ValueError as error:
-            raise InputError(
-                self._file or backbone, f"does not fit {backbone}: {error}", "give this network's weights"
-            ) from None
+            raise InputError(file or name, f"does not fit {name}: {error}", "give this network's weights") from None
 
 
-def _fetch(backbone: str) -> dict[str, Tensor]:
+def _file_of(name: str, place: Path | None) -> Path | None:
+    """Return the file of a network's weights: `place` itself, or the one in that folder."""
+    if place is None or not place.is_dir():
+        return place
+    for suffix in _SUFFIXES:
+        if (place / f"{name}{suffix}").is_file():
+            return place / f"{name}{suffix}"
+    raise InputError(place, f"holds no weights of {name}", f"put them there as {name}.safetensors, or name the file")
+
+
+def _read(file: Path) -> dict[str, Tensor]:
     try:
-        return hub_weights(backbone)
+        return read_weights(file)
+    except Exception as error:  # noqa: BLE001 - torch and safetensors raise many kinds for a file that is not weights
+        fault = f"holds no weights that can be read ({type(error).__name__})"
+        raise InputError(file, fault, "give a .safetensors or .pth file of timm's naming") from None
+
+
+def _fetch(name: str, remedy: str) -> dict[str, Tensor]:
+    try:
+        return hub_weights(name)
     except Exception as error:  # noqa: BLE001 - whatever the hub's client raises, the remedy is the same
-        raise InputError(
-            backbone,
-            f"its ImageNet weights can't be fetched ({type(error).__name__})",
-            "give --backbone-weights FILE, or train from scratch with --no-pretrained",
-        ) from None
+        fault = f"its ImageNet weights can't be fetched ({type(error).__name__})"
+        raise InputError(name, fault, f"give {remedy}") from None

@@ -11,7 +11,8 @@ from torch import nn
 
 from ldctpipe.errors import InputError
 from ldctpipe.recipes.bundle import Bundle
-from ldctpipe.recipes.schema import Recipe
+from ldctpipe.recipes.networks import network_class
+from ldctpipe.recipes.schema import Network, Recipe
 
 _TOLD = ("name", "title", "recipe_sha256", "weights", "pretrained", "training", "data", "notes")
 
@@ -21,6 +22,7 @@ class Ancestor:
     """The bundle that a training starts from, checked against the recipe that goes on."""
 
     bundle: Bundle
+    grows: bool = False  # into a network of another class, which knows how
 
     @property
     def told(self) -> list[dict[str, Any]]:
@@ -29,10 +31,11 @@ class Ancestor:
         return [{name: card[name] for name in _TOLD if name in card}, *card.get("lineage", [])]
 
     def load_into(self, network: nn.Module) -> None:
-        """Copy the bundle's weights into a network of its recipe."""
+        """Copy the bundle's weights into a network of the recipe that goes on."""
         try:
-            network.load_state_dict(load_file(self.bundle.weights))
-        except (SafetensorError, RuntimeError):
+            weights = load_file(self.bundle.weights)
+            network.load_state_dict(network.grown(weights) if self.grows else weights)  # type: ignore[operator]
+        except (SafetensorError, RuntimeError, KeyError):
             raise InputError(
                 self.bundle.weights, "does not fit the network of its recipe", "take an unaltered copy of the bundle"
             ) from None
@@ -42,12 +45,20 @@ def ancestor(bundle: Bundle, recipe: Recipe) -> Ancestor:
     """Return `bundle` as the start of a training by `recipe`.
 
     Raises `InputError` where the recipes differ in the network or in the HU range that it sees: its weights would mean
-    something else.
+    something else. A network may grow out of another one, such as a 3-D network out of a 2-D one.
     """
     before, after = bundle.recipe, recipe
     same_range = before.data.normalization == after.data.normalization
-    if before.generator != after.generator or not same_range:
+    same_network = before.generator == after.generator and before.data.context == after.data.context
+    grows = not same_network and _grows(before.generator, after.generator)
+    if not (same_network or grows) or not same_range:
         what = "another network" if same_range else "another HU range"
-        remedy = f"take the recipe {before.name}, or set generator and data.normalization as {bundle.folder} has them"
+        remedy = f"take the recipe {before.name}, or set generator and data as {bundle.folder} has them"
         raise InputError(bundle.folder, f"was trained with {what} than recipe {after.name} has", remedy)
-    return Ancestor(bundle)
+    return Ancestor(bundle, grows)
+
+
+def _grows(before: Network, after: Network) -> bool:
+    """Tell whether the second network can start from the first's weights: it says so, and their options agree."""
+    known = getattr(network_class(after), "grows_from", None) == before.network
+    return known and all(after.options.get(name, value) == value for name, value in before.options.items())

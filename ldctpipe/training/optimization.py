@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,7 +50,8 @@ class Optimization:
         for each in stepped:
             if self._options.largest_gradient:
                 self._fabric.clip_gradients(each.network, each.optimizer, max_norm=self._options.largest_gradient)
-            each.optimizer.step()
+            with _limited_update(each.network, self._options.largest_update):
+                each.optimizer.step()
 
     def gradient_norm(self, name: str) -> Tensor:
         """Return the norm of the gradient that the last step of a network took."""
@@ -83,6 +86,16 @@ class Optimization:
             trained.network.load_state_dict(states[name])
             trained.optimizer.load_state_dict(states[f"{name}_optimizer"])
         self._fabric.strategy.precision.load_state_dict(states["precision"])
+
+
+@contextmanager
+def _limited_update(network: nn.Module, most: float) -> Iterator[None]:
+    """Cut what happens to each weight inside to at most `most`, unless that is 0."""
+    before = [parameter.detach().clone() for parameter in network.parameters()] if most else []
+    yield
+    with torch.no_grad():
+        for parameter, old in zip(network.parameters(), before, strict=bool(most)):
+            parameter.copy_(old + (parameter - old).clamp(-most, most))
 
 
 def _optimizer(network: nn.Module, options: Optimizer, rate: float, device: torch.device) -> torch.optim.Optimizer:

@@ -43,6 +43,7 @@ class TrainingRequest:
     checkpoints: Path
     pretrained: bool = True
     backbone_weights: Path | None = None
+    perceptual_weights: Path | None = None
     init: Path | None = None  # the bundle to start from
     device: str = "auto"
     devices: int = 1  # on each node
@@ -62,12 +63,11 @@ def train_bundle(request: TrainingRequest) -> dict[str, Any]:
 
     Raises `InputError` for a store, weights or checkpoints that don't fit, `StoppedEarly` after a signal.
     """
-    inputs = [path for path in (request.store, request.checkpoints, request.backbone_weights, request.init) if path]
+    given = (request.store, request.checkpoints, request.backbone_weights, request.perceptual_weights, request.init)
+    inputs = [path for path in given if path]
     refuse_occupied(request.out, overwrite=request.overwrite, inputs=inputs)
     store = open_store(request.store).with_patches_of(request.recipe.data.patch_size)
-    if not request.pretrained and request.backbone_weights:
-        raise UsageError(None, "--no-pretrained and --backbone-weights contradict each other", "leave one of them out")
-    weights = ImageNetWeights(request.pretrained, request.backbone_weights)
+    weights = _imagenet_weights(request)
     start = ancestor(read_bundle(request.init), request.recipe) if request.init else None
     recipe, notes = _without_what_is_missing(request.recipe, weights, start)
     if request.overrides:
@@ -97,6 +97,14 @@ def train_bundle(request: TrainingRequest) -> dict[str, Any]:
     return card
 
 
+def _imagenet_weights(request: TrainingRequest) -> ImageNetWeights:
+    files = {"--backbone-weights": request.backbone_weights, "--perceptual-weights": request.perceptual_weights}
+    for option, file in files.items():
+        if file and not request.pretrained:
+            raise UsageError(None, f"--no-pretrained and {option} contradict each other", "leave one of them out")
+    return ImageNetWeights(request.pretrained, *files.values())
+
+
 def _without_what_is_missing(
     recipe: Recipe, weights: ImageNetWeights, start: Ancestor | None
 ) -> tuple[Recipe, list[str]]:
@@ -117,6 +125,9 @@ def _without_what_is_missing(
     if recipe.losses.perceptual > 0:
         notes.append("The perceptual loss was left out: it needs an ImageNet-pretrained network (--no-pretrained).")
         losses = recipe.losses.model_copy(update={"perceptual": 0.0})
+        if not any(value for value in losses.model_dump().values() if isinstance(value, float)):
+            fault = f"recipe {recipe.name} has no loss but the perceptual one, which --no-pretrained leaves out"
+            raise UsageError(None, fault, "give --perceptual-weights FILE")
         recipe = recipe.model_copy(update={"losses": losses})
     return recipe, notes
 
@@ -134,7 +145,8 @@ def _assemble(
     validation = build_validation(store, recipe, algorithm.perceptual)
     if validation.on_training_slices and fabric.is_global_zero:
         warn("no slice is set apart for validation: the training slices themselves decide which weights are best")
-    origin = weights.fingerprint + (start.bundle.weights_sha256 if start else "")
+    perceptual = recipe.losses.perceptual_backbone if recipe.losses.perceptual > 0 else None
+    origin = weights.fingerprint(backbone_of(recipe), perceptual) + (start.bundle.weights_sha256 if start else "")
     fingerprint = sha256_of_text(_what_decides(recipe) + store.fingerprint + origin)
     checkpoints = CheckpointFolder(request.checkpoints)
     state = _state_to_resume(checkpoints, request.resume, fingerprint, fabric)

@@ -28,6 +28,12 @@ def _after_warmup(schedule: Schedule, iteration: int, iterations: int) -> float:
         return float(final**done)
     if schedule.name == "steps":
         return float(schedule.step_factor ** sum(done >= step for step in schedule.steps))
-    period = iterations / schedule.cycles
-    phase = (iteration % period) / period
+    if schedule.name == "harmonic":
+        slowing = (1 / final - 1) / max(1, schedule.cycles - 1)
+        return 1 / (1 + slowing * int(done * schedule.cycles))
+    start = schedule.flat * iterations
+    if iteration < start:
+        return 1.0
+    period = (iterations - start) / schedule.cycles
+    phase = ((iteration - start) % period) / period
     return final + (1 - final) * (1 + math.cos(math.pi * phase)) / 2

@@ -255,3 +255,11 @@ def test_a_signal_is_not_taken_for_a_damaged_file(fails, tmp_path, monkeypatch):
     monkeypatch.setattr("ldctpipe.dicom.discovery.header_of", stop)
 
     assert fails("inspect", path) == (ExitCode.RESUMABLE, "ldctpipe: stopped by SIGTERM.")
+
+
+def test_no_command_at_all_lists_the_commands_a_line_each(capfd):
+    assert run([]) == ExitCode.USAGE
+
+    lines = capfd.readouterr().err.splitlines()
+    assert lines[0].startswith("Usage: ldctpipe")
+    assert any(line.strip().startswith("denoise ") for line in lines)

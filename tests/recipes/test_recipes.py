@@ -48,7 +48,7 @@ def test_an_override_changes_one_value():
         ("losses.adversarialx=1", "no such key"),
         ("losses.pixel=much", "losses.pixel"),
         ("training.iterations=-1", "training.iterations"),
-        ("data.patch_size=50", "data.patch_size"),
+        ("data.patch_size=15", "data.patch_size"),
         ("generator.skips=none", "generator.skips"),
         ("losses.pixel", "has no '='"),
         ("name.x=1", "no such key"),

@@ -64,8 +64,8 @@ def test_table_2_is_the_published_one():
 
 
 @pytest.mark.parametrize("sweep", shipped_sweeps())
-@pytest.mark.parametrize("recipe", shipped_names())
-def test_every_shipped_sweep_fits_every_shipped_recipe(sweep, recipe):
+@pytest.mark.parametrize("recipe", [name for name in shipped_names() if name.startswith("wgan-gp-")])
+def test_every_shipped_sweep_fits_every_form_of_the_flagship(sweep, recipe):
     plan = plan_sweep(load_sweep(sweep), recipe, repeats=2)
     assert load_sweep(sweep).name == sweep
     assert len(plan.runs) == 2 * len(plan.points)
@@ -160,7 +160,7 @@ def test_a_change_to_all_runs_may_not_touch_what_the_sweep_varies():
 
 
 def test_an_unknown_sweep_is_told_of_the_known_ones():
-    with pytest.raises(UsageError, match="take one of table1, table2, or give a"):
+    with pytest.raises(UsageError, match="take one of table1, table2, table3, or give a"):
         load_sweep("table9")
 
 

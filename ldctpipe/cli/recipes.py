@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from ldctpipe.recipes.schema import Recipe
+
+_FLAGSHIP = "wgan-gp-effnetv2"
+_COLUMNS = "{name:30} {status:14} {parameters:>10} {slices:>6}  {source}"
 
 
 def command(
@@ -15,20 +21,46 @@ def command(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
-    """List the recipes, or check one of them with overrides and print it complete as YAML."""
+    """List the recipes, or check one of them with overrides and print it complete as YAML.
+
+    The list has the trainable parameters of the denoising network and the slices that it sees. "published" has layers
+    and training of its source; a "reconstruction" fills in what its source leaves open; a "variant" differs on purpose.
+    """
     from ldctpipe.recipes.library import load_recipe, recipe_to_yaml, shipped_names
 
     if name is not None:
         recipe = load_recipe(name, overrides or ())
         print(recipe.model_dump_json(indent=2) if as_json else recipe_to_yaml(recipe).rstrip())
         return
-    recipes = [load_recipe(each) for each in shipped_names()]
+    recipes = [_told(load_recipe(each)) for each in sorted(shipped_names(), key=lambda each: (each != _FLAGSHIP, each))]
     if as_json:
-        print(
-            json.dumps(
-                [recipe.model_dump(include={"name", "title", "source", "remark"}) for recipe in recipes], indent=2
-            )
-        )
+        print(json.dumps(recipes, indent=2, ensure_ascii=False))
         return
-    for recipe in recipes:
-        print(f"{recipe.name:28} {recipe.title}\n{'':28} {recipe.remark}\n{'':28} {recipe.source}")
+    head = {"name": "RECIPE", "status": "STATUS", "parameters": "PARAMETERS", "slices": "SLICES", "source": "SOURCE"}
+    print(_COLUMNS.format(**head))
+    for told in recipes:
+        print(_COLUMNS.format(**told | {"parameters": _short(told["parameters"])}).rstrip())
+
+
+def _told(recipe: Recipe) -> dict[str, Any]:
+    from ldctpipe.recipes.networks import parameter_counts
+
+    said = ("name", "title", "status", "source", "remark", "caution")
+    counts = parameter_counts(recipe)
+    return {
+        **recipe.model_dump(include=set(said)),
+        "network": recipe.generator.network,
+        "algorithm": recipe.algorithm.name,
+        "parameters": counts["generator"],
+        "critic_parameters": counts.get("critic"),
+        "slices": 2 * recipe.data.context + 1,
+        "iterations": recipe.training.iterations,
+    }
+
+
+def _short(count: int) -> str:
+    """Return a count in three figures: 56.4 M, 62.0 k, or – where there are none."""
+    if count == 0:
+        return "–"
+    unit, size = ("M", 1e6) if count >= 1e6 else ("k", 1e3)
+    return f"{count / size:.3g} {unit}"

@@ -51,6 +51,15 @@ class Regression(_Section):
     domain: Literal["image", "bands"] = "image"  # of the losses; "bands" for a network that corrects those of a wavelet
 
 
+class NoiseSpectrum(_Section):
+    """Regression with two terms on learned profiles of the noise that is taken away and of the true one."""
+
+    name: Literal["noise_spectrum"]
+    profile: Weight  # of the L1 distance of both profiles
+    correlation: Weight  # of 1 − Pearson's correlation of both
+    begins: Fraction  # of the iterations: before, images alone are compared
+
+
 class WganGp(_Section):
     """Generator and critic train each other, the critic held to a slope of 1 by a penalty."""
 
@@ -117,7 +126,15 @@ class StrengthTuning(_Section):
 
 
 Algorithm = Annotated[
-    Regression | WganGp | Cycle | DualDomain | GreedyCascade | ColdDiffusion | MaskedPretraining | StrengthTuning,
+    Regression
+    | NoiseSpectrum
+    | WganGp
+    | Cycle
+    | DualDomain
+    | GreedyCascade
+    | ColdDiffusion
+    | MaskedPretraining
+    | StrengthTuning,
     Field(discriminator="name"),
 ]
 

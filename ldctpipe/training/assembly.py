@@ -28,6 +28,7 @@ from ldctpipe.training.greedy_cascade import GreedyCascade
 from ldctpipe.training.imagenet import ImageNetWeights
 from ldctpipe.training.lineage import Ancestor
 from ldctpipe.training.masked_pretraining import MaskedPretraining
+from ldctpipe.training.noise_spectrum import NoiseSpectrum
 from ldctpipe.training.recomputation import recompute
 from ldctpipe.training.regression import Regression
 from ldctpipe.training.strength_tuning import StrengthTuning
@@ -40,6 +41,7 @@ _ALGORITHMS: dict[str, type[Algorithm]] = {
     "dual_domain": DualDomain,
     "greedy_cascade": GreedyCascade,
     "masked_pretraining": MaskedPretraining,
+    "noise_spectrum": NoiseSpectrum,
     "regression": Regression,
     "strength_tuning": StrengthTuning,
     "wgan_gp": WganGp,

@@ -1,0 +1,468 @@
+"""What each algorithm does in a step, with toy networks whose losses can be worked out by hand."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ldctpipe.losses.image_terms import ImageLoss
+from ldctpipe.models.corediff import CoreDiff
+from ldctpipe.recipes.library import load_recipe
+from ldctpipe.training.algorithm import Parts
+from ldctpipe.training.assembly import build_algorithm
+from ldctpipe.training.cold_diffusion import ColdDiffusion
+from ldctpipe.training.cycle import Cycle
+from ldctpipe.training.dual_domain import DualDomain
+from ldctpipe.training.greedy_cascade import GreedyCascade
+from ldctpipe.training.imagenet import ImageNetWeights
+from ldctpipe.training.launch import launch_fabric
+from ldctpipe.training.masked_pretraining import MaskedPretraining
+from ldctpipe.training.regression import Regression
+from ldctpipe.training.strength_tuning import StrengthTuning
+
+LOW, FULL = torch.rand(3, 1, 32, 32, generator=torch.Generator().manual_seed(1)), torch.rand(3, 1, 32, 32)
+
+
+class Scale(nn.Module):
+    """Multiplies by a number, and remembers what it was given."""
+
+    def __init__(self, factor: float = 1.0) -> None:
+        super().__init__()
+        self.factor = nn.Parameter(torch.tensor(factor))
+        self.seen: list[Tensor] = []
+
+    def forward(self, image: Tensor) -> Tensor:
+        self.seen.append(image.detach().clone())
+        return self.factor * image
+
+
+class PixelCritic(Scale):
+    """Gives the mean as the score of the whole, and each pixel times a number as its own."""
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        pixels = super().forward(image)
+        return pixels.mean(dim=(1, 2, 3)), pixels
+
+
+def made(kind, name: str, *overrides: str, generator: nn.Module, others: tuple[nn.Module, ...] = (), **parts):
+    """Return an algorithm of a recipe's options with these networks; `others` are given when further ones are wanted."""
+    common = ("data.images_per_batch=3", "data.patches_per_image=1", "data.patch_size=32")
+    recipe = load_recipe(name, [*common, *overrides])
+    further = iter(others)
+    return kind(
+        Parts(
+            fabric=launch_fabric(recipe, "cpu"),
+            recipe=recipe,
+            generator=generator,
+            critic=parts.get("critic"),
+            image_loss=ImageLoss(recipe.losses.model_dump()),
+            perceptual=None,
+            new_generator=lambda: next(further),
+            new_critic=lambda: next(further),
+        )
+    )
+
+
+def step(algorithm, iteration: int = 0, batch=(LOW, FULL), rate: float = 0.0) -> dict[str, float]:
+    return {name: float(value) for name, value in algorithm.step(lambda: batch, rate, iteration).items()}
+
+
+def mean_square(value: Tensor) -> float:
+    return float(value.square().mean())
+
+
+class TestCycle:
+    def test_losses_are_those_worked_out_by_hand(self):
+        denoise, degrade, judge, judge_back = Scale(2.0), Scale(0.25), Scale(0.7), Scale(0.3)
+        algorithm = made(
+            Cycle, "cyclegan-kang", "losses.adversarial=3.0", generator=denoise, critic=judge,
+            others=(degrade, judge_back),
+        )  # fmt: skip
+
+        losses = step(algorithm)
+
+        low, full = float(LOW.mean()), float(FULL.mean())
+        adversarial = mean_square(0.7 * 2 * LOW - 1) + mean_square(0.3 * 0.25 * FULL - 1)
+        assert losses["loss_adversarial"] == pytest.approx(adversarial, rel=1e-5)
+        assert losses["loss_cycle"] == pytest.approx(0.5 * low + 0.5 * full, rel=1e-5)
+        assert losses["loss_identity"] == pytest.approx(full + 0.75 * low, rel=1e-5)
+        total = 3 * losses["loss_adversarial"] + 10 * losses["loss_cycle"] + 5 * losses["loss_identity"]
+        assert losses["loss_generator"] == pytest.approx(total, rel=1e-5)
+        critic = (mean_square(0.7 * FULL - 1) + mean_square(0.7 * 2 * LOW)) / 2
+        assert losses["loss_critic"] == pytest.approx(critic, rel=1e-5)
+        backward = (mean_square(0.3 * LOW - 1) + mean_square(0.3 * 0.25 * FULL)) / 2
+        assert losses["loss_backward_critic"] == pytest.approx(backward, rel=1e-5)
+
+    def test_identity_generators_are_at_peace_with_cycle_and_identity(self):
+        algorithm = made(Cycle, "cyclegan-kang", generator=Scale(), critic=Scale(), others=(Scale(), Scale()))
+
+        losses = step(algorithm)
+
+        assert (losses["loss_cycle"], losses["loss_identity"]) == (0, 0)
+
+    def test_discriminators_see_earlier_images_again(self):
+        judge = Scale()
+        algorithm = made(
+            Cycle, "cyclegan-kang", "algorithm.pool_size=4", generator=Scale(), critic=judge, others=(Scale(), Scale())
+        )
+        for number in range(40):
+            step(algorithm, batch=(torch.full_like(LOW, number / 40), FULL))
+
+        judged = [round(40 * float(image.mean(dim=(1, 2, 3))[0])) for image in judge.seen[2::3]]
+        assert any(image < number for number, image in enumerate(judged)), "none came back"
+        assert any(image == number for number, image in enumerate(judged[4:], start=4)), "only old ones"
+
+    def test_learning_moves_all_four_networks(self):
+        networks = [Scale(0.5), Scale(0.5), Scale(0.5), Scale(0.5)]
+        algorithm = made(Cycle, "cyclegan-kang", generator=networks[0], critic=networks[1], others=tuple(networks[2:]))
+        step(algorithm, rate=1.0)
+
+        assert all(float(network.factor) != 0.5 for network in networks)
+
+
+class TestDualDomain:
+    SMALL = ("algorithm.cutmix=0.0", "algorithm.average_decay=0.0")
+
+    def test_the_low_dose_is_judged_as_generated(self):
+        algorithm = made(
+            DualDomain, "du-gan", *self.SMALL, generator=Scale(0.5), critic=PixelCritic(0.7), others=(PixelCritic(),)
+        )
+        losses = step(algorithm)
+
+        expected = 0.0
+        for image, wanted in ((FULL, 1.0), (0.5 * LOW, 0.0), (LOW, 0.0)):
+            expected += mean_square(0.7 * image.mean(dim=(1, 2, 3)) - wanted) + mean_square(0.7 * image - wanted)
+        assert losses["loss_critic_image"] == pytest.approx(expected, rel=1e-5)
+
+    def test_the_generators_loss_is_the_published_sum(self):
+        algorithm = made(
+            DualDomain, "du-gan", *self.SMALL, generator=Scale(0.5), critic=PixelCritic(0.7), others=(PixelCritic(),)
+        )
+        losses = step(algorithm)
+
+        image = 0.5 * LOW
+        adversarial = mean_square(0.7 * image.mean(dim=(1, 2, 3)) - 1) + mean_square(0.7 * image - 1)
+        assert losses["loss_adversarial_image"] == pytest.approx(adversarial, rel=1e-5)
+        total = 0.1418 * losses["loss_adversarial_image"] + 0.1196 * losses["loss_adversarial_gradient"]
+        total += 5.034 * mean_square(image - FULL) + 35.31 * losses["loss_gradient"]
+        assert losses["loss_generator"] == pytest.approx(total, rel=1e-5)
+
+    def test_a_critic_that_judges_pixel_by_pixel_is_consistent(self):
+        def critic_losses(consistency: float) -> dict[str, float]:
+            always = ("algorithm.cutmix=1.0", "algorithm.cutmix_warmup=0", f"algorithm.consistency={consistency}")
+            critics = PixelCritic(0.7), PixelCritic(0.2)
+            algorithm = made(DualDomain, "du-gan", *always, generator=Scale(), critic=critics[0], others=critics[1:])
+            algorithm.generators["cutmix"].manual_seed(3)
+            return step(algorithm)
+
+        without, with_much = critic_losses(0.0), critic_losses(1e6)
+
+        for name in ("loss_critic_image", "loss_critic_gradient"):
+            assert with_much[name] == pytest.approx(without[name], rel=1e-4)
+
+    def test_mixed_patches_hold_one_rectangle_of_the_generated_one(self):
+        """Its area is that of CutMix (Yun 2019): a share 1 − λ, λ uniform, around a uniform centre, cut at the edge."""
+        critic = PixelCritic()
+        always = ("algorithm.cutmix=1.0", "algorithm.cutmix_warmup=0", "algorithm.average_decay=0.0")
+        algorithm = made(DualDomain, "du-gan", *always, generator=Scale(0.0), critic=critic, others=(PixelCritic(),))
+        real = torch.ones_like(FULL)
+        algorithm.generators["cutmix"].manual_seed(0)
+        shares = []
+        for _ in range(300):
+            step(algorithm, batch=(torch.zeros_like(LOW), real))
+            mixed = critic.seen[1][0, 0]
+            hole = (mixed == 0).nonzero()
+            assert set(mixed.unique().tolist()) <= {0.0, 1.0}
+            if len(hole):
+                (top, left), (bottom, right) = hole.min(dim=0).values, hole.max(dim=0).values
+                assert len(hole) == (bottom - top + 1) * (right - left + 1)
+            shares.append(len(hole) / mixed.numel())
+            critic.seen.clear()
+
+        random = np.random.default_rng(0)
+        half = np.sqrt(1 - random.random(100_000)) / 2
+        sides = [np.clip(c + half, 0, 1) - np.clip(c - half, 0, 1) for c in random.random((2, 100_000))]
+        assert np.mean(shares) == pytest.approx(np.mean(sides[0] * sides[1]), abs=0.05)
+
+    def test_mixing_begins_with_none_and_comes_as_often_as_published(self):
+        critic = PixelCritic()
+        algorithm = made(DualDomain, "du-gan", generator=Scale(), critic=critic, others=(PixelCritic(),))
+        algorithm.generators["cutmix"].manual_seed(0)
+
+        def mixed(iteration: int) -> float:
+            critic.seen.clear()
+            for _ in range(200):
+                step(algorithm, iteration)
+            return sum(len(image) == len(LOW) for image in critic.seen) / 200 - 1  # one call is the generator's
+
+        assert mixed(0) == 0
+        assert mixed(500) == pytest.approx(0.762 / 2, abs=0.1)
+        assert mixed(5000) == pytest.approx(0.762, abs=0.1)
+
+
+class TestGreedyCascade:
+    def cascade(self, *overrides: str):
+        from ldctpipe.models.cascade import Cascade
+
+        torch.manual_seed(0)
+        generator = Cascade(levels=("cnn10", "cnn10", "cnn10"))
+        return made(GreedyCascade, "cnn10-cascade", "training.iterations=6", *overrides, generator=generator)
+
+    def test_one_level_after_another_changes_and_no_other(self):
+        algorithm = self.cascade()
+        changed = []
+        for iteration in range(6):
+            before = copy.deepcopy([level.state_dict() for level in algorithm.denoiser.levels])
+            step(algorithm, iteration, rate=1.0)
+            after = [level.state_dict() for level in algorithm.denoiser.levels]
+            changed.append([any(not torch.equal(a[k], b[k]) for k in a) for a, b in zip(after, before, strict=True)])
+
+        assert [each.index(True) for each in changed] == [0, 0, 1, 1, 2, 2]
+        assert all(sum(each) == 1 for each in changed)
+
+    def test_a_level_learns_from_what_the_one_before_gives(self):
+        algorithm = self.cascade()
+        given: list[Tensor] = []
+        algorithm.denoiser.levels[1].register_forward_pre_hook(lambda _, inputs: given.append(inputs[0].clone()))
+
+        step(algorithm, iteration=2)
+
+        algorithm.denoiser.eval()
+        with torch.no_grad():
+            assert torch.equal(given[0], torch.cat((LOW, algorithm.denoiser.levels[0](LOW)), dim=1))
+
+    def test_levels_have_their_shares(self):
+        algorithm = self.cascade("algorithm.shares=[3,2,1]")
+
+        trained = []
+        for iteration in range(6):
+            before = [level.last.weight.clone() for level in algorithm.denoiser.levels]
+            step(algorithm, iteration, rate=1.0)
+            pairs = zip(before, algorithm.denoiser.levels, strict=True)
+            trained += [index for index, (old, level) in enumerate(pairs) if not torch.equal(old, level.last.weight)]
+        assert trained == [0, 0, 0, 1, 1, 2]
+
+
+class Undoer(CoreDiff):
+    """CoreDiff whose estimate is a multiple of what it sees."""
+
+    def __init__(self) -> None:
+        super().__init__(context=0)
+        self.unet = nn.Identity()  # type: ignore[assignment]
+        self.factor = nn.Parameter(torch.tensor(0.5))
+        self.calls: list[tuple[Tensor, int, Tensor | None]] = []
+
+    def estimate(self, x_t: Tensor, low_dose: Tensor, t: Tensor, previous: Tensor | None = None) -> Tensor:
+        self.calls.append((x_t.detach().clone(), int(t[0]), None if previous is None else previous.detach().clone()))
+        return self.factor * x_t
+
+
+class TestColdDiffusion:
+    @staticmethod
+    def blend(full: Tensor, low: Tensor, time: int) -> Tensor:
+        share = min(0.999, 1 - np.linspace(0, 10, 10)[time] / 10)
+        return share * full + (1 - share) * low
+
+    def algorithm(self, *overrides: str) -> ColdDiffusion:
+        common = ("data.context=0", "training.iterations=100")
+        made_one = made(ColdDiffusion, "corediff", *common, *overrides, generator=Undoer())
+        made_one.generators["time"].manual_seed(2)
+        return made_one
+
+    def test_both_estimates_are_those_of_the_publication(self):
+        algorithm = self.algorithm()
+        calls = algorithm.networks()["generator"].calls
+        times = []
+        for _ in range(30):
+            calls.clear()
+            losses = step(algorithm)
+            (x_t, time, none), *again = calls
+            times.append(time)
+            assert none is None
+            assert torch.allclose(x_t, self.blend(FULL, LOW, time), atol=1e-6)
+            assert losses["loss_first"] == pytest.approx(mean_square(0.5 * x_t - FULL), rel=1e-5)
+            if time == 0:
+                assert not again
+                assert losses["loss_second"] == losses["loss_first"]
+                continue
+            ((x_before, before, previous),) = again
+            assert before == time - 1
+            assert torch.allclose(previous, 0.5 * x_t)
+            assert torch.allclose(x_before, self.blend(0.5 * x_t, LOW, time - 1), atol=1e-6)
+            both = losses["loss_first"] / 2 + mean_square(0.5 * x_before - FULL) / 2
+            assert losses["loss_generator"] == pytest.approx(both, rel=1e-5)
+        assert {0, 9} <= set(times) <= set(range(10))
+
+    @pytest.mark.parametrize("every", [1, 3])
+    def test_what_denoises_is_the_exponential_average_of_the_weights(self, every):
+        algorithm = self.algorithm(
+            "algorithm.average_decay=0.9", f"algorithm.average_every={every}", "algorithm.average_from=0.02"
+        )
+        live = []
+        for iteration in range(12):
+            step(algorithm, iteration, rate=20.0)
+            live.append(float(algorithm.networks()["generator"].factor))
+
+        taken = [number for number in range(3, 13) if number % every == 0]  # iterations, counted from 1
+        weights = [0.9 ** len(taken), *(0.1 * 0.9 ** (len(taken) - place) for place in range(1, len(taken) + 1))]
+        values = [live[1], *(live[number - 1] for number in taken)]
+        expected = sum(weight * value for weight, value in zip(weights, values, strict=True))
+        assert float(algorithm.denoiser.factor) == pytest.approx(expected, rel=1e-5)
+        assert abs(expected - live[-1]) > 1e-4
+
+    def test_until_the_average_begins_the_network_itself_denoises(self):
+        algorithm = self.algorithm("algorithm.average_from=0.05")
+        for iteration in range(4):
+            step(algorithm, iteration, rate=1.0)
+
+        assert algorithm.denoiser is algorithm.networks()["generator"]
+
+
+class Drawer(Scale):
+    """Restores 0.3 too much at hidden pixels, and anything elsewhere."""
+
+    def reconstruct(self, image: Tensor, mask: Tensor) -> Tensor:
+        self.seen.append(mask.clone())
+        return self.factor * (image + 0.3 * mask + 50.0 * ~mask)
+
+
+class TestMaskedPretraining:
+    OPTIONS = ("training.iterations=4", "algorithm.pretraining=0.5", "algorithm.mask_patch=4", "algorithm.mask=0.25")
+
+    def test_only_hidden_pixels_count_and_no_full_dose_is_needed(self):
+        algorithm = made(MaskedPretraining, "lomae", *self.OPTIONS, generator=Drawer())
+
+        losses = step(algorithm, batch=(LOW, torch.full_like(FULL, torch.nan)))
+
+        assert losses["loss_hidden"] == pytest.approx(0.09, rel=1e-4)
+
+    def test_the_published_share_is_hidden_in_squares(self):
+        network = Drawer()
+        step(made(MaskedPretraining, "lomae", *self.OPTIONS, generator=network))
+
+        (mask,) = network.seen
+        squares = mask.unfold(2, 4, 4).unfold(3, 4, 4).flatten(start_dim=4)
+        assert torch.equal(squares.any(dim=-1), squares.all(dim=-1))
+        assert mask.float().mean(dim=(1, 2, 3)).tolist() == [0.25, 0.25, 0.25]
+
+    def test_pairs_come_after_the_share_of_pretraining(self):
+        algorithm = made(MaskedPretraining, "lomae", *self.OPTIONS, generator=Drawer())
+
+        told = [step(algorithm, iteration) for iteration in range(4)]
+
+        assert ["loss_hidden" in losses for losses in told] == [True, True, False, False]
+        assert told[2]["loss_squared"] == pytest.approx(mean_square(LOW - FULL), rel=1e-5)
+
+
+class Amplifier(nn.Module):
+    """A filter of the kind that is tuned: it multiplies by its strength."""
+
+    grid = (0.2, 0.5, 0.9, 1.3)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("strength", torch.tensor(7.0))
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.strength * image
+
+
+def test_the_strength_of_least_error_over_all_batches_is_kept():
+    algorithm = made(StrengthTuning, "tv", generator=Amplifier())
+    random = torch.Generator().manual_seed(0)
+    batches = [tuple(torch.rand(3, 1, 32, 32, generator=random) * scale for scale in (1, f)) for f in (0.6, 1.0, 2.0)]
+    errors = np.zeros((3, 4))
+    for number, (low, full) in enumerate(batches):
+        step(algorithm, number, batch=(low, full))
+        errors[number] = [((s * low.double() - full.double()) ** 2).mean() for s in Amplifier.grid]
+        best = Amplifier.grid[errors[: number + 1].sum(axis=0).argmin()]
+        assert float(algorithm.denoiser.strength) == pytest.approx(best)
+    assert len({int(row.argmin()) for row in errors}) > 1, "the batches should disagree"
+
+
+def test_losses_on_bands_are_those_of_the_transform():
+    from ldctpipe.models.wavelet_residual import WaveletResidual
+
+    torch.manual_seed(0)
+    network = WaveletResidual(channels=4, modules=1, levels=1)
+    nn.init.zeros_(network.trunk.last.weight)  # so that it gives back what it sees
+    algorithm = made(Regression, "wavelet-residual", generator=network)
+
+    losses = step(algorithm)
+
+    # One undecimated level of unit-norm filters has four bands and four times the image's energy (Parseval).
+    assert losses["loss_squared"] == pytest.approx(1e6 * mean_square(LOW - FULL), rel=1e-4)
+    assert losses["loss_generator"] == pytest.approx(0.05 * losses["loss_squared"], rel=1e-5)
+
+
+def test_no_weight_changes_by_more_than_the_limit():
+    network = Scale(0.0)
+    algorithm = made(
+        Regression, "drl", "optimizer.name=sgd", "optimizer.betas=[0.0,0.0]", "optimizer.generator_learning_rate=0.9",
+        "optimizer.largest_update=0.01", generator=network,
+    )  # fmt: skip
+    step(algorithm, rate=1.0)
+
+    assert float(network.factor) == pytest.approx(0.01, rel=1e-5)  # the gradient's own step is some 0.4
+
+
+RESUMED = {
+    "red-cnn": ("generator.channels=2",),
+    "wavelet-residual": ("generator.channels=2", "generator.modules=1"),
+    "wgan-vgg": ("generator.channels=2", "critic.channels=[2,2]", "critic.hidden=4", "algorithm.critic_updates=2"),
+    "cyclegan-kang": ("generator.channels=2", "critic.channels=2", "critic.layers=2", "algorithm.pool_size=2"),
+    "du-gan": ("generator.channels=2", "critic.channels=2", "critic.levels=2", "algorithm.cutmix_warmup=0"),
+    "drl-cascade-2": ("losses.perceptual=0.0", "losses.squared=1.0"),
+    "corediff": ("data.context=0", "algorithm.average_from=0.0", "algorithm.average_every=1"),
+    "lomae": ("generator.channels=4", "generator.blocks=[2]", "generator.heads=2", "generator.drop_path=0.5"),
+    "ct-mamba": (
+        "generator.channels=4", "generator.tile=32", "generator.states=2", "algorithm.begins=0.5",
+        "losses.perceptual=0.0",
+    ),
+    "tv": (),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RESUMED)
+def test_a_resumed_training_ends_with_the_same_bits(name):
+    common = ("data.images_per_batch=2", "data.patches_per_image=1", "data.patch_size=32", "training.iterations=4")
+    recipe = load_recipe(name, [*common, *RESUMED[name]])
+
+    def fresh():
+        algorithm = build_algorithm(recipe, ImageNetWeights(False), launch_fabric(recipe, "cpu"))
+        for number, generator in enumerate(algorithm.generators.values()):
+            generator.manual_seed(number)
+        return algorithm
+
+    def train(algorithm, iterations) -> None:
+        for iteration in iterations:
+            random = torch.Generator().manual_seed(iteration)
+            batch = tuple(torch.rand(2, 1, 32, 32, generator=random) for _ in range(2))
+            algorithm.step(lambda batch=batch: batch, 1.0, iteration)
+
+    whole = fresh()
+    torch.manual_seed(0)
+    train(whole, range(4))
+    stopped = fresh()
+    torch.manual_seed(0)
+    train(stopped, range(2))
+    saved = copy.deepcopy(stopped.state_dict())
+    random = {key: generator.get_state() for key, generator in stopped.generators.items()}, torch.get_rng_state()
+    train(stopped, range(2, 3))  # must not reach what was saved
+    resumed = fresh()
+    resumed.load_state_dict(saved)
+    for key, state in random[0].items():
+        resumed.generators[key].set_state(state)
+    torch.set_rng_state(random[1])
+    train(resumed, range(2, 4))
+
+    expected, found = whole.denoiser.state_dict(), resumed.denoiser.state_dict()
+    assert expected.keys() == found.keys()
+    assert all(torch.equal(found[key], value) for key, value in expected.items())
+    networks = zip(whole.networks().values(), resumed.networks().values(), strict=True)
+    for one, other in networks:
+        assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))

@@ -49,7 +49,7 @@ class PixelCritic(Scale):
 
 
 def made(kind, name: str, *overrides: str, generator: nn.Module, others: tuple[nn.Module, ...] = (), **parts):
-    """Return an algorithm of a recipe's options with these networks; `others` are given when further ones are wanted."""
+    """Return an algorithm of a recipe's options with these networks; `others` come when further ones are wanted."""
     common = ("data.images_per_batch=3", "data.patches_per_image=1", "data.patch_size=32")
     recipe = load_recipe(name, [*common, *overrides])
     further = iter(others)

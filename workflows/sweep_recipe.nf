@@ -23,7 +23,7 @@ workflow SWEEP_RECIPE {
 
     // [id: gp-10.seed-3, recipe: wgan-gp-effnetv2, seed: 3, overrides: [algorithm.gradient_penalty=10.0]]
     def runs = SWEEP.out.table
-        .splitCsv(header: true)
+        .splitCsv(header: true, quote: '"')
         .filter { row -> !row.same_as }
         .map { row -> [id: row.id, recipe: row.recipe, seed: row.seed.toInteger(), overrides: row.overrides.tokenize(';')] }
 

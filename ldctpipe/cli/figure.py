@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ldctpipe.cli.options import Quiet, Seed
+from ldctpipe.cli.options import Device, DeviceName, Quiet, Seed, Threads
+from ldctpipe.errors import UsageError
 
-group = typer.Typer(help="Draw figures of the publication from a training store or from trainings.")
+group = typer.Typer(help="Draw figures of the publication from a training store, from trainings or from a scan.")
 
 Out = Annotated[Path, typer.Argument(help="File to write, .png or .svg; an older one is replaced.")]
 
@@ -51,3 +53,73 @@ def training(
 
     count = write_training_figure(bundle, out)
     print(f"{out}: losses of {count} training{'s' if count > 1 else ''}")
+
+
+@group.command()
+def methods(
+    source: Annotated[
+        Path, typer.Argument(metavar="INPUT", help="Low dose, one series: DICOM folder or zip; a case; NIfTI in HU.")
+    ],
+    out: Out,
+    model: Annotated[
+        list[Path], typer.Option("--model", metavar="BUNDLE", help="Denoiser bundle; once for each method.")
+    ],
+    reference: Annotated[
+        Path | None, typer.Option("--reference", help="The full dose of the same scan: each method is measured.")
+    ] = None,
+    slice_number: Annotated[
+        int | None,
+        typer.Option("--slice", min=1, help="Which slice of the low dose, from 1.", show_default="the middle one"),
+    ] = None,
+    roi: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ROW,COLUMN,SIZE",
+            help="Upper left corner and side of the square that is magnified, in pixels as shown, from 0.",
+            show_default="the square in the body with the most soft-tissue structure",
+        ),
+    ] = None,
+    window: Annotated[str, typer.Option(metavar="LOW,HIGH", help="HU that are black and white.")] = "-160,240",
+    protocol: Annotated[
+        str, typer.Option("--protocol", help="How to measure; see `ldctpipe protocols`.")
+    ] = "mayo-soft",
+    device: Device = DeviceName.AUTO,
+    threads: Threads = None,
+    quiet: Quiet = False,
+) -> None:
+    """Show a slice as several methods denoise it, with a magnified region (figures 8 and 9).
+
+    Low dose, each bundle's result in the order given, and the full dose where there is one: then each has PSNR, SSIM
+    and RMSE of this slice in its title. Bundles that see neighbouring slices get them from INPUT.
+    """
+    from ldctpipe.inference.method_comparison import MethodsRequest, draw_methods
+    from ldctpipe.metrics.protocols import find_protocol
+
+    request = MethodsRequest(
+        source, out, tuple(model), find_protocol(protocol), reference, slice_number, _region(roi), _window(window),
+        device.value, threads,
+    )  # fmt: skip
+    number, slices = draw_methods(request)
+    print(f"{out}: {len(model)} method{'s' if len(model) > 1 else ''} on slice {number} of {slices}")
+
+
+def _region(text: str | None) -> tuple[int, int, int] | None:
+    if text is None:
+        return None
+    try:
+        row, column, size = (int(part) for part in text.split(","))
+    except ValueError:
+        row, column, size = -1, -1, -1
+    if min(row, column) < 0 or size < 2:
+        raise UsageError(None, f"--roi {text} is not ROW,COLUMN,SIZE", "give three whole numbers, such as 200,180,96")
+    return row, column, size
+
+
+def _window(text: str) -> tuple[float, float]:
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError:
+        low, high = math.nan, math.nan
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise UsageError(None, f"--window {text} is not LOW,HIGH", "give two HU, the lower first, such as -160,240")
+    return low, high

@@ -67,7 +67,7 @@ def command(
         int, typer.Option("--previews", min=0, help="Pictures of a fixed validation slice over the run, as PNG.")
     ] = 20,
     explain: Annotated[
-        bool, typer.Option("--explain", help="Add attention maps and Grad-CAM to the previews.")
+        bool, typer.Option("--explain", help="Add Grad-CAM, and attention maps where there are any, to the previews.")
     ] = False,
     device: Device = DeviceName.AUTO,
     devices: Annotated[int, typer.Option("--devices", min=1, help="Devices a node; they share each batch.")] = 1,

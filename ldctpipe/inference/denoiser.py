@@ -46,24 +46,34 @@ class Denoiser:
         step = max(_SLICES_AT_ONCE[self.device.type], _SLAB * self._context if self._takes_slabs else 1)
         for first in range(0, len(out), step):
             these = slice(first, min(first + step, len(out)))
-            hu: Any = np.ascontiguousarray(volume.hu[these])  # int16 until it is on the device
-            change = np.float32(blend) * self._correction(self._without_padding(volume, self._around(these, len(out))))
-            self._require_numbers(change)
-            out[these] = _as_dtype(hu + change, out.dtype)
-            if volume.padding is not None:
-                np.copyto(out[these], hu, where=volume.padding[these])
-            on_slices(len(hu))
+            out[these] = self._denoised(volume, these, blend)
+            on_slices(these.stop - first)
         return out
+
+    def denoise_slice(self, volume: Volume, number: int) -> HuArray:
+        """Return HU (rows, columns) of one slice of a volume as `denoise` makes it, without the work of the others."""
+        return self._denoised(volume, slice(number, number + 1), 1.0)[0]
 
     @property
     def network(self) -> nn.Module:
-        """The network, in eval mode on the device: (batch, 1, rows, columns) in [0, 1] to the same."""
+        """The network, in eval mode on the device: (batch, depth, rows, columns) in [0, 1] to the centre slice."""
         return self._network
 
     def network_input(self, volume: Volume, number: int) -> Tensor:
         """Return a slice of a volume with its neighbours as the network sees them, (1, depth, …), padding as air."""
         around = self._around(slice(number, number + 1), len(volume.hu))
         return self._values(self._without_padding(volume, around)).unsqueeze(0)
+
+    def _denoised(self, volume: Volume, these: slice, blend: float) -> HuArray:
+        hu: Any = np.ascontiguousarray(volume.hu[these])  # int16 until it is on the device
+        change = np.float32(blend) * self._correction(
+            self._without_padding(volume, self._around(these, len(volume.hu)))
+        )
+        self._require_numbers(change)
+        out = _as_dtype(hu + change, volume.hu.dtype)
+        if volume.padding is not None:
+            np.copyto(out, hu, where=volume.padding[these])
+        return out
 
     def _require_numbers(self, change: npt.NDArray[np.float32]) -> None:
         """Raise where the network gave NaN or infinity, which would become 0 HU without a word."""

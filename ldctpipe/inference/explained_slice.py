@@ -1,4 +1,4 @@
-"""One slice through a denoiser's network, with its maps of attention and Grad-CAM on the grid of the slice."""
+"""One slice through a denoiser's network, with its maps of Grad-CAM and attention on the grid of the slice."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from ldctpipe.errors import InputError
 from ldctpipe.inference.denoiser import Denoiser
@@ -16,7 +17,9 @@ from ldctpipe.reporting.pictures import body_mask
 from ldctpipe.volumes.volume import Volume
 
 ATTENTION_KINDS = ("spatial", "channel", "combined")
+GRAD_CAM = "grad_cam"
 FUSED = "fused"
+LAST = "last"  # the stage of a network without attention: what enters its last convolution
 
 Image = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
@@ -27,9 +30,10 @@ Maps = dict[str, dict[str, Image]]  # by kind, then by stage
 class ExplainedSlice:
     """What the network makes of a slice; everything has the shape (rows, columns).
 
-    `maps` has the kinds "spatial", "channel", "combined" and "grad_cam", each for the stages "3", "5" and "7", with the
-    values of `models.explanation`. `shown` has them and "fused" in [0, 1], stretched over what was `measured`, and 0
-    elsewhere. `region` is where Grad-CAM asks for the change: the body, or all that was measured where there is none.
+    `maps` has the kinds "spatial", "channel", "combined" and "grad_cam", each for the stages of the network's attention
+    (the flagship's "3", "5" and "7"), with the values of `models.explanation`; without attention "grad_cam" alone, for
+    the stage "last". `shown` has them and "fused" in [0, 1], stretched over what was `measured`, and 0 elsewhere.
+    `region` is where Grad-CAM asks for the change: the body, or all that was measured where there is none.
     """
 
     hu: npt.NDArray[np.generic]
@@ -45,39 +49,53 @@ class ExplainedSlice:
         """The number whose gradient Grad-CAM shows: the mean of |output − input| over the region, in HU."""
         return float(np.abs(self.denoised_hu - self.hu.astype(np.float32))[self.region].mean())
 
+    @property
+    def has_attention(self) -> bool:
+        """Whether the network has attention that can be shown as a map."""
+        return ATTENTION_KINDS[0] in self.maps
+
+    @property
+    def stages(self) -> list[str]:
+        """The stages that each kind of map has, in the order of the network."""
+        return list(self.maps[GRAD_CAM])
+
     def ranges(self, kind: str) -> dict[str, list[float]]:
         """Return the lowest and highest measured value of each stage's map of a kind."""
         inside = {stage: one[self.measured] for stage, one in self.maps[kind].items()}
         return {stage: [float(f"{end:.6g}") for end in (one.min(), one.max())] for stage, one in inside.items()}
 
 
-def explained_slice(denoiser: Denoiser, one: Volume) -> ExplainedSlice:
-    """Return the explanation of a volume of one slice.
+def explained_slice(denoiser: Denoiser, volume: Volume, number: int = 0) -> ExplainedSlice:
+    """Return the explanation of a slice of a volume, in which it has its neighbours; `number` counts from 0.
 
-    Raises `InputError` where nothing was measured in it, or the network has no attention to show.
+    Raises `InputError` where nothing was measured in it, or the network has no features that could be shown.
     """
-    measured = one.measured()[0]
+    hu = volume.hu[number]
+    measured = np.ones(hu.shape, dtype=bool) if volume.padding is None else ~volume.padding[number]
     if not measured.any():
         raise InputError(None, "the slice holds no measurement, only the scanner's padding", "take another slice")
-    body = body_mask(one.hu[0]) & measured
+    body = body_mask(hu) & measured
     region, region_name = (body, "body") if body.any() else (measured, "slice")
     try:
-        maps = _maps(denoiser, one, region)
+        maps = _maps(denoiser, denoiser.network_input(volume, number), region)
     except UnexplainableNetworkError as error:
         fault = f"its network {error}, so there is nothing to show"
-        raise InputError(denoiser.bundle.folder, fault, "give a bundle of the flagship's network") from None
-    denoised_hu = denoiser.denoise(one)[0].astype(np.float32)
+        raise InputError(denoiser.bundle.folder, fault, "give a bundle of a trained network") from None
+    denoised_hu = denoiser.denoise_slice(volume, number).astype(np.float32)
     shown = {kind: _shown(stages, measured) for kind, stages in maps.items()}
-    return ExplainedSlice(one.hu[0], denoised_hu, maps, shown, measured, region, region_name)
+    return ExplainedSlice(hu, denoised_hu, maps, shown, measured, region, region_name)
 
 
-def _maps(denoiser: Denoiser, one: Volume, region: Mask) -> Maps:
-    network, image = denoiser.network, denoiser.network_input(one, 0)
+def _maps(denoiser: Denoiser, image: Tensor, region: Mask) -> Maps:
+    network, layers = denoiser.network, attention_layers(denoiser.network)
     where = torch.from_numpy(region).to(image.device)[None, None]
-    attention = attention_maps(network, image)
-    tensors = {kind: {str(stage): getattr(maps, kind) for stage, maps in attention.items()} for kind in ATTENTION_KINDS}
-    layers = attention_layers(network)
-    tensors["grad_cam"] = {str(stage): grad_cam(network, image, layer, where) for stage, layer in layers.items()}
+    tensors: dict[str, dict[str, Tensor]] = {}
+    if layers:
+        attention = attention_maps(network, image)
+        for kind in ATTENTION_KINDS:
+            tensors[kind] = {str(stage): getattr(maps, kind) for stage, maps in attention.items()}
+    targets: dict[str, str | None] = {str(stage): layer for stage, layer in layers.items()} or {LAST: None}
+    tensors[GRAD_CAM] = {stage: grad_cam(network, image, layer, where) for stage, layer in targets.items()}
     return {kind: {stage: one[0].cpu().numpy() for stage, one in stages.items()} for kind, stages in tensors.items()}
 
 

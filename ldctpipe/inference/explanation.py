@@ -18,7 +18,7 @@ from ldctpipe.devices import pick_device
 from ldctpipe.errors import UsageError
 from ldctpipe.files import new_file, new_folder, write_json
 from ldctpipe.inference.denoiser import Denoiser
-from ldctpipe.inference.explained_slice import FUSED, ExplainedSlice, explained_slice
+from ldctpipe.inference.explained_slice import FUSED, GRAD_CAM, LAST, ExplainedSlice, explained_slice
 from ldctpipe.recipes.bundle import Bundle, read_bundle
 from ldctpipe.reporting.colours import SOFT_WINDOW_HU
 from ldctpipe.reporting.explanation_figure import Panel, write_explanation_figure
@@ -29,11 +29,13 @@ from ldctpipe.volumes.volume import Volume
 FORMAT = "ldctpipe-explanation@1"
 FIGURE, MAPS, DESCRIPTION = "figure.png", "maps.npz", "explanation.json"
 SCALAR = "mean of |output − input| over the region"
+ATTENDED = "what attention passes on at each stage"
+ENTERING = "what enters the last convolution"
 _TITLES = {
     "spatial": "Spatial attention",
     "channel": "Channel attention",
     "combined": "Combined attention",
-    "grad_cam": "Grad-CAM",
+    GRAD_CAM: "Grad-CAM",
 }
 
 
@@ -41,7 +43,8 @@ _TITLES = {
 class ExplainRequest:
     """What `ldctpipe explain` was asked for.
 
-    `slice_number` counts from 1; None takes the middle. `stage` is what the picture shows: "3", "5", "7" or "fused".
+    `slice_number` counts from 1; None takes the middle. `stage` is what the picture shows of a network with attention:
+    one of its stages (the flagship's "3", "5", "7"), or "fused".
     """
 
     bundle: Path
@@ -57,8 +60,8 @@ class ExplainRequest:
 def explain(request: ExplainRequest) -> dict[str, Any]:
     """Explain one slice in the new folder `request.out` and return the description that lies there.
 
-    Raises `InputError` where the source is not one volume, the slice holds no measurement or the network has no
-    attention to show, and `UsageError` for a slice that isn't there.
+    Raises `InputError` where the source is not one volume, the slice holds no measurement or the network has nothing to
+    show, and `UsageError` for a slice or a stage that isn't there.
     """
     bundle = read_bundle(request.bundle)
     inputs = (request.bundle, request.source)
@@ -67,7 +70,8 @@ def explain(request: ExplainRequest) -> dict[str, Any]:
         number, slices = _slice_number(request, len(volume.hu)), len(volume.hu)
         one = _one_slice(volume, number - 1)
         device = pick_device(request.device, request.threads)
-        explained = explained_slice(Denoiser(bundle, device), one)
+        explained = explained_slice(Denoiser(bundle, device), volume, number - 1)
+        _require_stage(request, explained)
         description = {
             **_origin(bundle, one, number, slices),
             **_findings(explained, request.stage),
@@ -85,6 +89,13 @@ def _slice_number(request: ExplainRequest, slices: int) -> int:
     if number > slices:
         raise UsageError(request.source, f"has no slice {number}", f"give a --slice from 1 to {slices}")
     return number
+
+
+def _require_stage(request: ExplainRequest, explained: ExplainedSlice) -> None:
+    known = [*(explained.stages if explained.has_attention else ()), FUSED]
+    if request.stage not in known:
+        remedy = f"give one of {', '.join(known)}" if explained.has_attention else "leave --stage away"
+        raise UsageError(request.bundle, f"its network has no stage {request.stage} of attention", remedy)
 
 
 def _one_slice(volume: Volume, index: int) -> Volume:
@@ -120,10 +131,11 @@ def _origin(bundle: Bundle, one: Volume, number: int, slices: int) -> dict[str, 
 
 def _findings(explained: ExplainedSlice, stage: str) -> dict[str, Any]:
     return {
-        "shown": stage,
-        "ranges": {kind: explained.ranges(kind) for kind in _TITLES},
+        "shown": stage if explained.has_attention else LAST,
+        "ranges": {kind: explained.ranges(kind) for kind in explained.maps},
         "grad_cam": {
             "scalar": SCALAR,
+            "features": ATTENDED if explained.has_attention else ENTERING,
             "region": explained.region_name,
             "region_pixels": int(explained.region.sum()),
             "mean_change_hu": round(explained.mean_change_hu, 3),
@@ -132,11 +144,17 @@ def _findings(explained: ExplainedSlice, stage: str) -> dict[str, Any]:
 
 
 def _write_maps(path: Path, explained: ExplainedSlice) -> None:
-    """Write float32 arrays: `input_hu`, `denoised_hu`, KIND_stageN as computed, and KIND_fused in [0, 1]."""
+    """Write float32 arrays: `input_hu`, `denoised_hu`, KIND_stageN as computed, and KIND_fused in [0, 1].
+
+    Of a network without attention, the map as computed is `grad_cam`, and there is no other.
+    """
     arrays = {"input_hu": explained.hu.astype(np.float32), "denoised_hu": explained.denoised_hu}
-    for kind, stages in explained.maps.items():
-        arrays |= {f"{kind}_stage{stage}": values for stage, values in stages.items()}
-        arrays[f"{kind}_fused"] = explained.shown[kind][FUSED]
+    if not explained.has_attention:
+        arrays[GRAD_CAM] = explained.maps[GRAD_CAM][LAST]
+    else:
+        for kind, stages in explained.maps.items():
+            arrays |= {f"{kind}_stage{stage}": values for stage, values in stages.items()}
+            arrays[f"{kind}_fused"] = explained.shown[kind][FUSED]
     with new_file(path) as temporary, temporary.open("wb") as stream:
         np.savez_compressed(stream, allow_pickle=False, **arrays)
 
@@ -149,6 +167,7 @@ def _write_figure(path: Path, description: dict[str, Any], explained: ExplainedS
     maps = [
         turned(title, explained.shown[kind][stage], _note(kind, description), is_map=True)
         for kind, title in _TITLES.items()
+        if kind in explained.shown
     ]
     changed = f"mean |change| in the {explained.region_name}: {explained.mean_change_hu:.1f} HU"
     panels = [turned("Input", explained.hu), *maps, turned("Denoised", explained.denoised_hu, changed)]
@@ -158,7 +177,7 @@ def _write_figure(path: Path, description: dict[str, Any], explained: ExplainedS
 
 def _note(kind: str, description: dict[str, Any]) -> str:
     """Return what a map's range was before it was stretched."""
-    if kind == "grad_cam":
+    if kind == GRAD_CAM:
         return f"of the mean |change| in the {description['grad_cam']['region']}"
     stage, ranges = description["shown"], description["ranges"][kind]
     low, high = zip(*(ranges.values() if stage == FUSED else [ranges[stage]]), strict=True)
@@ -166,18 +185,29 @@ def _note(kind: str, description: dict[str, Any]) -> str:
 
 
 def _heading(description: dict[str, Any]) -> str:
-    stage = description["shown"]
-    where = "stages 3, 5 and 7 fused" if stage == FUSED else f"stage {stage}"
-    return f"{description['model']['title']}: attention and Grad-CAM, {where}"
+    title, stage = description["model"]["title"], description["shown"]
+    if stage == LAST:
+        return f"{title}: Grad-CAM of what enters its last convolution"
+    *others, last = description["ranges"][GRAD_CAM]
+    where = f"stages {', '.join(others)} and {last} fused" if stage == FUSED else f"stage {stage}"
+    return f"{title}: attention and Grad-CAM, {where}"
 
 
 def _caption(description: dict[str, Any]) -> str:
     model, place = description["model"], description["slice"]
     low, high = SOFT_WINDOW_HU
-    text = (
-        f"Slice {place['number']} of {place['of']} at {place['position_mm']:.1f} mm, window {low:g} to {high:g} HU. "
+    meaning = (
         "Each map is stretched to its own range over what was measured. Attention says by which factor the network "
         "passes features on, Grad-CAM which features make it change the image more; neither says what matters for a "
-        f"diagnosis. Model {model['name']}, weights {model['weights_sha256'][:12]}."
+        "diagnosis."
+    )
+    if description["shown"] == LAST:
+        meaning = (
+            "The map is stretched to its own range over what was measured. It says which features make the network "
+            "change the image more, not what matters for a diagnosis."
+        )
+    text = (
+        f"Slice {place['number']} of {place['of']} at {place['position_mm']:.1f} mm, window {low:g} to {high:g} HU. "
+        f"{meaning} Model {model['name']}, weights {model['weights_sha256'][:12]}."
     )
     return text.replace(" -", " −")

@@ -21,7 +21,7 @@ _TILES_AT_ONCE = 32
 class CtMamba(nn.Module):
     """Denoises single-channel slices of any size: (batch, 1, rows, columns) in [0, 1] to the same shape.
 
-    `channels` counts the features, of which a quarter are copies of the image, and those of each of their wavelet bands.
+    `channels` counts the features, of which a quarter are copies of the image, and those of each wavelet band of them.
     The network works on tiles of `tile` rows and columns, 64 as published. An image of just that size, such as a
     training patch, goes through as it is. Any other is cut into tiles half a tile apart, of each of which the centre is
     kept, as in the public code; its border is reflected where the public code pads with zeros.
@@ -75,12 +75,18 @@ class CtMamba(nn.Module):
         mode = "reflect" if max(down, border) < rows and max(right, border) < columns else "replicate"
         padded = functional.pad(image, (border, right, border, down), mode=mode)
         tiles = padded.unfold(2, self.tile, kept).unfold(3, self.tile, kept)
-        grid = tiles.shape[:4]
         pieces = tiles.reshape(-1, 1, self.tile, self.tile).split(_TILES_AT_ONCE)
-        centre = slice(border, border + kept)
-        denoised = torch.cat([self.denoise_tile(piece)[..., centre, centre] for piece in pieces])
-        whole = denoised.view(*grid, kept, kept).transpose(3, 4).flatten(4, 5).flatten(2, 3)
-        return whole[..., :rows, :columns]
+        return self.joined(torch.cat([self.denoise_tile(piece) for piece in pieces]), rows, columns)
+
+    def joined(self, tiles: Tensor, rows: int, columns: int) -> Tensor:
+        """Return (batch, channels, rows, columns) of tiles (number, channels, tile, tile), cut as `forward` does."""
+        if rows == columns == self.tile:
+            return tiles
+        kept, border = self.tile // 2, self.tile // 4
+        down, right = -(-rows // kept), -(-columns // kept)
+        centres = tiles[..., border : border + kept, border : border + kept]
+        grid = centres.unflatten(0, (-1, down, right)).permute(0, 3, 1, 4, 2, 5)
+        return grid.flatten(4, 5).flatten(2, 3)[..., :rows, :columns]
 
     def denoise_tile(self, image: Tensor) -> Tensor:
         """Return (batch, 1, tile, tile), denoised."""

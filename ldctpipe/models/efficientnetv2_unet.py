@@ -29,6 +29,8 @@ class EfficientNetV2UNet(nn.Module):
     range.
     """
 
+    stride = STRIDE
+
     def __init__(
         self,
         backbone: str,

@@ -2,25 +2,26 @@
 
 The maps of the flagship paper's figure 10, from the weights that the network itself computes. Every function leaves the
 network as it was: modes, gradients, hooks. It explains the bare network in eval mode, in the precision of the caller's
-context (under `torch.autocast` in mixed precision), on images of any size.
+context (under `torch.autocast` in mixed precision), on images (batch, slices, rows, columns) of any size. A network
+pads them itself, at the lower right to a multiple of its `stride` where it has one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.hooks import RemovableHandle
 
 from ldctpipe.models.attention import DualFeatureAttention
-from ldctpipe.models.efficientnetv2_unet import STRIDE
-from ldctpipe.models.padding import pad_to_multiple
+from ldctpipe.models.last_features import last_convolution
 
-_STAGES = {"2": 3, "3": 5, "4": 7}  # keys of the network's attention modules, and the paper's numbers of the stages
+_STAGES = {"attention.2": 3, "attention.3": 5, "attention.4": 7}  # the flagship's modules, and the paper's numbers
 _EVEN = 1e-6  # relative: a map that varies less is even, and what varies in it is rounding
 
 Hook = Callable[[nn.Module, Any, Any], Any]
@@ -47,70 +48,72 @@ class AttentionMaps:
 
 
 def attention_layers(network: nn.Module) -> dict[int, str]:
-    """Return the names of the attention modules by the paper's number of their stage: 3, 5, 7.
+    """Return the names of the dual-feature attention modules by stage; none for a network without.
 
-    Raises `UnexplainableNetworkError` for a network that has none.
+    The flagship's stages have the paper's numbers, 3, 5 and 7; those of other networks count from 1 as they run.
     """
-    found = getattr(_bare(network), "attention", None)
-    if not isinstance(found, nn.ModuleDict) or not all(isinstance(m, DualFeatureAttention) for m in found.values()):
-        raise UnexplainableNetworkError("has no dual-feature attention")
-    return {_STAGES[key]: f"attention.{key}" for key in found}
+    found = [name for name, module in _bare(network).named_modules() if isinstance(module, DualFeatureAttention)]
+    return {_STAGES.get(name, number): name for number, name in enumerate(found, start=1)}
 
 
 @torch.no_grad()
 def attention_maps(network: nn.Module, image: Tensor) -> dict[int, AttentionMaps]:
-    """Return the attention maps of each stage for images (batch, 1, rows, columns) in [0, 1].
+    """Return the attention maps of each stage for images in [0, 1].
 
     Raises `UnexplainableNetworkError` for a network without dual-feature attention.
     """
-    bare, padded = _bare(network), pad_to_multiple(image, STRIDE)
-    factors: dict[int, dict[str, Tensor]] = {stage: {} for stage in attention_layers(bare)}
+    bare, layers = _bare(network), attention_layers(network)
+    if not layers:
+        raise UnexplainableNetworkError("has no dual-feature attention")
+    factors: dict[int, dict[str, Tensor]] = {stage: {} for stage in layers}
     hooks: dict[nn.Module, Hook] = {}
-    for stage, layer in attention_layers(bare).items():
+    for stage, layer in layers.items():
         module = bare.get_submodule(layer)
         hooks[module.get_submodule("channel")] = _keep(factors[stage], "channel", _channel_factor)
         hooks[module.get_submodule("spatial")] = _keep(factors[stage], "spatial", lambda _features, weights: weights)
     with _undisturbed(bare), _hooked(hooks):
-        bare(padded)
+        bare(image)
     maps = {}
     for stage, seen in factors.items():
         spatial, channel = seen["spatial"].float(), seen["channel"]
-        sized = (_at_resolution_of(image, factor) for factor in (spatial, channel, spatial * channel))
+        sized = (_at_resolution_of(image, factor, bare) for factor in (spatial, channel, spatial * channel))
         maps[stage] = AttentionMaps(*sized)
     return maps
 
 
-def grad_cam(network: nn.Module, image: Tensor, layer: str, region: Tensor | None = None) -> Tensor:
-    """Return the Grad-CAM of a layer for images (batch, 1, rows, columns): (batch, rows, columns), float32, ≥ 0.
+def grad_cam(network: nn.Module, image: Tensor, layer: str | None = None, region: Tensor | None = None) -> Tensor:
+    """Return the Grad-CAM for images in [0, 1]: (batch, rows, columns), float32, ≥ 0.
 
-    Selvaraju 2017 (arXiv 1610.02391), equations 1 and 2, with the layer's output as feature maps A_k. A denoiser has no
-    class whose score could be differentiated; here the scalar is the mean of |output − image| over `region` (boolean,
-    (batch, 1, rows, columns); all of the image without it): how much the network changes there. The map is large where
-    features lie that make the network change the region more.
+    Selvaraju 2017 (arXiv 1610.02391), equations 1 and 2. The feature maps A_k are the output of `layer`, a name of
+    `named_modules` such as those of `attention_layers`; without one, what enters the last convolution (where that runs
+    more than once, the last time). A denoiser has no class whose score could be differentiated; here the scalar is the
+    mean of |output − centre slice| over `region` (boolean, (batch, 1, rows, columns); all of the image without it): how
+    much the network changes there. The map is large where features lie that make the network change the region more.
 
-    `layer` is a name of `named_modules`, such as those of `attention_layers`. Not normalised. Raises
-    `UnexplainableNetworkError` where the network has no such layer, or one that does not lead to the output or has no
-    feature maps.
+    Not normalised. Of features over several slices it shows those in the middle. Raises `UnexplainableNetworkError`
+    where the network has no such layer, or one that does not lead to the output or has no feature maps.
     """
     bare = _bare(network)
-    seen: list[Tensor] = []
-
-    def begin_graph(_module: nn.Module, _inputs: Any, features: Any) -> Tensor:
-        if not isinstance(features, Tensor) or features.ndim != 4:
-            raise UnexplainableNetworkError(f"has no feature maps in its layer {layer!r}")
-        seen.append(features.detach().requires_grad_())
-        return seen[-1].clone()  # what follows may work in place
-
     with torch.inference_mode(False), torch.enable_grad(), _undisturbed(bare):
         image = image.detach().clone()  # a tensor of inference mode could not be differentiated through
-        with _hooked({_layer(bare, layer): begin_graph}):
-            output = bare(pad_to_multiple(image, STRIDE))
+        last = last_convolution(bare, image) if layer is None else None
+        if layer is None and last is None:
+            raise UnexplainableNetworkError("has no convolution whose features could be differentiated")
+        name = last.name if last else str(layer)
+        begin = _GraphBeginning(name, last.calls if last and not hasattr(bare, "joined") else None)
+        with begin.at(_layer(bare, name), where_it_enters=last is not None):
+            output = bare(image)
         changed, pixels = _change(output, image, region)
-        gradients = torch.autograd.grad(changed, seen, allow_unused=True) if changed.requires_grad else (None,)
-    if len(seen) != 1 or gradients[0] is None:
-        raise UnexplainableNetworkError(f"has no single path from its layer {layer!r} to the output")
-    importance = gradients[0].float().mean(dim=(2, 3), keepdim=True) / pixels
-    return _at_resolution_of(image, (importance * seen[0].detach().float()).sum(dim=1, keepdim=True).relu())
+        slopes = torch.autograd.grad(changed, begin.kept, allow_unused=True) if changed.requires_grad else ()
+    gradients = [slope for slope in slopes if slope is not None]
+    if not gradients or len(gradients) != len(begin.kept) or (last is None and len(gradients) != 1):
+        raise UnexplainableNetworkError(f"has no single path from its layer {name!r} to the output")
+    values, slope = (_whole(bare, image, parts) for parts in (begin.kept, gradients))
+    everywhere = tuple(range(2, values.ndim))
+    importance = slope.mean(dim=everywhere, keepdim=True) / pixels.view(-1, *[1] * (values.ndim - 1))
+    found = (importance * values).sum(dim=1, keepdim=True).relu()
+    found = found[:, :, found.shape[2] // 2] if found.ndim == 5 else found
+    return _at_resolution_of(image, last.on_grid_of_output(found) if last else found, bare)
 
 
 def normalised(maps: Tensor) -> Tensor:
@@ -132,22 +135,63 @@ def _channel_factor(features: Tensor, weights: Tensor) -> Tensor:
     return torch.where(total > 0, kept, squared.mean(dim=1, keepdim=True)).sqrt()
 
 
+class _GraphBeginning:
+    """Keeps the features of a layer, of one of its calls or of all, and lets the graph begin there."""
+
+    def __init__(self, name: str, call: int | None) -> None:
+        self._name, self._call, self._calls = name, call, 0
+        self.kept: list[Tensor] = []
+
+    def at(self, layer: nn.Module, *, where_it_enters: bool) -> AbstractContextManager[None]:
+        """Begin the graph at the output of a layer, or at what enters it, within this context."""
+        if where_it_enters:
+            handle = layer.register_forward_pre_hook(lambda _module, inputs: (self._begin(inputs[0]), *inputs[1:]))
+        else:
+            handle = layer.register_forward_hook(lambda _module, _inputs, output: self._begin(output))
+        return _removed_at_end([handle])
+
+    def _begin(self, features: Any) -> Any:
+        self._calls += 1
+        if self._call not in (None, self._calls):
+            return features
+        if not isinstance(features, Tensor) or features.ndim not in (4, 5):
+            raise UnexplainableNetworkError(f"has no feature maps in its layer {self._name!r}")
+        self.kept.append(features.detach().requires_grad_())
+        return self.kept[-1].clone()  # what follows may work in place
+
+
+def _whole(network: nn.Module, image: Tensor, parts: Sequence[Tensor]) -> Tensor:
+    """Return the features of an image, float32, from those of a layer's calls: a network of tiles joins them itself."""
+    features = torch.cat([part.detach().float() for part in parts])
+    join: Callable[[Tensor, int, int], Tensor] | None = getattr(network, "joined", None)
+    return join(features, *image.shape[-2:]) if join else features
+
+
 def _change(output: Tensor, image: Tensor, region: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Return the sum of |output − image| over the region, and the region's pixels an image (batch, 1, 1, 1).
+    """Return the sum of |output − centre slice| over the region, and the region's pixels an image (batch, 1, 1, 1).
 
     The sum is what is differentiated, and divided later: gradients of a mean over 512 × 512 pixels are 0 in float16.
     """
-    rows, columns = image.shape[-2:]
-    counted = torch.ones_like(image) if region is None else region.to(image).expand_as(image)
-    difference = (output[..., :rows, :columns].float() - image.float()).abs()
+    centre = image[:, image.shape[1] // 2, None]
+    counted = torch.ones_like(centre) if region is None else region.to(centre).expand_as(centre)
+    difference = (output.float() - centre.float()).abs()
     return (difference * counted).sum(), counted.float().sum(dim=(1, 2, 3), keepdim=True).clamp(min=1)
 
 
-def _at_resolution_of(image: Tensor, factor: Tensor) -> Tensor:
-    """Return (batch, rows, columns) of the image for a map (batch, 1, …) of the padded image at any stride."""
+def _at_resolution_of(image: Tensor, maps: Tensor, network: nn.Module) -> Tensor:
+    """Return (batch, rows, columns) of the image for maps (batch, 1, …) of the padded image at any stride."""
     rows, columns = image.shape[-2:]
-    padded = (rows + -rows % STRIDE, columns + -columns % STRIDE)
-    return functional.interpolate(factor, padded, mode="bilinear", align_corners=False)[:, 0, :rows, :columns]
+    down, right = (
+        _padded(side, features, network) for side, features in zip((rows, columns), maps.shape[-2:], strict=True)
+    )
+    return functional.interpolate(maps, (down, right), mode="bilinear", align_corners=False)[:, 0, :rows, :columns]
+
+
+def _padded(side: int, features: int, network: nn.Module) -> int:
+    """Return to how many pixels a network pads a side that has so many features."""
+    if hasattr(network, "stride"):
+        return side + -side % int(network.stride)  # type: ignore[call-overload,arg-type]
+    return features * max(1, -(-side // features))
 
 
 def _bare(network: nn.Module) -> nn.Module:
@@ -172,9 +216,12 @@ def _keep(where: dict[str, Tensor], name: str, factor: Callable[[Tensor, Tensor]
     return keep
 
 
+def _hooked(hooks: Mapping[nn.Module, Hook]) -> AbstractContextManager[None]:
+    return _removed_at_end([module.register_forward_hook(hook) for module, hook in hooks.items()])
+
+
 @contextmanager
-def _hooked(hooks: Mapping[nn.Module, Hook]) -> Iterator[None]:
-    handles = [module.register_forward_hook(hook) for module, hook in hooks.items()]
+def _removed_at_end(handles: Sequence[RemovableHandle]) -> Iterator[None]:
     try:
         yield
     finally:

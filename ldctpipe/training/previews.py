@@ -9,7 +9,15 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from ldctpipe.models.explanation import attention_layers, attention_maps, fused, grad_cam, normalised
+from ldctpipe.models.explanation import (
+    UnexplainableNetworkError,
+    attention_layers,
+    attention_maps,
+    fused,
+    grad_cam,
+    normalised,
+)
+from ldctpipe.progress import warn
 from ldctpipe.recipes.schema import Recipe
 from ldctpipe.reporting.preview import Titled, preview_picture, write_preview
 from ldctpipe.training.scalars import ScalarLog
@@ -19,7 +27,8 @@ from ldctpipe.training.validation import Validation
 class Previews:
     """Writes `folder/iteration-NNNNNNN.png`, and to TensorBoard, about `count` times over a run; 0 for none.
 
-    The slice is the middle one of those that validate. With `explain`, Grad-CAM and attention maps stand below it.
+    The slice is the middle one of those that validate. With `explain`, Grad-CAM and attention maps, where the network
+    has attention, stand below it; a filter that has neither gets none, with a warning.
     """
 
     def __init__(
@@ -52,14 +61,19 @@ class Previews:
                 path.unlink()
 
     def _maps(self, network: nn.Module, device: torch.device) -> list[Titled]:
-        image = self._validation.network_input(self._slice, device)
-        layers = attention_layers(network)
-        attention = list(attention_maps(network, image).values())
-        shown = {
-            "spatial attention": fused([each.spatial for each in attention]),
-            "channel attention": fused([each.channel for each in attention]),
-            "Grad-CAM": normalised(grad_cam(network, image, layers[min(layers)])),
-        }
+        image, layers = self._validation.network_input(self._slice, device), attention_layers(network)
+        try:
+            cam = grad_cam(network, image, layers[min(layers)] if layers else None)
+        except UnexplainableNetworkError as error:
+            self._explain = False
+            warn(f"previews are not explained: the network {error}")
+            return []
+        attention = list(attention_maps(network, image).values()) if layers else []
+        shown = {}
+        if attention:
+            shown["spatial attention"] = fused([each.spatial for each in attention])
+            shown["channel attention"] = fused([each.channel for each in attention])
+        shown["Grad-CAM"] = normalised(cam)
         return [(title, _array(values)) for title, values in shown.items()]
 
 

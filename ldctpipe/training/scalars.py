@@ -8,6 +8,7 @@ from typing import Any
 
 from ldctpipe.files import new_file
 
+# Those of the flagship's algorithm, in order; others get columns of their own behind them.
 COLUMNS = (
     "iteration", "loss_generator", "loss_adversarial", "loss_pixel", "loss_perceptual", "loss_critic", "wasserstein",
     "gradient_penalty", "gradient_norm_generator", "gradient_norm_critic", "gradient_norm_adversarial",
@@ -24,6 +25,7 @@ class ScalarLog:
         self._path, self._tensorboard = path, tensorboard
         self._writer: Any = None
         self._durations_s: list[float] = []
+        self._columns: list[str] = []
         self.cut_back(first_iteration)
 
     def count(self, duration_s: float) -> None:
@@ -35,8 +37,10 @@ class ScalarLog:
         timed = {"iteration_s": sum(self._durations_s) / len(self._durations_s)} if self._durations_s else {}
         self._durations_s = []
         row = {"iteration": iteration, **{name: f"{value:.6g}" for name, value in (scalars | timed).items()}}
+        if new := [name for name in row if name not in self._columns]:
+            self._write([*self._columns, *new], self._rows())
         with self._path.open("a", newline="", encoding="utf-8") as stream:
-            csv.DictWriter(stream, COLUMNS).writerow(row)
+            csv.DictWriter(stream, self._columns).writerow(row)
         for name, value in (scalars | timed).items():
             self._writer.add_scalar(name, value, iteration)
 
@@ -50,18 +54,24 @@ class ScalarLog:
 
     def cut_back(self, iteration: int) -> None:
         """Drop all rows after `iteration`, from which the training goes on."""
-        kept = []
-        if self._path.exists():
-            with self._path.open(newline="", encoding="utf-8") as stream:
-                kept = [row for row in csv.DictReader(stream) if int(row["iteration"] or 0) <= iteration]
-        with new_file(self._path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.DictWriter(stream, COLUMNS)
-            writer.writeheader()
-            if iteration > 0:
-                writer.writerows(kept)
+        rows = self._rows() if self._path.exists() and iteration > 0 else []
+        kept = [row for row in rows if int(row["iteration"] or 0) <= iteration]
+        self._write(list(dict.fromkeys([*COLUMNS, *(name for row in kept for name in row)])), kept)
         if self._writer is not None:
             self._writer.close()
         self._writer = _tensorboard_writer(self._tensorboard, iteration)
+
+    def _rows(self) -> list[dict[str, str]]:
+        with self._path.open(newline="", encoding="utf-8") as stream:
+            return list(csv.DictReader(stream))
+
+    def _write(self, columns: list[str], rows: list[dict[str, str]]) -> None:
+        """Write the log anew with these columns."""
+        self._columns = columns
+        with new_file(self._path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.DictWriter(stream, columns)
+            writer.writeheader()
+            writer.writerows(rows)
 
 
 def _tensorboard_writer(folder: Path, first_iteration: int) -> Any:

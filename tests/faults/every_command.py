@@ -43,6 +43,7 @@ def run_every_command(cohort: Path, bundle: Path, out: Path) -> None:
         ("denoise", low, out / "denoised", "--model", bundle, "--device", "cpu"),
         ("explain", bundle, low, out / "explained", "--device", "cpu"),
         ("figure", "augmentation", out / "store", out / "augmentation.svg"),
+        ("figure", "methods", low, out / "methods.svg", "--model", bundle, "--reference", full, "--device", "cpu"),
         ("evaluate", out / "denoised", full, out / "run" / "metrics", "--low-dose", low),
         ("report", out / "run", out / "report.html"),
     ):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from small_bundle import write_small_bundle
 from small_dicom import PATIENT_ID, PATIENT_NAME, write_series
 
 from ldctpipe.cli.app import run
@@ -17,7 +18,7 @@ from ldctpipe.files import sha256_of_file
 from ldctpipe.inference.denoiser import Denoiser
 from ldctpipe.inference.explained_slice import explained_slice
 from ldctpipe.inference.explanation import ExplainRequest, explain
-from ldctpipe.models.explanation import attention_maps
+from ldctpipe.models.explanation import attention_maps, grad_cam
 from ldctpipe.recipes.bundle import read_bundle
 from ldctpipe.volumes.case import read_case
 from ldctpipe.volumes.nifti import write_nifti
@@ -171,3 +172,57 @@ def test_only_an_earlier_explanation_is_replaced(explained, tiny_bundle, case, t
         explain(replace(request, out=tmp_path / "photos"))
     with pytest.raises(InputError, match="add --overwrite"):
         explain(replace(request, overwrite=False))
+
+
+def test_a_network_without_attention_shows_what_enters_its_last_convolution(case, tmp_path):
+    bundle = write_small_bundle(tmp_path / "model", "grouped_resnet.GroupedResNet", channels=8, blocks=1, groups=2)
+
+    found = explain(ExplainRequest(bundle, case, tmp_path / "out", slice_number=2, device="cpu", threads=1))
+
+    denoised = Denoiser(read_bundle(bundle), torch.device("cpu")).denoise(read_case(case))[1]
+    assert (found["shown"], list(found["ranges"])) == ("last", ["grad_cam"])
+    assert found["grad_cam"]["features"] == "what enters the last convolution"
+    with np.load(tmp_path / "out" / "maps.npz") as maps:
+        assert set(maps) == {"input_hu", "denoised_hu", "grad_cam"}
+        assert np.array_equal(maps["denoised_hu"], denoised)
+        assert [float(maps["grad_cam"].min()), float(maps["grad_cam"].max())] == pytest.approx(
+            found["ranges"]["grad_cam"]["last"], rel=1e-5
+        )
+    with Image.open(tmp_path / "out" / "figure.png") as picture:
+        assert picture.width > 2 * picture.height  # three panels in one row
+    with pytest.raises(UsageError, match="has no stage 3 of attention; leave --stage away"):
+        explain(ExplainRequest(bundle, case, tmp_path / "no", stage="3", device="cpu"))
+
+
+def test_a_slice_is_explained_amid_its_true_neighbours(case, tmp_path):
+    bundle = write_small_bundle(tmp_path / "model", "cpce.Cpce3d", context=2, channels=4, shortcut=True)
+    denoiser, volume = Denoiser(read_bundle(bundle), torch.device("cpu")), read_case(case)
+
+    found = explained_slice(denoiser, volume, 1)
+
+    assert np.array_equal(found.denoised_hu, denoiser.denoise(volume)[1])
+    around = volume.hu[[0, 0, 1, 2, 3]].astype(np.float32)  # the end of the volume is repeated
+    image = torch.from_numpy(((around + 1024) / 4096).clip(0, 1))[None]
+    expected = grad_cam(denoiser.network, image, region=torch.from_numpy(found.region)[None, None])
+    assert np.allclose(found.maps["grad_cam"]["last"], expected[0], rtol=1e-4, atol=1e-9)
+
+
+def test_attention_of_other_networks_is_shown_by_stages_of_their_own(case, tmp_path):
+    network = "perceptual_attention_cycle_gan.PerceptualAttentionGenerator"
+    bundle = write_small_bundle(tmp_path / "model", network, channels=4, levels=3, blocks=1)
+    request = ExplainRequest(bundle, case, tmp_path / "out", stage="2", device="cpu", threads=1)
+
+    assert explain(request)["shown"] == "2"
+
+    with np.load(tmp_path / "out" / "maps.npz") as maps:
+        assert {"spatial_stage1", "combined_stage2", "grad_cam_stage2", "grad_cam_fused"} <= set(maps)
+    with pytest.raises(UsageError, match="has no stage 7 of attention; give one of 1, 2, fused"):
+        explain(replace(request, stage="7", out=tmp_path / "no"))
+
+
+def test_a_filter_is_refused_in_one_sentence(case, tmp_path):
+    bundle = write_small_bundle(tmp_path / "model", "classical.NonLocalMeans")
+
+    with pytest.raises(InputError, match="has no convolution whose features could be differentiated, so there is noth"):
+        explain(ExplainRequest(bundle, case, tmp_path / "out", device="cpu"))
+    assert not (tmp_path / "out").exists()

@@ -69,10 +69,10 @@ def test_a_training_that_is_preempted_five_times_finishes_with_the_resources_it_
 
 def test_the_warning_before_a_time_limit_saves_and_the_next_attempt_goes_on(training: Training, tmp_path: Path) -> None:
     limit = tmp_path / "limit.config"
-    limit.write_text("process { withName: TRAIN { time = '2 min' } }\n")
+    limit.write_text("process { withName: TRAIN { time = '3 min' } }\n")
     run = training("-c", str(limit), "--iterations", "100001")
     first = run.running_training()
-    assert run.cluster.describe(first)["TimeLimit"] == "00:02:00"
+    assert run.cluster.describe(first)["TimeLimit"] == "00:03:00"
 
     wait_for(lambda: first not in run.cluster.jobs())
     run.running_training()

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from ldctpipe.recipes.library import load_recipe
 from ldctpipe.training.run import train_bundle
 
 
@@ -51,6 +52,34 @@ def test_maps_stand_below_where_they_are_asked_for(request_for):
     (small,), (large,) = pictures(plain).values(), pictures(explained).values()
     assert large.shape[0] == pytest.approx(2 * small.shape[0], abs=8)
     assert large.shape[1] == small.shape[1]
+
+
+def test_a_network_without_attention_has_its_grad_cam_below(request_for):
+    request = request_for("model", iterations=1, previews=1, explain=True)
+    small = ["generator.channels=4", "data.images_per_batch=1", "data.patches_per_image=1", "training.iterations=1"]
+
+    train_bundle(replace(request, recipe=load_recipe("red-cnn", small)))
+
+    ((picture,)) = pictures(request).values()
+    assert picture.shape[1] > picture.shape[0] > picture.shape[1] / 2  # two rows of three columns
+    below = picture[picture.shape[0] // 2 + 30 :].astype(int)
+    third = below.shape[1] // 3
+    assert (below[:, :third, 0] - below[:, :third, 2] > 50).mean() > 0.02  # warm colours
+    assert (below[:, third + 10 :] == 255).all()
+
+
+def test_a_filter_has_no_maps_and_says_so(request_for, tmp_path, capsys):
+    request = request_for("model", previews=1, explain=True)
+    (tmp_path / "tv.yaml").write_text(
+        "{base: red-cnn, name: tv, title: TV, algorithm: {name: strength_tuning}, training: {iterations: 2}, "
+        "generator: {network: classical.TotalVariation}, data: {images_per_batch: 1, patches_per_image: 1}}"
+    )
+
+    train_bundle(replace(request, recipe=load_recipe(str(tmp_path / "tv.yaml"))))
+
+    assert capsys.readouterr().err.count("previews are not explained: the network has no convolution") == 1
+    ((picture,)) = pictures(request).values()
+    assert picture.shape[1] > 2 * picture.shape[0]  # one row of three columns
 
 
 def test_looking_changes_no_training(request_for):

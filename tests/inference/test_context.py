@@ -18,7 +18,7 @@ from ldctpipe.volumes.volume import Volume
 
 SMALL = {
     "cpce-3d": ("generator.channels=4", "data.context=2"),
-    "smgan-3d": ("generator.channels=4",),
+    "smgan-3d": ("generator.channels=4", "generator.output=none"),  # untrained, its ReLU may blank an image
     "corediff": ("generator.steps=1",),
 }
 
@@ -75,10 +75,10 @@ def test_a_slice_depends_on_its_neighbours_and_on_no_other(name, tmp_path):
     denoiser, volume = denoiser_of(name, tmp_path), volume_of(15)
     context = denoiser.bundle.recipe.data.context
     changed = volume_of(15)
-    changed.hu[7] += 50
+    changed.hu[7] += 500
 
     difference = np.abs(denoiser.denoise(changed) - denoiser.denoise(volume)).max(axis=(1, 2))
 
-    reached = {number for number in range(15) if difference[number] > 0.05}
+    reached = {number for number in range(15) if difference[number] > 0.01}
     assert reached <= set(range(7 - context, 8 + context))
     assert {6, 7, 8} <= reached

@@ -103,9 +103,13 @@ def test_neighbours_turn_and_flip_with_their_slice(tiny_store):
     alone, amid = sampler_of(store, **flips).batch(), sampler_of(store, context=1, **flips).batch()
 
     assert torch.equal(alone[0], amid[0][:, 1:2])
-    middle = [index for index, row in enumerate(amid[0]) if torch.equal(row[0], row[1])]
-    assert len(middle) < len(amid[0]), "all slices are ends"
-    assert all(torch.equal(amid[0][index, 0], alone[0][index, 0]) for index in middle)
+    below = amid[0][:, 0] - amid[0][:, 1]
+    assert (below.abs().amax(dim=(1, 2)) > 0).any(), "all slices are the first of their series"
+    turned_back = in_hu(amid[0].flip(-1)), in_hu(amid[0].flip(-2))
+    places = [[places_of(each, store.pairs[:, LOW_DOSE]) for each in stack] for stack in np.concatenate(turned_back)]
+    found = [place for place in places if all(place)]
+    assert found
+    assert all(len({each[0][1:] for each in place}) == 1 for place in found)  # one corner, in all three slices
 
 
 def test_unpaired_rows_are_no_pairs(tiny_store):

@@ -49,3 +49,46 @@ def test_network_is_frozen_and_images_are_not(loss):
     assert image.grad.abs().sum() > 0
     assert not loss.network.training
     assert all(p.grad is None and not p.requires_grad for p in loss.parameters())
+
+
+@pytest.mark.parametrize("layers", [("features.0", "features.1"), ("features.34", "features.35")])
+def test_features_of_layers_are_those_that_a_hook_finds(layers):
+    """VGG's ReLU work in place, and would overwrite the convolution's output before it is compared."""
+    from torchvision.models import vgg19
+
+    torch.manual_seed(0)
+    loss = PerceptualLoss("vgg19.tv_in1k", layers=layers)
+    reference = vgg19(weights=None).features.eval()
+    named = {f"features.{name}": value for name, value in reference.state_dict().items()}
+    loss.network.load_state_dict({name: named[name] for name in loss.network.state_dict()})
+    found = {}
+    for name in layers:
+        number = int(name.split(".")[1])
+        reference[number].register_forward_hook(lambda _, __, output, name=name: found.update({name: output.clone()}))
+    image = torch.rand(2, 1, 64, 64)
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    with torch.no_grad():
+        ours = loss.network((image.expand(-1, 3, -1, -1) - mean.view(3, 1, 1)) / std.view(3, 1, 1))
+        reference((image.expand(-1, 3, -1, -1) - mean.view(3, 1, 1)) / std.view(3, 1, 1))
+
+    for name in layers:
+        assert torch.allclose(ours[name], found[name], atol=1e-6), name
+    before, after = (found[name] for name in layers)
+    assert (before < 0).any()
+    assert torch.equal(after, before.clamp(min=0))
+
+
+def test_only_what_the_layers_need_is_kept():
+    loss = PerceptualLoss("vgg16.tv_in1k", layers=("features.3",))
+
+    assert sorted(loss.network.state_dict()) == [f"features.{n}.{p}" for n in (0, 2) for p in ("bias", "weight")]
+
+
+def test_distances_of_layers_are_summed_and_may_be_absolute():
+    torch.manual_seed(0)
+    both = PerceptualLoss("vgg16.tv_in1k", layers=("features.1", "features.3"), distance="l1")
+    a, b = torch.rand(2, 1, 32, 32), torch.rand(2, 1, 32, 32)
+    features = [both.network((x.expand(-1, 3, -1, -1) - both.mean) / both.std) for x in (a, b)]
+
+    expected = sum(float((features[0][name] - features[1][name]).abs().mean()) for name in features[0])
+    assert float(both(a, b)) == pytest.approx(expected, rel=1e-5)

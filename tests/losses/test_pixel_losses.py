@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from ldctpipe.losses.pixel import charbonnier, mean_absolute, mean_squared
+from ldctpipe.losses.pixel import charbonnier, mean_absolute, mean_squared, negative_psnr
 
 
 def test_they_are_means_over_all_pixels():
@@ -40,3 +40,15 @@ def test_low_precision_is_left_before_the_difference(loss):
 
     assert loss(output, torch.full((4,), 0.501)).dtype == torch.float32
     assert float(loss(output, torch.full((4,), 0.501))) > 0
+
+
+def test_negative_psnr_is_skimages_in_the_mean_of_images():
+    from skimage.metrics import peak_signal_noise_ratio
+
+    output, target = torch.rand(3, 1, 9, 7), torch.rand(3, 1, 9, 7)
+    expected = [
+        peak_signal_noise_ratio(t.numpy(), o.numpy(), data_range=1) for o, t in zip(output, target, strict=True)
+    ]
+
+    assert float(negative_psnr(output, target)) == pytest.approx(-sum(expected) / 3, rel=1e-5)
+    assert float(negative_psnr(target, target)) == pytest.approx(-80)

@@ -30,11 +30,11 @@ PROPERTIES: dict[str, dict[str, Any]] = {
         (("--workflow", "trian"), "--workflow trian is not one of train, denoise, sweep"),
         (
             ("--workflow", "sweep", "--phantom_patients", "3"),
-            "--sweep is missing; give table1, table2 or the .yaml file",
+            "--sweep is missing; give table1, table2, table3 or the .yaml file",
         ),
         (
             ("--workflow", "sweep", "--phantom_patients", "3", "--sweep", "table9"),
-            "--sweep table9 does not exist; give table1, table2 or the .yaml file",
+            "--sweep table9 does not exist; give table1, table2, table3 or the .yaml file",
         ),
         (
             ("--workflow", "sweep", "--phantom_patients", "3", "--sweep", "no.yaml"),
@@ -56,9 +56,13 @@ PROPERTIES: dict[str, dict[str, Any]] = {
             ("--workflow", "denoise", "--input", ".", "--model", ".", "--keep_private", "--deidentification_key", "."),
             "--keep_private and --deidentification_key contradict each other",
         ),
+        (
+            ("--phantom_patients", "3", "--no_pretrained", "--perceptual_weights", "main.nf"),
+            "--no_pretrained and --perceptual_weights contradict each other",
+        ),
         (("--phantom_patients", "two"), "--phantom_patients two is not a whole number"),
         (("--phantom_patients", "3", "--dose", "2"), "--dose 2 is above 1"),
-        (("--phantom_patients", "3", "--recipe", "nix"), "--recipe nix does not exist; there are wgan-gp-effnetv2"),
+        (("--phantom_patients", "3", "--recipe", "nix"), "--recipe nix does not exist; there are bilateral, bm3d, "),
         (("--phantom_patients", "3", "--protocol", "nix"), "--protocol nix does not exist; there are mayo-soft@1, "),
         (
             ("--phantom_patients", "3", "--needed_space", "much"),

@@ -49,7 +49,7 @@ def test_record_has_recipe_and_inputs_and_everything_is_under_a_checksum(tmp_pat
     assert run_command(["record", str(run), "--quiet"]) == 0
 
     record = json.loads((run / "run.json").read_text())
-    assert record["recipes"]["model/recipe.yaml"]["content"]["generator"]["network"] == "efficientnetv2_unet"
+    assert record["recipes"]["model/recipe.yaml"]["content"]["generator"]["network"].startswith("efficientnetv2_unet.")
     assert record["inputs"]["scans"]["L001"]["full_dose"]["sha256"] == 64 * "b"
     listed = set(json.loads((run / "checksums.json").read_text())["files"])
     there = {path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file()}

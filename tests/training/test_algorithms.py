@@ -21,6 +21,7 @@ from ldctpipe.training.greedy_cascade import GreedyCascade
 from ldctpipe.training.imagenet import ImageNetWeights
 from ldctpipe.training.launch import launch_fabric
 from ldctpipe.training.masked_pretraining import MaskedPretraining
+from ldctpipe.training.noise_spectrum import NoiseSpectrum
 from ldctpipe.training.regression import Regression
 from ldctpipe.training.strength_tuning import StrengthTuning
 
@@ -49,7 +50,7 @@ class PixelCritic(Scale):
 
 
 def made(kind, name: str, *overrides: str, generator: nn.Module, others: tuple[nn.Module, ...] = (), **parts):
-    """Return an algorithm of a recipe's options with these networks; `others` come when further ones are wanted."""
+    """Return an algorithm of a recipe's options with these networks; `others` are the further ones."""
     common = ("data.images_per_batch=3", "data.patches_per_image=1", "data.patch_size=32")
     recipe = load_recipe(name, [*common, *overrides])
     further = iter(others)
@@ -397,6 +398,34 @@ def test_losses_on_bands_are_those_of_the_transform():
     # One undecimated level of unit-norm filters has four bands and four times the image's energy (Parseval).
     assert losses["loss_squared"] == pytest.approx(1e6 * mean_square(LOW - FULL), rel=1e-4)
     assert losses["loss_generator"] == pytest.approx(0.05 * losses["loss_squared"], rel=1e-5)
+
+
+class Profile(nn.Module):
+    """Stands in for a network that makes profiles: each row's mean, times a number."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = nn.Parameter(torch.tensor(factor))
+
+    def forward(self, noise: Tensor) -> Tensor:
+        return self.factor * noise.mean(dim=(1, 3))
+
+
+def test_profiles_of_removed_and_true_noise_are_compared_once_they_begin(monkeypatch):
+    profiles = iter((Profile(1.0), Profile(2.0)))
+    monkeypatch.setattr(NoiseSpectrum, "_new", lambda *_: next(profiles))
+    options = ("training.iterations=4", "algorithm.begins=0.5", "algorithm.profile=3.0", "algorithm.correlation=7.0")
+    algorithm = made(NoiseSpectrum, "ct-mamba", *options, "losses.pixel=0.0", generator=Scale(0.5))
+
+    before, after = step(algorithm, iteration=1), step(algorithm, iteration=2)
+
+    assert "loss_profile" not in before
+    removed, true = ((LOW - image).mean(dim=(1, 3)).numpy() for image in (0.5 * LOW, FULL))
+    assert after["loss_profile"] == pytest.approx(np.abs(removed - 2 * true).mean(), rel=1e-4)
+    pearson = np.mean([np.corrcoef(one, other)[0, 1] for one, other in zip(removed, true, strict=True)])
+    assert after["loss_correlation"] == pytest.approx(1 - pearson, rel=1e-4)
+    total = 3 * after["loss_profile"] + 7 * after["loss_correlation"]
+    assert after["loss_generator"] == pytest.approx(total, rel=1e-5)
 
 
 def test_no_weight_changes_by_more_than_the_limit():

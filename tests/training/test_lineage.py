@@ -82,3 +82,54 @@ def test_the_last_weights_are_kept_on_demand_without_training_again(request_for,
     last, best = (load_file(request.out.with_name(name) / "model.safetensors") for name in ("last", "best"))
     assert all(torch.equal(last[name], tensor) for name, tensor in newest.items())
     assert not all(torch.equal(last[name], tensor) for name, tensor in best.items())
+
+
+CPCE = ("critic.channels=[2,2]", "critic.hidden=4", "algorithm.critic_updates=1", "generator.channels=4")
+
+
+def cpce(request_for, tmp_path, name: str, *overrides: str, **changes):
+    from ldctpipe.recipes.library import load_recipe
+
+    plan = ("training.iterations=2", "training.validate_every=2", "data.images_per_batch=2", "data.patch_size=32")
+    recipe = load_recipe(name, [*plan, *CPCE, *overrides])
+    return replace(request_for(name), recipe=recipe, **changes)
+
+
+def test_a_3d_network_starts_from_a_trained_2d_one(request_for, tmp_path):
+    flat = cpce(request_for, tmp_path, "cpce-2d")
+    train_bundle(flat)
+    deep = cpce(
+        request_for, tmp_path, "cpce-3d", "optimizer.generator_learning_rate=1e-12", "data.context=2", init=flat.out
+    )
+
+    card = train_bundle(deep)
+
+    before, after = (load_file(request.out / "model.safetensors") for request in (flat, deep))
+    for number in range(4):
+        kernel, plane = after[f"encoder.{number}.weight"], before[f"encoder.{number}.weight"]
+        middle = kernel.shape[2] // 2
+        assert kernel.shape[2] == (3 if number < 2 else 1)
+        assert torch.allclose(kernel[:, :, middle], plane, atol=1e-6)
+        assert float(kernel.abs().sum() - kernel[:, :, middle].abs().sum()) < 1e-3
+    assert torch.allclose(after["decoder.last.weight"], before["decoder.last.weight"], atol=1e-6)
+    assert card["lineage"][0]["name"] == "cpce-2d"
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [("generator.channels=6", "another network"), ("data.normalization.upper_hu=400.0", "another HU range")],
+)
+def test_a_3d_network_of_another_width_or_range_does_not(request_for, tmp_path, change, what):
+    flat = cpce(request_for, tmp_path, "cpce-2d")
+    train_bundle(flat)
+
+    with pytest.raises(InputError, match=f"was trained with {what}"):
+        train_bundle(cpce(request_for, tmp_path, "cpce-3d", change, init=flat.out))
+
+
+def test_a_2d_network_does_not_start_from_a_3d_one(request_for, tmp_path):
+    deep = cpce(request_for, tmp_path, "cpce-3d")
+    train_bundle(deep)
+
+    with pytest.raises(InputError, match="was trained with another network"):
+        train_bundle(cpce(request_for, tmp_path, "cpce-2d", init=deep.out))

@@ -22,3 +22,37 @@ def test_it_is_torchs_cosine_annealing_with_warm_restarts():
 
 def test_constant():
     assert rate_fraction(Schedule(name="constant", cycles=5, final_fraction=0.1), 77, 100) == 1.0
+
+
+def test_harmonic_is_the_first_rate_over_the_number_of_the_epoch():
+    schedule = Schedule(name="harmonic", cycles=40, final_fraction=1 / 40)
+
+    rates = [rate_fraction(schedule, iteration, 400) for iteration in range(400)]
+
+    assert rates == pytest.approx([1 / (iteration // 10 + 1) for iteration in range(400)])
+
+
+def test_harmonic_goes_on_from_a_later_epoch():
+    schedule = Schedule(name="harmonic", cycles=30, final_fraction=11 / 40)
+
+    rates = [rate_fraction(schedule, iteration, 300) for iteration in range(300)]
+
+    assert rates == pytest.approx([11 / (iteration // 10 + 11) for iteration in range(300)])
+
+
+def test_cosine_begins_after_the_flat_share():
+    schedule = Schedule(name="cosine_warm_restarts", flat=0.25, final_fraction=0.1)
+    alone = Schedule(name="cosine_warm_restarts", final_fraction=0.1)
+
+    assert [rate_fraction(schedule, iteration, 400) for iteration in range(100)] == [1.0] * 100
+    for iteration in range(300):
+        later = rate_fraction(schedule, 100 + iteration, 400)
+        assert later == pytest.approx(rate_fraction(alone, iteration, 300))
+
+
+def test_harmonic_down_to_nothing_is_refused():
+    from ldctpipe.errors import UsageError
+    from ldctpipe.recipes.library import load_recipe
+
+    with pytest.raises(UsageError, match="never reaches a final_fraction of 0"):
+        load_recipe("cpce-2d", ["schedule.final_fraction=0.0"])

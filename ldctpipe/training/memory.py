@@ -31,10 +31,16 @@ def told_how_to_save_memory(recipe: Recipe, device: torch.device) -> Iterator[No
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        parts = min(2 * recipe.training.accumulation, recipe.data.batch_size)
         fault = f"a batch of {recipe.data.batch_size} patches takes more memory than {device} has"
-        remedy = f"--resume --set training.accumulation={parts} trains the same in less memory"
-        raise InputError(None, fault, remedy) from None
+        raise InputError(None, fault, _remedy(recipe)) from None
+
+
+def _remedy(recipe: Recipe) -> str:
+    if recipe.algorithm.name != "wgan_gp":  # the others take a batch whole
+        images = max(1, recipe.data.images_per_batch // 2)
+        return f"train anew with --set data.images_per_batch={images}, or fewer data.patches_per_image"
+    parts = min(2 * recipe.training.accumulation, recipe.data.batch_size)
+    return f"--resume --set training.accumulation={parts} trains the same in less memory"
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -117,3 +117,12 @@ def test_accumulation_takes_less_memory(tmp_path):
 
     whole, divided = (float(path.read_text()) for path in paths.values())
     assert divided < 0.7 * whole, (whole, divided)
+
+
+@pytest.mark.parametrize(("recipe", "remedy"), [("red-cnn", "data.images_per_batch=8"), ("wgan-vgg", "accumulation=2")])
+def test_an_algorithm_that_takes_a_batch_whole_is_told_of_a_smaller_one(recipe, remedy):
+    from ldctpipe.recipes.library import load_recipe
+    from ldctpipe.training.memory import told_how_to_save_memory
+
+    with pytest.raises(InputError, match=remedy), told_how_to_save_memory(load_recipe(recipe), torch.device("cpu")):
+        raise torch.OutOfMemoryError("CUDA out of memory")

@@ -57,7 +57,7 @@ PROPERTIES: dict[str, dict[str, Any]] = {
             "--keep_private and --deidentification_key contradict each other",
         ),
         (
-            ("--phantom_patients", "3", "--no_pretrained", "--perceptual_weights", "main.nf"),
+            ("--phantom_patients", "3", "--no_pretrained", "--perceptual_weights", "."),
             "--no_pretrained and --perceptual_weights contradict each other",
         ),
         (("--phantom_patients", "two"), "--phantom_patients two is not a whole number"),

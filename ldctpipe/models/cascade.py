@@ -26,6 +26,9 @@ class Cascade(nn.Module):
     Wu 2017), or that result alone ("previous", Ataei 2020). Every level gives a corrected image: one that is trained
     on it by a mean squared error learns the same as one trained on the difference, which is what the publications say.
     The output is (1 − `blend`) · low dose + `blend` · last result.
+
+    `running` is the number of levels that the output goes through, all of them unless a training has not come that far;
+    a bundle keeps it with the weights.
     """
 
     def __init__(
@@ -41,9 +44,11 @@ class Cascade(nn.Module):
             _NETWORKS[level](in_channels=1 + (self.stacked and index > 0)) for index, level in enumerate(levels)
         )
         self.blend = blend
+        self.running: Tensor
+        self.register_buffer("running", torch.tensor(len(levels)))
 
     def forward(self, image: Tensor) -> Tensor:
-        result = self._through(len(self.levels), image)
+        result = self._through(int(self.running), image)
         return result if self.blend == 1 else torch.lerp(image, result, self.blend)
 
     def input_of(self, index: int, image: Tensor) -> Tensor:

@@ -39,7 +39,7 @@ class GreedyCascade(Algorithm):
 
     @property
     def denoiser(self) -> Any:
-        """The cascade with all levels, of which the later may be untrained as yet."""
+        """The cascade, which runs the levels that were trained so far."""
         return self._cascade
 
     def step(
@@ -48,6 +48,7 @@ class GreedyCascade(Algorithm):
         """Train the level whose turn it is on one batch; return its loss and terms."""
         self.optimization.set_rates(rate_fraction)
         index = self._level_at(iteration)
+        self._cascade.running.fill_(index + 1)
         low_dose, full_dose = next_batch()
         self._cascade.eval()  # what a level learns from is what those before it will give
         with torch.no_grad(), self.fabric.autocast():
@@ -65,6 +66,15 @@ class GreedyCascade(Algorithm):
         if measure_gradients:
             scalars["gradient_norm_generator"] = self.optimization.gradient_norm(f"level_{index + 1}")
         return {name: value.detach() for name, value in scalars.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return weights, moments, and how many levels run."""
+        return {**super().state_dict(), "running": self._cascade.running.clone()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state that `state_dict` gave."""
+        super().load_state_dict(state)
+        self._cascade.running.copy_(state["running"])
 
     def _level_at(self, iteration: int) -> int:
         """Return the index of the level that is trained in a 0-based iteration."""

@@ -86,3 +86,12 @@ def test_what_a_level_is_trained_on_is_what_it_sees_in_the_end():
 
 def test_any_size_comes_back_in_its_size():
     assert Cascade(levels=("drl", "cnn10"))(torch.rand(2, 1, 37, 50)).shape == (2, 1, 37, 50)
+
+
+def test_a_cascade_under_training_runs_the_levels_that_are_trained():
+    cascade = Cascade(levels=("cnn10", "cnn10")).eval()
+    image = torch.rand(1, 1, 16, 16)
+
+    cascade.running.fill_(1)
+
+    assert torch.equal(cascade(image), cascade.levels[0](image))

@@ -76,8 +76,10 @@ def test_two_ranks_with_half_the_batch_each_give_the_gradient_of_one_process(tmp
     for path in paths:
         found = torch.load(path)
         assert found.keys() == whole.keys()
+        # what nearly cancels in one layer is rounded as what it is the difference of
+        largest = max(float(gradient.abs().max()) for name, gradient in whole.items() if "critic" in name)
         for name, expected in whole.items():
-            rounding = 1e-6 if "running" in name else 2e-4 * float(expected.abs().max())
+            rounding = 1e-6 if "running" in name else 2e-4 * float(expected.abs().max()) + 2e-6 * largest
             assert torch.allclose(found[name].double(), expected.double(), rtol=2e-3, atol=rounding), name
 
 

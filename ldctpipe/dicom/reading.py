@@ -28,7 +28,8 @@ def read_volume(series: Series, threads: int | None = None) -> Volume:
     changed since discovery, or when the values can't be HU.
     """
     hu, padding = _read(series, threads or usable_cores())
-    _refuse_impossible_hu(series, hu, padding)
+    if not series.is_denoised:  # its scale is known: what looks wrong there is the model's doing, and is to be measured
+        _refuse_impossible_hu(series, hu, padding)
     return Volume(
         hu,
         series.affine,

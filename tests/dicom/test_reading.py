@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -186,6 +187,15 @@ def test_series_whose_intercept_was_lost_are_refused(tmp_path: Path) -> None:
 
     with pytest.raises(InputError, match="soft tissue is nowhere near 0"):
         volume_of(tmp_path)
+
+
+def test_what_a_bad_model_made_is_read_so_that_it_can_be_measured(tmp_path: Path) -> None:
+    write_series(tmp_path, RescaleIntercept=0)
+    (series,) = discover(tmp_path).series
+
+    volume = read_volume(replace(series, is_denoised=True))
+
+    assert volume.hu.min() >= 0
 
 
 def test_a_volume_of_nothing_but_air_is_refused(tmp_path: Path) -> None:

@@ -18,11 +18,11 @@ from ldctpipe.losses.pixel import mean_absolute
 from ldctpipe.training.algorithm import Algorithm, Batch, Parts
 from ldctpipe.training.image_pool import ImagePool
 
-_GENERATORS, _CRITICS = ("generator", "backward_generator"), ("critic", "backward_critic")
+_GENERATORS, _DISCRIMINATORS = ("generator", "backward_generator"), ("discriminator", "backward_discriminator")
 
 
 class Cycle(Algorithm):
-    """ "generator" goes from low to full dose, "backward_generator" from full to low; each critic judges its output."""
+    """One generator goes from low to full dose, the backward one from full to low; each has its discriminator."""
 
     def __init__(self, parts: Parts) -> None:
         super().__init__(parts)
@@ -32,17 +32,17 @@ class Cycle(Algorithm):
         self._options = options
         bare = dict(
             zip(
-                (*_GENERATORS, *_CRITICS),
+                (*_GENERATORS, *_DISCRIMINATORS),
                 (parts.generator, parts.new_generator(), parts.critic, parts.new_critic()),
                 strict=True,
             )
         )
         rate = dict.fromkeys(_GENERATORS, rates.generator_learning_rate)
-        rate |= dict.fromkeys(_CRITICS, rates.critic_learning_rate)
+        rate |= dict.fromkeys(_DISCRIMINATORS, rates.critic_learning_rate)
         self._networks = {
             name: self.optimization.add(name, network, rate[name]).network for name, network in bare.items()
         }
-        self._pools = {name: ImagePool(options.pool_size, torch.Generator()) for name in _CRITICS}
+        self._pools = {name: ImagePool(options.pool_size, torch.Generator()) for name in _DISCRIMINATORS}
         self.generators = {f"pool of {name}": pool.generator for name, pool in self._pools.items()}
 
     def step(
@@ -51,28 +51,29 @@ class Cycle(Algorithm):
         """Train both generators, then both discriminators, on one unpaired batch; return the losses."""
         self.optimization.set_rates(rate_fraction)
         low_dose, full_dose = next_batch()
-        images = {"critic": full_dose, "backward_critic": low_dose}
-        for name in _CRITICS:
+        images = {"discriminator": full_dose, "backward_discriminator": low_dose}
+        for name in _DISCRIMINATORS:
             self._networks[name].requires_grad_(False)  # spares their weight gradients in the generators' pass
         terms, generated = self._generator_terms(low_dose, full_dose)
         total = self._total(terms)
         self.optimization.step(total, *_GENERATORS)
         scalars = {"loss_generator": total, **terms}
-        for name in _CRITICS:
+        for name in _DISCRIMINATORS:
             self._networks[name].requires_grad_(True)
             seen = self._pools[name].query(generated[name].detach())
-            scalars[f"loss_{name}"] = self._critic_loss(name, images[name], seen)
+            scalars[f"loss_{name}"] = self._discriminator_loss(name, images[name], seen)
             self.optimization.step(scalars[f"loss_{name}"], name)
         if measure_gradients:
             scalars["gradient_norm_generator"] = self.optimization.gradient_norm("generator")
         return {name: value.detach() for name, value in scalars.items()}
 
     def _generator_terms(self, low_dose: Tensor, full_dose: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Return the terms of the generators' loss, and what each critic is to judge."""
+        """Return the terms of the generators' loss, and what each discriminator is to judge."""
         denoise, degrade = (self._networks[name] for name in _GENERATORS)
         denoised, degraded = denoise(low_dose).float(), degrade(full_dose).float()
         terms = {
-            "loss_adversarial": self._judged("critic", denoised) + self._judged("backward_critic", degraded),
+            "loss_adversarial": self._judged("discriminator", denoised)
+            + self._judged("backward_discriminator", degraded),
             "loss_cycle": mean_absolute(degrade(denoised).float(), low_dose)
             + mean_absolute(denoise(degraded).float(), full_dose),
         }
@@ -83,7 +84,7 @@ class Cycle(Algorithm):
         if self.perceptual is not None:
             with self.fabric.autocast():
                 terms["loss_perceptual"] = self.perceptual(denoised, low_dose)
-        return terms, {"critic": denoised, "backward_critic": degraded}
+        return terms, {"discriminator": denoised, "backward_discriminator": degraded}
 
     def _total(self, terms: dict[str, Tensor]) -> Tensor:
         losses, options = self.recipe.losses, self._options
@@ -98,9 +99,9 @@ class Cycle(Algorithm):
     def _judged(self, name: str, image: Tensor) -> Tensor:
         return least_squares_generator(self.networks()[name](image))
 
-    def _critic_loss(self, name: str, real: Tensor, generated: Tensor) -> Tensor:
-        critic: nn.Module = self._networks[name]
-        return least_squares_discriminator(critic(real), critic(generated))
+    def _discriminator_loss(self, name: str, real: Tensor, generated: Tensor) -> Tensor:
+        discriminator: nn.Module = self._networks[name]
+        return least_squares_discriminator(discriminator(real), discriminator(generated))
 
     def state_dict(self) -> dict[str, Any]:
         """Return weights, moments and the pools."""

@@ -38,8 +38,8 @@ class DualDomain(Algorithm):
         self.generator = self.optimization.add("generator", parts.generator, rates.generator_learning_rate).network
         self._average = WeightAverage(self.networks()["generator"], options, self.recipe.training.iterations)
         bare = {"image": parts.critic, "gradient": parts.new_critic()}
-        self.critics = {
-            domain: self.optimization.add(f"critic_{domain}", network, rates.critic_learning_rate).network
+        self.discriminators = {
+            domain: self.optimization.add(f"discriminator_{domain}", network, rates.critic_learning_rate).network
             for domain, network in bare.items()
         }
         self.generators = {_CUTMIX: torch.Generator()}  # draws whether two patches are mixed, and where
@@ -58,13 +58,13 @@ class DualDomain(Algorithm):
         generated = self.generator(low_dose).float()
         scalars: dict[str, Tensor] = {}
         for domain in _DOMAINS:
-            loss = self._critic_loss(domain, low_dose, full_dose, generated.detach(), iteration)
-            self.optimization.step(loss, f"critic_{domain}")
-            scalars[f"loss_critic_{domain}"] = loss
+            loss = self._discriminator_loss(domain, low_dose, full_dose, generated.detach(), iteration)
+            self.optimization.step(loss, f"discriminator_{domain}")
+            scalars[f"loss_discriminator_{domain}"] = loss
         terms = self.image_loss.terms(generated, full_dose)
         total = self.image_loss.total(terms)
         for domain, view in _DOMAINS.items():
-            scores, pixels = self._bare_critic(domain)(view(generated))
+            scores, pixels = self._bare_discriminator(domain)(view(generated))
             adversarial = least_squares(scores, 1.0) + least_squares(pixels, 1.0)
             total = total + self._adversarial[domain] * adversarial
             terms[f"loss_adversarial_{domain}"] = adversarial
@@ -84,26 +84,26 @@ class DualDomain(Algorithm):
         super().load_state_dict(state)
         self._average.load_state_dict(state["average"])
 
-    def _bare_critic(self, domain: str) -> nn.Module:
+    def _bare_discriminator(self, domain: str) -> nn.Module:
         """The discriminator as the generator's loss sees it: ranks need not exchange gradients that no one takes."""
-        return self.networks()[f"critic_{domain}"]
+        return self.networks()[f"discriminator_{domain}"]
 
-    def _critic_loss(
+    def _discriminator_loss(
         self, domain: str, low_dose: Tensor, full_dose: Tensor, generated: Tensor, iteration: int
     ) -> Tensor:
-        view, critic = _DOMAINS[domain], self.critics[domain]
+        view, discriminator = _DOMAINS[domain], self.discriminators[domain]
         centre = low_dose.shape[1] // 2
         images = [view(image) for image in (full_dose, generated, low_dose[:, centre : centre + 1])]
-        scores, pixels = (each.float() for each in critic(torch.cat(images)))
+        scores, pixels = (each.float() for each in discriminator(torch.cat(images)))
         parts = zip(scores.chunk(3), pixels.chunk(3), (1.0, 0.0, 0.0), strict=True)
         loss = torch.stack([least_squares(s, wanted) + least_squares(p, wanted) for s, p, wanted in parts]).sum()
         mask = self._mask(full_dose.shape[-1], full_dose.device, iteration)
-        return loss if mask is None else loss + self._mixed_loss(critic, images, pixels, mask)
+        return loss if mask is None else loss + self._mixed_loss(discriminator, images, pixels, mask)
 
-    def _mixed_loss(self, critic: nn.Module, images: list[Tensor], pixels: Tensor, mask: Tensor) -> Tensor:
+    def _mixed_loss(self, discriminator: nn.Module, images: list[Tensor], pixels: Tensor, mask: Tensor) -> Tensor:
         """Return the loss of patches of which `mask` is real, and of how far their pixels are from the two mixed."""
         real, generated, _ = pixels.chunk(3)
-        score, mixed = (each.float() for each in critic(_mix(images[0], images[1], mask)))
+        score, mixed = (each.float() for each in discriminator(_mix(images[0], images[1], mask)))
         consistency = (mixed - _mix(real, generated, mask)).square().mean()
         judged = least_squares(score, 0.0) + (mixed - mask).square().mean()
         return judged + self._options.consistency * consistency

@@ -94,9 +94,9 @@ class TestCycle:
         total = 3 * losses["loss_adversarial"] + 10 * losses["loss_cycle"] + 5 * losses["loss_identity"]
         assert losses["loss_generator"] == pytest.approx(total, rel=1e-5)
         critic = (mean_square(0.7 * FULL - 1) + mean_square(0.7 * 2 * LOW)) / 2
-        assert losses["loss_critic"] == pytest.approx(critic, rel=1e-5)
+        assert losses["loss_discriminator"] == pytest.approx(critic, rel=1e-5)
         backward = (mean_square(0.3 * LOW - 1) + mean_square(0.3 * 0.25 * FULL)) / 2
-        assert losses["loss_backward_critic"] == pytest.approx(backward, rel=1e-5)
+        assert losses["loss_backward_discriminator"] == pytest.approx(backward, rel=1e-5)
 
     def test_identity_generators_are_at_peace_with_cycle_and_identity(self):
         algorithm = made(Cycle, "cyclegan-kang", generator=Scale(), critic=Scale(), others=(Scale(), Scale()))
@@ -137,7 +137,7 @@ class TestDualDomain:
         expected = 0.0
         for image, wanted in ((FULL, 1.0), (0.5 * LOW, 0.0), (LOW, 0.0)):
             expected += mean_square(0.7 * image.mean(dim=(1, 2, 3)) - wanted) + mean_square(0.7 * image - wanted)
-        assert losses["loss_critic_image"] == pytest.approx(expected, rel=1e-5)
+        assert losses["loss_discriminator_image"] == pytest.approx(expected, rel=1e-5)
 
     def test_the_generators_loss_is_the_published_sum(self):
         algorithm = made(
@@ -162,7 +162,7 @@ class TestDualDomain:
 
         without, with_much = critic_losses(0.0), critic_losses(1e6)
 
-        for name in ("loss_critic_image", "loss_critic_gradient"):
+        for name in ("loss_discriminator_image", "loss_discriminator_gradient"):
             assert with_much[name] == pytest.approx(without[name], rel=1e-4)
 
     def test_mixed_patches_hold_one_rectangle_of_the_generated_one(self):

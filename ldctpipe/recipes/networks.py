@@ -8,7 +8,6 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, get_type_hints
 
-import timm
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from torch import nn
@@ -107,9 +106,16 @@ def _checked_options(section: Network, place: str) -> BaseModel:
         if isinstance(section.options.get(key), bool) and not isinstance(value, bool):
             fault = f"{place}.{key}: should be a number or a text, not {str(section.options[key]).lower()}"
             raise UsageError(None, fault, "correct it")
-        if key == "backbone" and not timm.is_model(value):
-            raise UsageError(None, f"{place}.backbone: timm has no network {value!r}", "name one of timm's")
+        if key == "backbone":
+            _require_known_to_timm(place, value)
     return options
+
+
+def _require_known_to_timm(place: str, backbone: str) -> None:
+    import timm  # seconds, which other networks need not wait for
+
+    if not timm.is_model(backbone):
+        raise UsageError(None, f"{place}.backbone: timm has no network {backbone!r}", "name one of timm's")
 
 
 @cache

@@ -39,10 +39,10 @@ def test_the_page_has_the_published_table_and_claims_nothing_that_four_iteration
 
 
 def test_a_training_that_fails_leaves_the_others_and_is_named(finished: Run) -> None:
-    # Patches of 64 are not in a store that was cut for 32, so that point's training is refused.
+    # No slice of the cohort holds a patch of 4,096 pixels, so that point's training is refused.
     (finished.folder / "own.yaml").write_text(
         "name: own\ntitle: Own\ncolumns: {data.patch_size: patch}\n"
-        "points: [{name: fails, overrides: [data.patch_size=32]}, {name: works, overrides: [losses.pixel=1.0]}]\n"
+        "points: [{name: fails, overrides: [data.patch_size=4096]}, {name: works, overrides: [losses.pixel=1.0]}]\n"
     )
     run = run_nextflow(finished.folder, *ARGUMENTS, "--sweep", "own.yaml", "--outdir", "results", "-resume")
     assert run.code != 0
@@ -56,7 +56,7 @@ def test_a_training_that_fails_leaves_the_others_and_is_named(finished: Run) -> 
         in (run.results / "sweep.html").read_text()
     )
     lines = run.stdout.strip().splitlines()
-    assert lines[-2].endswith("TRAIN (fails.seed-1) failed:") and "was prepared for patches of 64" in lines[-1]
+    assert lines[-2].endswith("TRAIN (fails.seed-1) failed:") and "a patch of 4096 pixels" in lines[-1]
     assert {row["process"] for row in run.trace() if row["status"] == "CACHED"} == {
         "PHANTOM", "SAMPLESHEET", "INGEST", "PREPARE",
     }  # fmt: skip

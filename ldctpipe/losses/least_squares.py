@@ -7,12 +7,12 @@ from torch import Tensor
 
 def least_squares_discriminator(real_scores: Tensor, generated_scores: Tensor) -> Tensor:
     """Return what the discriminator minimises: E[(D(real) − 1)²]/2 + E[D(generated)²]/2, over any shape of scores."""
-    return ((real_scores.float() - 1).square().mean() + generated_scores.float().square().mean()) / 2
+    return (least_squares(real_scores, 1.0) + least_squares(generated_scores, 0.0)) / 2
 
 
 def least_squares_generator(generated_scores: Tensor) -> Tensor:
     """Return what the generator minimises: E[(D(generated) − 1)²]."""
-    return (generated_scores.float() - 1).square().mean()
+    return least_squares(generated_scores, 1.0)
 
 
 def least_squares(scores: Tensor, wanted: float) -> Tensor:

@@ -11,14 +11,11 @@ from typing import Literal
 from torch import Tensor, nn
 
 from ldctpipe.models.criss_cross_attention import CrissCrossAttention
-from ldctpipe.models.cycle_gan import STRIDE, ResidualBlock, downsampler, last_layer, upsampler
-from ldctpipe.models.full_precision import at_full_precision
-from ldctpipe.models.initialisation import start_normal
+from ldctpipe.models.cycle_gan import ResidualBlock, TrunkGenerator
 from ldctpipe.models.normalisation import Norm
-from ldctpipe.models.padding import pad_to_multiple
 
 
-class CaGan(nn.Module):
+class CaGan(TrunkGenerator):
     """Denoises slices of any size: (batch, 1, rows, columns) in [0, 1] to the same shape.
 
     CycleGAN's generator with channel attention in each of the residual blocks and criss-cross attention in the middle
@@ -37,30 +34,12 @@ class CaGan(nn.Module):
         output: Literal["direct", "residual"] = "direct",
         residual_scale: float = 1.0,
     ) -> None:
-        super().__init__()
         width = 4 * channels
-        self.encoder = downsampler(channels, norm)
-        self.trunk = nn.Sequential(
+        trunk = nn.Sequential(
             *(ResidualBlock(width, norm, ChannelReweighting(width, channel_reduction)) for _ in range(blocks))
         )
-        self.trunk.insert(blocks // 2 + blocks % 2, CrissCrossAttention(width, query_reduction, recurrence))
-        self.decoder = upsampler(channels, norm)
-        self.head = last_layer(channels)
-        self.residual, self.residual_scale = output == "residual", residual_scale
-        start_normal(self)
-        if self.residual:
-            nn.init.zeros_(self.head.weight)
-
-    def forward(self, image: Tensor) -> Tensor:
-        rows, columns = image.shape[-2:]
-        padded = pad_to_multiple(image, STRIDE)
-        drawn = at_full_precision(self.head, self.decoder(self.trunk(self.encoder(padded))))
-        output = padded + self.residual_scale * drawn if self.residual else drawn
-        return output[..., :rows, :columns]
-
-    def segments(self) -> list[nn.Module]:
-        """Return the parts that follow one another, each small beside the whole: for recomputation of activations."""
-        return list(self.trunk)
+        trunk.insert(blocks // 2 + blocks % 2, CrissCrossAttention(width, query_reduction, recurrence))
+        super().__init__(trunk, channels, norm, output, residual_scale)
 
 
 class ChannelReweighting(nn.Module):

@@ -7,7 +7,6 @@ Dabov 2007, doi 10.1109/TIP.2007.901238; Buades 2005, doi 10.1109/CVPR.2005.38; 
 
 from __future__ import annotations
 
-import os
 from abc import ABC, abstractmethod
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
@@ -20,6 +19,7 @@ import torch
 from skimage import restoration
 from torch import Tensor, nn
 
+from ldctpipe.devices import usable_cores
 from ldctpipe.errors import UsageError
 from ldctpipe.models.slice_noise import noise_level
 
@@ -45,7 +45,7 @@ class ClassicalDenoiser(nn.Module, ABC):
     def forward(self, image: Tensor) -> Tensor:
         strength = float(self.strength)
         slices = image.detach().float().cpu().numpy()[:, 0]
-        with ThreadPoolExecutor(min(len(slices), _cores())) as threads:
+        with ThreadPoolExecutor(min(len(slices), usable_cores())) as threads:
             denoised = list(threads.map(lambda each: self._denoise(each, strength), slices))
         return torch.from_numpy(np.stack(denoised)[:, None]).to(image.device)
 
@@ -154,8 +154,3 @@ def _library() -> ModuleType:
     except ImportError as error:
         fault = "BM3D needs the package bm3d, which is licensed for non-commercial use only"
         raise UsageError(None, fault, "install ldctpipe[bm3d] if that is yours") from error
-
-
-def _cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

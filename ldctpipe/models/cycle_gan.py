@@ -17,7 +17,40 @@ from ldctpipe.models.padding import pad_to_multiple
 STRIDE = 4  # of the residual trunk; the input is padded to a multiple of it
 
 
-class ResNetGenerator(nn.Module):
+class TrunkGenerator(nn.Module):
+    """Two downsamplings, a `trunk` at 4 · `channels` features, two upsamplings; what its subclasses share."""
+
+    def __init__(
+        self,
+        trunk: nn.Sequential,
+        channels: int,
+        norm: Norm,
+        output: Literal["direct", "residual"],
+        residual_scale: float,
+    ) -> None:
+        super().__init__()
+        self.encoder = downsampler(channels, norm)
+        self.trunk = trunk
+        self.decoder = upsampler(channels, norm)
+        self.head = last_layer(channels)
+        self.residual, self.residual_scale = output == "residual", residual_scale
+        start_normal(self)
+        if self.residual:
+            nn.init.zeros_(self.head.weight)
+
+    def forward(self, image: Tensor) -> Tensor:
+        rows, columns = image.shape[-2:]
+        padded = pad_to_multiple(image, STRIDE)
+        drawn = at_full_precision(self.head, self.decoder(self.trunk(self.encoder(padded))))
+        output = padded + self.residual_scale * drawn if self.residual else drawn
+        return output[..., :rows, :columns]
+
+    def segments(self) -> list[nn.Module]:
+        """Return the parts that follow one another, each small beside the whole: for recomputation of activations."""
+        return list(self.trunk)
+
+
+class ResNetGenerator(TrunkGenerator):
     """Denoises slices of any size: (batch, 1, rows, columns) in [0, 1] to the same shape.
 
     The published layout, without the tanh at its end, as the CT port of Kang (2019) has it: tanh would want images in
@@ -36,26 +69,8 @@ class ResNetGenerator(nn.Module):
         output: Literal["direct", "residual"] = "direct",
         residual_scale: float = 1.0,
     ) -> None:
-        super().__init__()
-        self.encoder = downsampler(channels, norm)
-        self.trunk = nn.Sequential(*(ResidualBlock(4 * channels, norm) for _ in range(blocks)))
-        self.decoder = upsampler(channels, norm)
-        self.head = last_layer(channels)
-        self.residual, self.residual_scale = output == "residual", residual_scale
-        start_normal(self)
-        if self.residual:
-            nn.init.zeros_(self.head.weight)
-
-    def forward(self, image: Tensor) -> Tensor:
-        rows, columns = image.shape[-2:]
-        padded = pad_to_multiple(image, STRIDE)
-        drawn = at_full_precision(self.head, self.decoder(self.trunk(self.encoder(padded))))
-        output = padded + self.residual_scale * drawn if self.residual else drawn
-        return output[..., :rows, :columns]
-
-    def segments(self) -> list[nn.Module]:
-        """Return the parts that follow one another, each small beside the whole: for recomputation of activations."""
-        return list(self.trunk)
+        trunk = nn.Sequential(*(ResidualBlock(4 * channels, norm) for _ in range(blocks)))
+        super().__init__(trunk, channels, norm, output, residual_scale)
 
 
 class ResidualBlock(nn.Module):

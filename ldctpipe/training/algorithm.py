@@ -59,6 +59,14 @@ class Algorithm(ABC):
         The learning rates are `rate_fraction` of the full ones. `measure_gradients` adds norms of gradients.
         """
 
+    def told(
+        self, scalars: dict[str, Tensor], measure_gradients: bool, network: str = "generator"
+    ) -> dict[str, Tensor]:
+        """Return what `step` returns: these scalars, and where asked for the norm of what `network` last took."""
+        if measure_gradients:
+            scalars = {**scalars, "gradient_norm_generator": self.optimization.gradient_norm(network)}
+        return {name: value.detach() for name, value in scalars.items()}
+
     @property
     def denoiser(self) -> nn.Module:
         """The network that the bundle will hold, bare: no wrapper of ranks, precision or compilation."""

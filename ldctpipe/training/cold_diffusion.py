@@ -54,10 +54,7 @@ class ColdDiffusion(Algorithm):
         total = torch.stack(list(losses.values())).sum() / 2
         self.optimization.step(total, "generator")
         self._average.update(iteration)
-        scalars = {"loss_generator": total, **losses}
-        if measure_gradients:
-            scalars["gradient_norm_generator"] = self.optimization.gradient_norm("generator")
-        return {name: value.detach() for name, value in scalars.items()}
+        return self.told({"loss_generator": total, **losses}, measure_gradients)
 
     def _again(self, first: Tensor, low_dose: Tensor, at: Tensor) -> Tensor:
         """Return the estimate one step later, from the network's own first one; gradients reach both."""

@@ -63,9 +63,7 @@ class Cycle(Algorithm):
             seen = self._pools[name].query(generated[name].detach())
             scalars[f"loss_{name}"] = self._discriminator_loss(name, images[name], seen)
             self.optimization.step(scalars[f"loss_{name}"], name)
-        if measure_gradients:
-            scalars["gradient_norm_generator"] = self.optimization.gradient_norm("generator")
-        return {name: value.detach() for name, value in scalars.items()}
+        return self.told(scalars, measure_gradients)
 
     def _generator_terms(self, low_dose: Tensor, full_dose: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         """Return the terms of the generators' loss, and what each discriminator is to judge."""

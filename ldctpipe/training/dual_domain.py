@@ -71,9 +71,7 @@ class DualDomain(Algorithm):
         self.optimization.step(total, "generator")
         self._average.update(iteration)
         scalars |= {"loss_generator": total, **terms}
-        if measure_gradients:
-            scalars["gradient_norm_generator"] = self.optimization.gradient_norm("generator")
-        return {name: value.detach() for name, value in scalars.items()}
+        return self.told(scalars, measure_gradients)
 
     def state_dict(self) -> dict[str, Any]:
         """Return weights, their average and moments."""

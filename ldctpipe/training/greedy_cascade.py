@@ -62,10 +62,7 @@ class GreedyCascade(Algorithm):
             total = mean_squared(output, full_dose)
             terms = {"loss_squared": total}
         self.optimization.step(total, f"level_{index + 1}")
-        scalars = {"loss_generator": total, **terms}
-        if measure_gradients:
-            scalars["gradient_norm_generator"] = self.optimization.gradient_norm(f"level_{index + 1}")
-        return {name: value.detach() for name, value in scalars.items()}
+        return self.told({"loss_generator": total, **terms}, measure_gradients, f"level_{index + 1}")
 
     def state_dict(self) -> dict[str, Any]:
         """Return weights, moments, and how many levels run."""

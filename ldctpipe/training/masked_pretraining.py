@@ -45,10 +45,7 @@ class MaskedPretraining(Algorithm):
             terms = self.image_loss.terms(self._network(low_dose).float(), full_dose)
             total = self.image_loss.total(terms)
         self.optimization.step(total, "generator")
-        scalars = {"loss_generator": total, **terms}
-        if measure_gradients:
-            scalars["gradient_norm_generator"] = self.optimization.gradient_norm("generator")
-        return {name: value.detach() for name, value in scalars.items()}
+        return self.told({"loss_generator": total, **terms}, measure_gradients)
 
     def _hidden_loss(self, low_dose: Tensor) -> Tensor:
         """Return the mean squared error at hidden pixels."""

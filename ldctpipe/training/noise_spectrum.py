@@ -52,10 +52,7 @@ class NoiseSpectrum(Algorithm):
             terms |= compared
             stepped += _SPECTRA
         self.optimization.step(total, *stepped)
-        scalars = {"loss_generator": total, **terms}
-        if measure_gradients:
-            scalars["gradient_norm_generator"] = self.optimization.gradient_norm("generator")
-        return {name: value.detach() for name, value in scalars.items()}
+        return self.told({"loss_generator": total, **terms}, measure_gradients)
 
     def _profile_terms(self, low_dose: Tensor, output: Tensor, full_dose: Tensor) -> dict[str, Tensor]:
         centre = low_dose.shape[1] // 2

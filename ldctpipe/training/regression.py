@@ -36,10 +36,7 @@ class Regression(Algorithm):
         terms = self.image_loss.terms(*self._compared(low_dose, full_dose))
         total = self.image_loss.total(terms)
         self.optimization.step(total, "generator")
-        scalars = {"loss_generator": total, **terms}
-        if measure_gradients:
-            scalars["gradient_norm_generator"] = self.optimization.gradient_norm("generator")
-        return {name: value.detach() for name, value in scalars.items()}
+        return self.told({"loss_generator": total, **terms}, measure_gradients)
 
     def _compared(self, low_dose: Tensor, full_dose: Tensor) -> tuple[Tensor, Tensor]:
         """Return what the network makes of the low dose, and what it should be."""

@@ -10,6 +10,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from ldctpipe.models.additive_unet import through_additive_unet
 from ldctpipe.models.noise_level import noise_level as estimated_noise_level
 from ldctpipe.models.padding import pad_to_multiple
 
@@ -48,14 +49,8 @@ class DruNet(nn.Module):
         rows, columns = image.shape[-2:]
         level = estimated_noise_level(image) if noise_level is None else torch.as_tensor(noise_level).to(image)
         padded = pad_to_multiple(torch.cat((image, level.to(image.dtype).expand_as(image)), dim=1), self.multiple)
-        skips = [self.head(padded)]
-        for down in self.down:
-            skips.append(down(skips[-1]))
-        x = self.body(skips[-1])
-        for up in self.up:
-            x = up(x + skips.pop())
-        with torch.autocast(x.device.type, enabled=False):  # bfloat16 would round the image to 6 HU
-            return self.tail(x.float() + skips.pop().float())[..., :rows, :columns]
+        drawn = through_additive_unet(padded, self.head, self.down, self.body, self.up, self.tail)
+        return drawn[..., :rows, :columns]
 
     def segments(self) -> list[nn.Module]:
         """Return the parts that follow one another, each small beside the whole: for recomputation of activations."""

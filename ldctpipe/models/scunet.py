@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ldctpipe.models.additive_unet import through_additive_unet
 from ldctpipe.models.window_attention import SwinBlock
 
 _STRIDE = 64  # three halvings times a window of 8
@@ -59,14 +60,8 @@ class ScuNet(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         rows, columns = image.shape[-2:]
         padded = functional.pad(image, (0, -columns % _STRIDE, 0, -rows % _STRIDE), mode="replicate")
-        skips = [self.head(padded)]
-        for down in self.down:
-            skips.append(down(skips[-1]))
-        x = self.body(skips[-1])
-        for up in self.up:
-            x = up(x + skips.pop())
-        with torch.autocast(x.device.type, enabled=False):  # bfloat16 would round the image to 6 HU
-            return self.tail(x.float() + skips.pop().float())[..., :rows, :columns]
+        drawn = through_additive_unet(padded, self.head, self.down, self.body, self.up, self.tail)
+        return drawn[..., :rows, :columns]
 
     def segments(self) -> list[nn.Module]:
         """Return the parts that follow one another, each small beside the whole: for recomputation of activations."""

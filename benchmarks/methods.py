@@ -7,7 +7,8 @@ Each method runs in a process of its own, and ldct-benchmark's network of that n
 one's memory is not the other's. The slice comes with the neighbours that the method wants. Weights are random: what is
 measured does not depend on them. Seconds are the median of the passes after the first (of the first where the time ran
 out: `passes` is 0), in float32, as `ldctpipe denoise` runs them. GFLOP count a multiplication and an addition apart, as
-torch counts them: convolutions, matrix products and attention, nothing of what classical filters do. Memory on a CPU is
+torch counts them: convolutions, matrix products and attention, nothing of what classical filters do; they are counted
+on shapes alone, before anything is computed. Memory on a CPU is
 the highest resident size in the first pass less what it was before, so without weights and libraries; on CUDA it is the
 most that torch had allocated, weights with it.
 
@@ -30,9 +31,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
+from torch.utils.flop_counter import FlopCounterMode
 
 from ldctpipe.errors import UsageError
-from ldctpipe.models.cost import measure_cost
 from ldctpipe.models.memory_format import to_channels_last
 from ldctpipe.recipes.library import load_recipe, shipped_names
 from ldctpipe.recipes.networks import build_generator
@@ -89,20 +91,29 @@ def measure(recipe: Recipe, peer: bool, options: argparse.Namespace) -> None:
     image = slice_of(recipe)[:, recipe.data.context if peer else slice(None)].view(1, -1, SIDE, SIDE).to(device)
     parameters = sum(p.numel() for p in network.parameters() if p.requires_grad)
     tell(parameters=parameters, slices=image.shape[1])
+    tell(gflop=gflop(network, image.shape))
     memory = Memory(device)
     tell(seconds=seconds(network, image), passes=0, memory_mib=memory.peak_mib())
-    cost = measure_cost(network, image)
-    tell(gflop=cost.gflop or None)
-    times = [cost.seconds]
+    times: list[float] = []
     while len(times) < options.repeats:
-        tell(seconds=statistics.median(times), passes=len(times))
         times.append(seconds(network, image))
-    tell(seconds=statistics.median(times), passes=len(times))
+        tell(seconds=statistics.median(times), passes=len(times))
 
 
 def tell(**figures: Any) -> None:
     """Print figures for the process that waits for them, even if this one is stopped afterwards."""
     print(json.dumps(figures), flush=True)
+
+
+@torch.no_grad()
+def gflop(network: nn.Module, shape: torch.Size) -> float | None:
+    """Return the arithmetic of one pass in 10⁹; None where it depends on what is in the image."""
+    with FakeTensorMode(allow_non_fake_inputs=True), FlopCounterMode(display=False) as counter:
+        try:
+            network(torch.empty(shape, device=next(network.parameters(), torch.empty(0)).device))
+        except DataDependentOutputException:
+            return None
+    return counter.get_total_flops() / 1e9 or None
 
 
 @torch.inference_mode()

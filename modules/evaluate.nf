@@ -7,14 +7,16 @@ process EVALUATE {
     tuple val(meta), path(denoised, stageAs: 'denoised/*', arity: '1..*')
     path cases, stageAs: 'cases/*', arity: '1..*'
     val protocol
+    path feature_weights, stageAs: 'feature_weights/*'
 
     output:
     tuple val(meta), path("${meta.folder}"), emit: metrics
     tuple val(task.process), eval('ldctpipe --version'), emit: versions
 
     script:
+    def distances = feature_weights ? "--feature-weights '${feature_weights}' --device cpu --threads ${task.cpus}" : ''
     """
-    ldctpipe evaluate denoised cases '${meta.folder}' --low-dose cases --protocol ${protocol}
+    ldctpipe evaluate denoised cases '${meta.folder}' --low-dose cases --protocol ${protocol} ${distances}
     """
 
     stub:

@@ -52,7 +52,8 @@ workflow SWEEP_RECIPE {
         .map { meta, folder, number -> [groupKey(meta.run, number), folder] }
         .groupTuple()
         .map { run, folders -> [[id: run.toString(), folder: run.toString()], folders] }
-    EVALUATE(denoised, PREPARE_COHORT.out.test_cases, settings.protocol)
+    def features = settings.feature_weights ? file(settings.feature_weights) : []
+    EVALUATE(denoised, PREPARE_COHORT.out.test_cases, settings.protocol, features)
 
     // the folders of all runs that came so far, each under its run's name
     def models = TRAIN.out.model.map { _meta, folder -> folder }.collect().ifEmpty([])

@@ -41,7 +41,8 @@ workflow TRAIN_AND_REPORT {
         .map { _meta, folder -> folder }
         .collect()
         .map { folders -> [[id: settings.protocol, folder: 'metrics'], folders] }
-    EVALUATE(denoised, PREPARE_COHORT.out.test_cases, settings.protocol)
+    def features = settings.feature_weights ? file(settings.feature_weights) : []
+    EVALUATE(denoised, PREPARE_COHORT.out.test_cases, settings.protocol, features)
 
     // the folder of figures
     def metrics = EVALUATE.out.metrics.map { _meta, folder -> folder }

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ldctpipe.cli.options import Overwrite, Quiet, Threads
+from ldctpipe.cli.options import Device, DeviceName, Overwrite, Quiet, Threads
 
 
 def command(
@@ -24,6 +24,15 @@ def command(
         str, typer.Option("--protocol", help="How to measure; see `ldctpipe protocols`.")
     ] = "mayo-soft",
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the bootstrap intervals.")] = 1,
+    feature_weights: Annotated[
+        Path | None,
+        typer.Option(
+            "--feature-weights",
+            metavar="FILE",
+            help="Measure KID and FID too, with these weights: torch-fidelity's Inception.",
+        ),
+    ] = None,
+    device: Device = DeviceName.AUTO,
     threads: Threads = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
@@ -39,6 +48,15 @@ def command(
 
     print(
         evaluate_cohort(
-            denoised, reference, low_dose, out, find_protocol(protocol), seed=seed, threads=threads, overwrite=overwrite
+            denoised,
+            reference,
+            low_dose,
+            out,
+            find_protocol(protocol),
+            seed=seed,
+            threads=threads,
+            feature_weights=feature_weights,
+            device=device.value,
+            overwrite=overwrite,
         )
     )

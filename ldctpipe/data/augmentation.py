@@ -14,18 +14,27 @@ from ldctpipe.data.windows import to_device
 
 @dataclass(frozen=True)
 class Transforms:
-    """What happens to each patch of a batch; all have shape (batch,), on the CPU. At most one changes a given patch."""
+    """What happens to each patch of a batch; all have shape (batch,), on the CPU."""
 
     rotate: Tensor  # bool: by the recipe's angle
     flip_rows: Tensor  # bool: upside down
     flip_columns: Tensor  # bool: left to right
+    transpose: Tensor  # bool: rows become columns, before any flip
     factor: Tensor  # float: of the values, 1 for none
+
+
+_BY_COIN = {"mirror", "flips", "turns"}
 
 
 def draw_transforms(
     batch: int, choices: tuple[str, ...], intensity_factors: tuple[float, ...], generator: torch.Generator
 ) -> Transforms:
-    """Return one of `choices` for each patch, with equal probability, drawn on the CPU from `generator`."""
+    """Return one of `choices` for each patch, with equal probability, drawn on the CPU from `generator`.
+
+    "flip" is upside down or left to right. The following leave a patch as it is with their share of chance: "mirror"
+    is left to right in every second, "flips" each of both directions in every second, "turns" one of the eight ways
+    in which flips and quarter turns lay a square.
+    """
     choice = torch.randint(len(choices), (batch,), generator=generator)
     upright = torch.rand(batch, generator=generator) < 0.5
     factors = torch.tensor(intensity_factors)[torch.randint(len(intensity_factors), (batch,), generator=generator)]
@@ -33,10 +42,14 @@ def draw_transforms(
     def chosen(name: str) -> Tensor:
         return choice == choices.index(name) if name in choices else torch.zeros(batch, dtype=torch.bool)
 
+    coins = torch.zeros(3, batch, dtype=torch.bool)
+    if not _BY_COIN.isdisjoint(choices):
+        coins = torch.rand(3, batch, generator=generator) < 0.5
     return Transforms(
         rotate=chosen("rotation"),
-        flip_rows=chosen("flip") & upright,
-        flip_columns=chosen("flip") & ~upright,
+        flip_rows=(chosen("flip") & upright) | ((chosen("flips") | chosen("turns")) & coins[0]),
+        flip_columns=(chosen("flip") & ~upright) | ((chosen("mirror") | chosen("flips") | chosen("turns")) & coins[1]),
+        transpose=chosen("turns") & coins[2],
         factor=torch.where(chosen("intensity"), factors, torch.ones(())),
     )
 
@@ -56,11 +69,12 @@ def apply_transforms(windows: Tensor, transforms: Transforms, patch_size: int, r
     margin = (windows.shape[-1] - patch_size) // 2
     patches = windows[..., margin : margin + patch_size, margin : margin + patch_size].clone()
     # Which patches is known on the CPU: a mask on a GPU would make the CPU wait for the count of its True.
-    rotated, upside_down, mirrored = (
+    rotated, transposed, upside_down, mirrored = (
         to_device(mask.nonzero().flatten(), windows.device)
-        for mask in (transforms.rotate, transforms.flip_rows, transforms.flip_columns)
+        for mask in (transforms.rotate, transforms.transpose, transforms.flip_rows, transforms.flip_columns)
     )
     patches[rotated] = rotate_windows(windows[rotated], patch_size, rotation_deg)
+    patches[transposed] = patches[transposed].transpose(-1, -2)
     patches[upside_down] = patches[upside_down].flip(-2)
     patches[mirrored] = patches[mirrored].flip(-1)
     return patches.mul_(to_device(transforms.factor, windows.device).view(-1, 1, 1, 1)).clamp_(0.0, 1.0)

@@ -16,6 +16,7 @@ from ldctpipe.data.dose_weights import dose_weights
 from ldctpipe.data.neighbours import neighbours
 from ldctpipe.data.origins import STRIDE
 from ldctpipe.data.store import TrainingStore
+from ldctpipe.data.unpaired import OtherPatients
 from ldctpipe.simulation.exposure import DoseRange
 
 State = dict[str, Tensor]  # of each generator, by its purpose
@@ -35,7 +36,10 @@ class BatchPlan:
 
 
 class BatchPlanner:
-    """Draws endless plans; each has `patches_per_image` patches of each of `images_per_batch` training slices."""
+    """Draws endless plans; each has `patches_per_image` patches of each of `images_per_batch` training slices.
+
+    Without `paired` a plan has twice as many slices: the second half are of other patients than the first.
+    """
 
     def __init__(
         self,
@@ -50,10 +54,13 @@ class BatchPlanner:
         augmentation_seed: int,
         dose_seed: int,
         context: int = 0,
+        paired: bool = True,
     ) -> None:
         usable = store.rows_of("train")
         counts = store.slices["origins"].to_numpy()
-        self._slices = torch.from_numpy(usable[counts[usable] > 0])
+        usable = usable[counts[usable] > 0]
+        self._slices = torch.from_numpy(usable)
+        self._others = None if paired else OtherPatients(store.slices["patient"].to_numpy()[usable])
         self._first = torch.from_numpy(store.slices["first_origin"].to_numpy().astype(np.int64))
         self._count = torch.from_numpy(counts.astype(np.int64))
         self._origins = torch.from_numpy(store.origins.astype(np.int64))
@@ -85,6 +92,8 @@ class BatchPlanner:
     def _positions(self) -> tuple[Tensor, Tensor]:
         generator = self._generators["positions"]
         chosen = torch.randint(len(self._slices), (self._images,), generator=generator)
+        if self._others is not None:
+            chosen = torch.cat((chosen, self._others.draw(chosen, generator)))
         slices = self._slices[chosen].repeat_interleave(self._per_image)
         fraction = torch.rand(len(slices), generator=generator, dtype=torch.float64)
         listed = self._origins[self._first[slices] + (fraction * self._count[slices]).long()]

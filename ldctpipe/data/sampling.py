@@ -25,7 +25,7 @@ class PatchSampler:
     A batch holds `patches_per_image` patches of each of `images_per_batch` slices, from the body-only origins of the
     store. Where the store has noise images, the low dose is made anew for each patch, at a dose of the store's range.
     With `context`, the low dose is (batch, 2 · context + 1, …): the slice in the middle of its neighbours. Without
-    `paired`, low and full dose of a row are from places that have nothing to do with each other.
+    `paired`, low and full dose of a row are of different patients, or where the store has one, of different slices.
 
     All randomness is drawn on the CPU, so that every device sees the same batches.
 
@@ -57,7 +57,7 @@ class PatchSampler:
         self._context, self._paired = context, paired
         self._planner = BatchPlanner(
             store,
-            images_per_batch=images_per_batch if paired else 2 * images_per_batch,
+            images_per_batch=images_per_batch,
             patches_per_image=patches_per_image,
             patch_size=patch_size,
             augmentation_choices=augmentation_choices,
@@ -66,6 +66,7 @@ class PatchSampler:
             augmentation_seed=augmentation_seed,
             dose_seed=dose_seed,
             context=context,
+            paired=paired,
         )
         rotates = "rotation" in augmentation_choices
         margin = (window_size(patch_size, rotation_deg) - patch_size) // 2 if rotates else 0

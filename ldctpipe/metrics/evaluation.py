@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -25,6 +25,9 @@ from ldctpipe.metrics.summary import build_summary
 from ldctpipe.metrics.table import printable_table
 from ldctpipe.progress import Progress, warn
 from ldctpipe.volumes.volume import Volume
+
+if TYPE_CHECKING:
+    from ldctpipe.metrics.feature_distance import FeatureDistances
 
 
 @dataclass
@@ -45,20 +48,24 @@ def evaluate_cohort(
     *,
     seed: int = 1,
     threads: int | None = None,
+    feature_weights: Path | None = None,
+    device: str = "auto",
     overwrite: bool = False,
 ) -> str:
     """Measure `denoised` and `low_dose` against `reference`, write the folder `out`, and return the table to print.
 
     `out` gets slices.csv, slices.parquet, summary.json, table.txt, results_mqc.tsv and samples.npz, all or nothing.
+    With `feature_weights`, a file for `FeatureDistances`, KID and FID are among the figures, computed on `device`.
     See `metrics.cohort.patients_of` for what the three inputs may be. Raises `InputError` for scans that do not fit
     together and for an `out` that already holds files, unless `overwrite`.
     """
+    distances = _feature_distances(feature_weights, protocol, device, threads) if feature_weights else None
     with new_folder(out, overwrite=overwrite, inputs=[denoised, reference, low_dose]) as folder:
         patients, warnings = patients_of(denoised, reference, low_dose)
         method = refuse_mixed_models(patients)
         findings = _Findings(warnings=warnings)
         for scans in patients:
-            _evaluate_patient(scans, protocol, threads, findings)
+            _evaluate_patient(scans, protocol, threads, distances, findings)
         for warning in findings.warnings:
             warn(warning)
         slices = _as_table(findings.rows)
@@ -69,6 +76,7 @@ def evaluate_cohort(
             left_out_slices=findings.left_out_slices,
             models={method: patients[0].model},
             inputs=findings.inputs,
+            feature_distances=distances.as_json(seed) if distances else None,
             warnings=findings.warnings,
         )
         table = printable_table(summary)
@@ -81,7 +89,20 @@ def evaluate_cohort(
     return table
 
 
-def _evaluate_patient(scans: PatientScans, protocol: Protocol, threads: int | None, findings: _Findings) -> None:
+def _feature_distances(weights: Path, protocol: Protocol, device: str, threads: int | None) -> FeatureDistances:
+    from ldctpipe.devices import pick_device  # all other measures do without torch
+    from ldctpipe.metrics.feature_distance import FeatureDistances
+
+    return FeatureDistances(weights, protocol, pick_device(device, threads))
+
+
+def _evaluate_patient(
+    scans: PatientScans,
+    protocol: Protocol,
+    threads: int | None,
+    distances: FeatureDistances | None,
+    findings: _Findings,
+) -> None:
     volumes = {
         "denoised": load_volumes(scans.denoised, threads),
         "low_dose": load_volumes(scans.low_dose, threads),
@@ -104,6 +125,9 @@ def _evaluate_patient(scans: PatientScans, protocol: Protocol, threads: int | No
     for match in matches[:SLICES_PER_PATIENT]:
         findings.samples += samples_of(match, scans.patient, per_series)
     findings.rows += chain.from_iterable(_measure(match, scans, protocol, threads) for match in matches)
+    if distances is not None:
+        for match in matches:
+            distances.add(match, scans.patient, scans.method)
 
 
 def _measure(

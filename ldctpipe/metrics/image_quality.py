@@ -39,6 +39,12 @@ def measured_mask(reference_hu: HuArray, padding: Mask | None, protocol: Protoco
     return mask
 
 
+def windowed(image_hu: HuArray, reference_hu: HuArray, mask: Mask, protocol: Protocol) -> tuple[FloatImage, FloatImage]:
+    """Return both images in HU clipped to the window, and the first equal to the second where `mask` is False."""
+    reference = np.clip(reference_hu.astype(np.float64), *protocol.window_hu)
+    return np.where(mask, np.clip(image_hu.astype(np.float64), *protocol.window_hu), reference), reference
+
+
 def image_quality(image_hu: HuArray, reference_hu: HuArray, mask: Mask, protocol: Protocol) -> ImageQuality:
     """Return PSNR (dB), SSIM and RMSE (HU, after the clip to the window) of a slice against its reference.
 
@@ -47,8 +53,7 @@ def image_quality(image_hu: HuArray, reference_hu: HuArray, mask: Mask, protocol
     """
     if not mask.any():
         return ImageQuality(None, None, None)
-    reference = np.clip(reference_hu.astype(np.float64), *protocol.window_hu)
-    image = np.where(mask, np.clip(image_hu.astype(np.float64), *protocol.window_hu), reference)
+    image, reference = windowed(image_hu, reference_hu, mask, protocol)
     rmse_hu = sqrt(np.mean((image - reference)[mask] ** 2))
     psnr_db = 20 * log10(protocol.data_range_hu / rmse_hu) if rmse_hu > 0 else None
     return ImageQuality(psnr_db, _ssim(image, reference, mask, protocol), rmse_hu)

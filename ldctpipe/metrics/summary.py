@@ -36,6 +36,7 @@ def build_summary(
     models: Mapping[str, Any],
     inputs: Mapping[str, str],
     warnings: Sequence[str],
+    feature_distances: dict[str, Any] | None,
 ) -> dict[str, Any]:
     """Return the whole summary as JSON types; what can't be computed is None, with its reason in `notes`.
 
@@ -61,6 +62,7 @@ def build_summary(
             "n_patients": n_patients,
             "n_slices": int((slices["method"] == BASELINE).sum()),
             "left_out_slices": left_out_slices,
+            "feature_distances": feature_distances,
             "tests": paired_tests(patients, BASELINE, TESTED),
             "bootstrap": {"unit": "patient", "resamples": RESAMPLES, "level": 0.95, "seed": seed},
             "models": dict(models),
@@ -68,7 +70,7 @@ def build_summary(
             "versions": {"ldctpipe": __version__, "python": platform.python_version()}
             | {n: version(n) for n in _LIBRARIES},
             "warnings": list(warnings),
-            "notes": _notes(slices, patients, n_patients),
+            "notes": _notes(slices, patients, n_patients) | _note_on_features(feature_distances),
         }
     )
 
@@ -106,6 +108,14 @@ def _notes(slices: pd.DataFrame, patients: pd.DataFrame, n_patients: int) -> dic
         if patients[measure].isna().any() and f"methods.*.{measure}" not in notes:
             notes[f"*.{measure}"] = _reason(measure)
     return notes
+
+
+def _note_on_features(distances: dict[str, Any] | None) -> dict[str, str]:
+    if distances is None:
+        return {"feature_distances": "KID and FID need the weights of their network (--feature-weights)"}
+    if distances["n_images"] < 2:
+        return {"feature_distances.methods.*": "KID and FID compare sets of images, and there is one image"}
+    return {}
 
 
 def _reason(measure: str) -> str:

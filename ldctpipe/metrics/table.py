@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from ldctpipe.metrics.published import PublishedRow, published_table
@@ -14,9 +15,9 @@ _SHOWN_PUBLISHED = ("LDCT", "EfficientNetV2-WGAN-GP")
 def printable_table(summary: dict[str, Any]) -> str:
     """Return the cohort's figures under their protocol, with the published rows of L506 below, in plain text."""
     methods = summary["methods"]
-    lines = [heading(summary), "", _row("", "PSNR (dB)", "SSIM", "RMSE (HU)", "gain (dB)", "bias (HU)", "noise (HU)")]
-    for name, values in methods.items():
-        lines.append(_method_row(name, values, None if name == BASELINE else summary["gains"][name]["psnr_db"]["mean"]))
+    measured = ("PSNR (dB)", "SSIM", "RMSE (HU)", "gain (dB)", "bias (HU)", "noise (HU)")
+    distances = (distance.title for distance in distances_of(summary))
+    lines = [heading(summary), "", _row("", *measured, *distances), *(_method_row(summary, name) for name in methods)]
     full_dose_noise = methods[BASELINE]["full_dose_noise_sd_hu"]["mean"]
     lines.append(_row("full_dose", "", "", "", "", "", _number(full_dose_noise, 1)))
     lines += ["", *_published_lines(summary)]
@@ -42,12 +43,32 @@ def with_spread(value: dict[str, Any], digits: int) -> str:
     return mean if spread is None else f"{mean} ± {spread:.{digits}f}"
 
 
+@dataclass(frozen=True)
+class Distance:
+    """A feature distance: its name in the summary, its heading, and how many digits are printed."""
+
+    name: str
+    title: str
+    digits: int
+
+    def cell(self, summary: dict[str, Any], method: str) -> str:
+        """Return the distance of a method's images from the full dose as it is printed."""
+        return _number(summary["feature_distances"]["methods"][method][self.name], self.digits)
+
+
+def distances_of(summary: dict[str, Any]) -> list[Distance]:
+    """Return the feature distances that were measured, first the one that is right for few images too."""
+    return [Distance("kid", "KID", 4), Distance("fid", "FID", 2)] if summary.get("feature_distances") else []
+
+
 def same_data_as_published(summary: dict[str, Any]) -> bool:
     """Tell whether the run measured only L506 under the protocol of the published table."""
     return set(summary["patients"]) == {"L506"} and summary["protocol"] == published_table().protocol
 
 
-def _method_row(name: str, values: dict[str, Any], gain_db: float | None) -> str:
+def _method_row(summary: dict[str, Any], name: str) -> str:
+    values = summary["methods"][name]
+    gain_db = None if name == BASELINE else summary["gains"][name]["psnr_db"]["mean"]
     return _row(
         name,
         with_spread(values["psnr_db"], 2),
@@ -56,6 +77,7 @@ def _method_row(name: str, values: dict[str, Any], gain_db: float | None) -> str
         "" if gain_db is None else f"{gain_db:+.2f}",
         _number(values["bias_hu"]["mean"], 2, sign=True),
         _number(values["noise_sd_hu"]["mean"], 1),
+        *(distance.cell(summary, name) for distance in distances_of(summary)),
     )
 
 
@@ -65,13 +87,14 @@ def _published_lines(summary: dict[str, Any]) -> list[str]:
         return [f"Published figures use {table.protocol} and are not shown beside {summary['protocol']}."]
     comparable = "same patient" if same_data_as_published(summary) else "other data: not comparable"
     lines = [f"Published: {table.source},", f"{table.data} ({comparable})"]
-    return lines + [_published_row(row) for row in table.rows if row.method in _SHOWN_PUBLISHED]
+    return lines + [_published_row(summary, row) for row in table.rows if row.method in _SHOWN_PUBLISHED]
 
 
-def _published_row(row: PublishedRow) -> str:
+def _published_row(summary: dict[str, Any], row: PublishedRow) -> str:
     table = published_table()
     gain = "" if row.method == table.baseline else f"{table.gain_db(row):+.2f}"
-    return _row(row.method, *row.cells, gain, "", "")
+    distances = ("", f"{row.fid[0]:.2f}") if distances_of(summary) else ()
+    return _row(row.method, *row.cells, gain, "", "", *distances)
 
 
 def _row(label: str, *cells: str) -> str:

@@ -218,7 +218,9 @@ class Normalization(_Section):
 class Augmentation(_Section):
     """Each patch gets one of `choices` with equal probability, the same for both of a pair."""
 
-    choices: Annotated[tuple[Literal["rotation", "flip", "intensity", "none"], ...], Field(min_length=1)]
+    choices: Annotated[
+        tuple[Literal["rotation", "flip", "mirror", "flips", "turns", "intensity", "none"], ...], Field(min_length=1)
+    ]
     rotation_deg: float
     intensity_factors: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)]
 
@@ -226,8 +228,8 @@ class Augmentation(_Section):
 class Data(_Section):
     """How batches are drawn.
 
-    `context` is how many neighbouring slices on each side the network sees; "unpaired" draws low and full dose from
-    places of their own.
+    `context` is how many neighbouring slices on each side the network sees; "unpaired" draws low and full dose of
+    different patients.
     """
 
     images_per_batch: PositiveInt

@@ -28,6 +28,7 @@ class PublishedPoint(_Section):
     psnr_db: MeanAndSpread | None = None
     ssim: MeanAndSpread | None = None
     rmse_hu: MeanAndSpread | None = None
+    fid: MeanAndSpread | None = None
     remark: str | None = None
 
 

@@ -53,7 +53,7 @@ def _inputs(run: Path, parameters: dict[str, Any]) -> dict[str, Any]:
     if (manifest := run / "manifest.json").is_file():  # of a cohort: what its tasks found out by themselves
         for row in read_json(manifest, "a cohort's manifest")["series"]:
             inputs["scans"].setdefault(row["patient"], {})[row["series"]] = {"checksum": row["input_checksum"]}
-    for name in ("backbone_weights", "perceptual_weights"):
+    for name in ("backbone_weights", "perceptual_weights", "feature_weights"):
         if (given := parameters.get(name)) and (files := _files_in(Path(given))):
             inputs[name] = {"sha256": files[0][1]} if Path(given).is_file() else dict(files)
     for name in ("model", "init"):

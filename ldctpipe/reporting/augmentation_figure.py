@@ -24,8 +24,18 @@ _CANDIDATES = 64
 _PANEL_INCHES = 1.75
 _STYLE: Any = {"font.size": 9, "axes.titlesize": 9.5}
 
-# What one column of the figure does to the patch: rotate, flip rows, flip columns, factor of the values.
-_Change = tuple[bool, bool, bool, float]
+# What one column of the figure does to the patch, in the order of `Transforms`.
+_Change = tuple[bool, bool, bool, bool, float]
+_LAID: dict[str, _Change] = {
+    "none": (False, False, False, False, 1.0),
+    "mirrored": (False, False, True, False, 1.0),
+    "upside down": (False, True, False, False, 1.0),
+    "turned by 180°": (False, True, True, False, 1.0),
+    "turned by 90°": (False, True, False, True, 1.0),
+    "turned by −90°": (False, False, True, True, 1.0),
+    "transposed": (False, False, False, True, 1.0),
+    "turned and transposed": (False, True, True, True, 1.0),
+}
 
 
 def write_augmentation_figure(store: Path, out: Path, recipe: Recipe, seed: int) -> int:
@@ -47,14 +57,21 @@ def _changes(recipe: Recipe) -> dict[str, _Change]:
     """Return every transform that the recipe can draw, by its title."""
     augmentation = recipe.data.augmentation
     by_choice: dict[str, dict[str, _Change]] = {
-        "none": {"none": (False, False, False, 1.0)},
-        "rotation": {f"rotation by {augmentation.rotation_deg:g}°": (True, False, False, 1.0)},
-        "flip": {"flip, upside down": (False, True, False, 1.0), "flip, mirrored": (False, False, True, 1.0)},
-        "intensity": {f"intensity × {f:g}": (False, False, False, f) for f in augmentation.intensity_factors},
+        "none": _laid("none"),
+        "rotation": {f"rotation by {augmentation.rotation_deg:g}°": (True, False, False, False, 1.0)},
+        "flip": {"flip, upside down": _LAID["upside down"], "flip, mirrored": _LAID["mirrored"]},
+        "mirror": _laid("none", "mirrored"),
+        "flips": _laid("none", "mirrored", "upside down", "turned by 180°"),
+        "turns": _LAID,
+        "intensity": {f"intensity × {f:g}": (False, False, False, False, f) for f in augmentation.intensity_factors},
     }
     return {
         title: one for name, some in by_choice.items() if name in augmentation.choices for title, one in some.items()
     }
+
+
+def _laid(*titles: str) -> dict[str, _Change]:
+    return {title: _LAID[title] for title in titles}
 
 
 def _window_pair(store: TrainingStore, recipe: Recipe, seed: int) -> Tensor:
@@ -82,8 +99,8 @@ def _window_pair(store: TrainingStore, recipe: Recipe, seed: int) -> Tensor:
 
 def _transformed(pair: Tensor, changes: list[_Change], recipe: Recipe) -> Tensor:
     """Return (changes, 2, patch_size, patch_size): the pair under each change, by the code that training runs."""
-    rotate, flip_rows, flip_columns, factor = map(torch.tensor, zip(*changes, strict=True))
-    transforms = Transforms(rotate, flip_rows, flip_columns, factor)
+    rotate, flip_rows, flip_columns, transpose, factor = map(torch.tensor, zip(*changes, strict=True))
+    transforms = Transforms(rotate, flip_rows, flip_columns, transpose, factor)
     windows = pair.expand(len(changes), -1, -1, -1).contiguous()
     return apply_transforms(windows, transforms, recipe.data.patch_size, recipe.data.augmentation.rotation_deg)
 

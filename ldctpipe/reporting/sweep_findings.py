@@ -73,6 +73,10 @@ def _about_comparison(sweep: SweepFolder) -> Iterator[Finding]:
             f"The published figures are for {published.data}; this run measured other data, so absolute figures are "
             "not comparable. At most the order of the points is.",
         )
+    if any(point.published and point.published.fid for point in sweep.plan.sweep.points) and not any(
+        run.feature_distance("fid") is not None for run in sweep.finished
+    ):
+        yield Finding(False, "FID was not measured: no weights of its network were given (--feature_weights FILE).")
     if sweep.plan.recipe is not None and sweep.plan.recipe != published.recipe:
         yield Finding(False, f"Published with {published.recipe}, run with {sweep.plan.recipe}.")
 

@@ -43,6 +43,13 @@ class SweepRun:
         value: float | None = self.summary["methods"][self.method][measure]["mean"]
         return value
 
+    def feature_distance(self, name: str) -> float | None:
+        """Return "kid" or "fid" of the denoised images; None where it was not measured."""
+        if self.state != "finished" or self.summary is None or not self.summary.get("feature_distances"):
+            return None
+        value: float | None = self.summary["feature_distances"]["methods"][self.method][name]
+        return value
+
     @property
     def gain_db(self) -> float | None:
         """Mean over patients of the PSNR above the low dose."""

@@ -42,6 +42,8 @@ class PointResult:
     psnr_db: OverRepeats
     ssim: OverRepeats
     rmse_hu: OverRepeats
+    kid: OverRepeats
+    fid: OverRepeats
     gain_db: OverRepeats
     trainings: tuple[Stability, ...]
     failed: tuple[str, ...]
@@ -80,6 +82,8 @@ def _result(sweep: SweepFolder, point: PlannedPoint, fastest: tuple[str, float] 
         over_repeats([run.mean("psnr_db") for run in runs]),
         over_repeats([run.mean("ssim") for run in runs]),
         over_repeats([run.mean("rmse_hu") for run in runs]),
+        over_repeats([run.feature_distance("kid") for run in runs]),
+        over_repeats([run.feature_distance("fid") for run in runs]),
         over_repeats([run.gain_db for run in runs]),
         trainings,
         failed,
@@ -106,6 +110,7 @@ def _run_row(run: SweepRun) -> dict[str, Any]:
         "state": run.state,
         **{measure: _rounded(run.mean(measure)) for measure in ("psnr_db", "ssim", "rmse_hu", "bias_hu")},
         "psnr_gain_db": _rounded(run.gain_db),
+        **{distance: _rounded(run.feature_distance(distance)) for distance in ("kid", "fid")},
         "iterations": training.get("iterations"),
         "best_iteration": training.get("best_iteration"),
         "seconds": training.get("seconds"),
@@ -128,7 +133,7 @@ _COLUMNS = {
 def write_points(sweep: SweepFolder, results: Sequence[PointResult], warnings: Sequence[str], path: Path) -> None:
     """Write one entry a point to `path` as JSON, with what was run and what a reader must know."""
     plan = sweep.plan
-    spreads = ("psnr_db", "ssim", "rmse_hu", "gain_db")
+    spreads = ("psnr_db", "ssim", "rmse_hu", "kid", "fid", "gain_db")
     notes = {}
     if any(getattr(each, name).n < 2 for each in results for name in spreads):
         notes["points.*.sd"] = "null where fewer than two trainings have the figure"

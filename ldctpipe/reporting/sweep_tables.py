@@ -16,25 +16,28 @@ from ldctpipe.reporting.tables import Group, Row, Table
 _NOTHING = "–"
 # Heading, name in a publication and in a result, digits.
 _MEASURES = (("PSNR (dB)", "psnr_db", 2), ("SSIM", "ssim", 3), ("RMSE (HU)", "rmse_hu", 2))
+_DISTANCES = (("KID", "kid", 4), ("FID", "fid", 2))
 
 
 def results_table(sweep: SweepFolder, results: Sequence[PointResult]) -> Table:
     """Return one row a point: what it changes, the published figures, this run's, and the difference."""
-    plan = sweep.plan
-    published = plan.sweep.published is not None
-    head = ["Point", *plan.sweep.columns.values()]
-    for name, _, _ in _shown(plan):
-        head += [f"{name} published", f"{name} this run", "Difference"] if published else [name]
-    rows = [_result_row(plan, each, subtracted=comparable_protocol(sweep)) for each in results]
+    head, shown = ["Point", *sweep.plan.sweep.columns.values()], _shown(sweep.plan, results)
+    for name, measure, _ in shown:
+        compared = _is_published(sweep.plan, measure)
+        head += [f"{name} published", f"{name} this run", "Difference"] if compared else [name]
+    rows = [_result_row(sweep, each, shown) for each in results]
     return Table(_caption(sweep), (*head, "PSNR gain (dB)", "Trainings"), (Group(None, tuple(rows)),))
 
 
-def _shown(plan: Plan) -> list[tuple[str, str, int]]:
-    """Return the measures of the table: where there are published figures, those that any point has."""
-    if plan.sweep.published is None:
-        return list(_MEASURES)
-    published = [point.published for point in plan.sweep.points]
-    return [each for each in _MEASURES if any(getattr(figures, each[1], None) for figures in published)]
+def _shown(plan: Plan, results: Sequence[PointResult]) -> list[tuple[str, str, int]]:
+    """Return the measures of the table: where there are published figures, those; and feature distances, if measured."""
+    shown = [each for each in _MEASURES if plan.sweep.published is None or _is_published(plan, each[1])]
+    measured = [each[1] for each in _DISTANCES if any(getattr(result, each[1]).n for result in results)]
+    return shown + [each for each in _DISTANCES if each[1] in measured or _is_published(plan, each[1])]
+
+
+def _is_published(plan: Plan, measure: str) -> bool:
+    return any(getattr(point.published, measure, None) for point in plan.sweep.points)
 
 
 def comparable_protocol(sweep: SweepFolder) -> bool:
@@ -61,11 +64,12 @@ def _caption(sweep: SweepFolder) -> str:
     return f"{plan.sweep.title}. {spread}{beside}{f'; protocol {protocol}' if protocol else ''}"
 
 
-def _result_row(plan: Plan, result: PointResult, *, subtracted: bool) -> Row:
+def _result_row(sweep: SweepFolder, result: PointResult, shown: Sequence[tuple[str, str, int]]) -> Row:
+    subtracted = comparable_protocol(sweep)
     cells = [f"{value:g}" if isinstance(value, float) else str(value) for value in result.point.values.values()]
-    for _, measure, digits in _shown(plan):
+    for _, measure, digits in shown:
         own: OverRepeats = getattr(result, measure)
-        if plan.sweep.published is not None:
+        if _is_published(sweep.plan, measure):
             theirs = _published(result.published, measure)
             cells += [_spread(theirs, digits), _spread((own.mean, own.sd), digits)]
             cells.append(_difference(own.mean, theirs[0], digits) if subtracted else _NOTHING)

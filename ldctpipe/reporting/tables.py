@@ -8,7 +8,7 @@ from typing import Any
 
 from ldctpipe.metrics.published import PublishedRow, published_table
 from ldctpipe.metrics.slices import BASELINE
-from ldctpipe.metrics.table import same_data_as_published, with_spread
+from ldctpipe.metrics.table import distances_of, same_data_as_published, with_spread
 from ldctpipe.metrics.tissue import TISSUES
 
 
@@ -86,10 +86,13 @@ def headlines(summary: dict[str, Any], method: str) -> list[Headline]:
 def cohort_table(summary: dict[str, Any], method: str) -> Table:
     """Return the cohort's figures with the published ones below, where the protocol is theirs."""
     published = published_table()
+    distances = tuple(distance.title for distance in distances_of(summary)) or ("FID",)
     groups = [Group("This run", tuple(_cohort_row(summary, name) for name in (BASELINE, method)))]
     if summary["protocol"] == published.protocol:
-        groups.append(Group(_published_title(summary), tuple(_published_row(row) for row in published.rows)))
-    head = ("Images", "PSNR (dB)", "SSIM", "RMSE (HU)", "PSNR gain (dB)")
+        groups.append(
+            Group(_published_title(summary), tuple(_published_row(row, len(distances)) for row in published.rows))
+        )
+    head = ("Images", "PSNR (dB)", "SSIM", "RMSE (HU)", "PSNR gain (dB)", *distances)
     spread = "over patients" if summary["n_patients"] > 1 else "over the slices of the one patient"
     return Table(f"Mean ± standard deviation {spread}, {summary['protocol']}", head, tuple(groups))
 
@@ -97,7 +100,9 @@ def cohort_table(summary: dict[str, Any], method: str) -> Table:
 def _cohort_row(summary: dict[str, Any], name: str) -> Row:
     values = summary["methods"][name]
     cells = (with_spread(values["psnr_db"], 2), with_spread(values["ssim"], 3), with_spread(values["rmse_hu"], 2))
-    return Row("Low dose" if name == BASELINE else name, (*cells, _gain(summary, name)), ours=name != BASELINE)
+    distances = tuple(distance.cell(summary, name) for distance in distances_of(summary)) or ("–",)
+    label = "Low dose" if name == BASELINE else name
+    return Row(label, (*cells, _gain(summary, name), *distances), ours=name != BASELINE)
 
 
 def _gain(summary: dict[str, Any], name: str) -> str:
@@ -116,10 +121,11 @@ def _published_title(summary: dict[str, Any]) -> str:
     return f"Published ({published.data}): {comparable}"
 
 
-def _published_row(row: PublishedRow) -> Row:
+def _published_row(row: PublishedRow, distances: int) -> Row:
     published = published_table()
     gain = "–" if row.method == published.baseline else f"{published.gain_db(row):+.2f}"
-    return Row(row.method, (*row.cells, gain), published.remark(row))
+    fid = "{:.1f} ± {:.1f}".format(*row.fid)
+    return Row(row.method, (*row.cells, gain, *["–"] * (distances - 1), fid), published.remark(row))
 
 
 def tissue_table(summary: dict[str, Any], method: str) -> Table:

@@ -14,7 +14,7 @@ CHOICES = ("rotation", "flip", "intensity", "none")
 
 def transforms(**changes) -> Transforms:
     no = torch.zeros(1, dtype=torch.bool)
-    values = {"rotate": no, "flip_rows": no, "flip_columns": no, "factor": torch.ones(1)} | changes
+    values = {"rotate": no, "flip_rows": no, "flip_columns": no, "transpose": no, "factor": torch.ones(1)} | changes
     return Transforms(**values)
 
 
@@ -47,6 +47,8 @@ def test_flips_and_pass_through():
     assert torch.equal(apply_transforms(patch, transforms(), 64, 45), patch)
     assert torch.equal(apply_transforms(patch, transforms(flip_rows=yes), 64, 45), patch.flip(2))
     assert torch.equal(apply_transforms(patch, transforms(flip_columns=yes), 64, 45), patch.flip(3))
+    turned = apply_transforms(patch, transforms(flip_rows=yes, transpose=yes), 64, 45)
+    assert torch.equal(turned, torch.rot90(patch, 1, (2, 3)))
 
 
 def test_intensity_is_clipped_to_the_range():
@@ -74,3 +76,16 @@ def test_no_choice_but_none():
 
     assert not (drawn.rotate | drawn.flip_rows | drawn.flip_columns).any()
     assert (drawn.factor == 1).all()
+
+
+@pytest.mark.parametrize(("choice", "ways"), [("mirror", 2), ("flips", 4), ("turns", 8)])
+def test_each_way_to_lay_a_patch_has_equal_odds(choice, ways):
+    drawn = draw_transforms(40_000, (choice,), (0.5, 2.0), torch.Generator().manual_seed(3))
+    way = 4 * drawn.transpose + 2 * drawn.flip_rows + drawn.flip_columns
+
+    assert not drawn.rotate.any()
+    assert (drawn.factor == 1).all()
+    assert way.unique().numel() == ways
+    odds = way.bincount()[way.bincount() > 0] / len(way)
+    assert odds.tolist() == pytest.approx([1 / ways] * ways, abs=0.012)  # 4.8 standard errors of a half
+    assert choice != "mirror" or not drawn.flip_rows.any()

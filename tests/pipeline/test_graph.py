@@ -48,20 +48,23 @@ def test_training_graph_publishes_all_and_resumes_without_work(nextflow: Callabl
     assert redone == {"TRAIN", "DENOISE", "EVALUATE", "REPORT"}
 
 
-def test_weights_of_both_kinds_reach_the_training(nextflow: Callable[..., Run], tmp_path: Path) -> None:
-    for name in ("b0.safetensors", "vgg.safetensors"):
+def test_weights_of_each_kind_reach_their_task(nextflow: Callable[..., Run], tmp_path: Path) -> None:
+    for name in ("b0.safetensors", "vgg.safetensors", "inception.safetensors"):
         (tmp_path / name).touch()
     files = (
         "--backbone_weights",
         str(tmp_path / "b0.safetensors"),
         "--perceptual_weights",
         str(tmp_path / "vgg.safetensors"),
+        "--feature_weights",
+        str(tmp_path / "inception.safetensors"),
     )
     run = nextflow("-profile", "cpu", "-stub", "--phantom_patients", "3", "--phantom_slices", "3", *files)
 
     assert run.code == 0, run.said
     staged = {path.relative_to(path.parents[1]).as_posix() for path in run.folder.glob("work/*/*/*/*.safetensors")}
-    assert {"backbone/b0.safetensors", "perceptual/vgg.safetensors"} <= staged
+    wanted = {"backbone/b0.safetensors", "perceptual/vgg.safetensors", "feature_weights/inception.safetensors"}
+    assert wanted <= staged
 
 
 def test_denoising_graph_has_a_task_a_group_of_patients(nextflow: Callable[..., Run]) -> None:

@@ -42,10 +42,16 @@ def wavering(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
 
 
 def make_sweep(
-    folder: Path, sweep: str, courses: dict[str, Course], *, repeats: int = 3, pretrained: bool = True
+    folder: Path,
+    sweep: str,
+    courses: dict[str, Course],
+    *,
+    repeats: int = 3,
+    pretrained: bool = True,
+    recipe: str | None = METHOD,
 ) -> Plan:
     """Write the plan of `sweep` and all its runs; points without a course of their own are steady."""
-    plan = plan_sweep(load_sweep(sweep), METHOD, pretrained=pretrained, repeats=repeats)
+    plan = plan_sweep(load_sweep(sweep), recipe, pretrained=pretrained, repeats=repeats)
     write_plan(plan, folder / "runs" / "plan.csv")
     for number, run in enumerate(plan.runs):
         if run.same_as is None:
@@ -65,7 +71,9 @@ def write_model(folder: Path, psnr_db: np.ndarray, critic: np.ndarray, seed: int
     (folder / "card.json").write_text(json.dumps({"name": METHOD, "training": training, "notes": notes}))
 
 
-def write_metrics(folder: Path, psnr_db: float, patients: tuple[str, ...] = ("L003",)) -> None:
+def write_metrics(
+    folder: Path, psnr_db: float, patients: tuple[str, ...] = ("L003",), fid: float | None = None
+) -> None:
     folder.mkdir(parents=True)
 
     def values(psnr_db: float, ssim: float) -> dict[str, dict[str, float]]:
@@ -84,5 +92,6 @@ def write_metrics(folder: Path, psnr_db: float, patients: tuple[str, ...] = ("L0
         "n_slices": 4,
         "bootstrap": {"unit": "patient", "resamples": 10_000, "level": 0.95, "seed": 1},
         "warnings": [],
+        "feature_distances": fid and {"methods": {METHOD: {"kid": fid / 1000, "fid": fid}}},
     }
     (folder / "summary.json").write_text(json.dumps(summary))

@@ -61,6 +61,17 @@ def test_it_shows_the_figures_of_the_summary_beside_the_published(full_run):
     assert "5 min 12 s" in outline.text and "6,123,456" in outline.text and "0123abc" in outline.text
 
 
+def test_feature_distances_stand_beside_the_published_where_they_were_measured(full_run):
+    _, without = page(full_run)
+    assert "0.0104" not in without.text and "17.2 ± 1.1" in without.text
+    path = full_run / "metrics" / "summary.json"
+    summary = json.loads(path.read_text())
+    methods = {"low_dose": {"kid": 0.0312, "fid": 41.23}, "wgan-gp-effnetv2-mini": {"kid": 0.0104, "fid": 12.34}}
+    path.write_text(json.dumps(summary | {"feature_distances": {"methods": methods}}))
+    _, outline = page(full_run)
+    assert all(figure in outline.text for figure in ("KID", "0.0312", "41.23", "0.0104", "12.34", "17.2 ± 1.1"))
+
+
 def test_warnings_come_before_any_figure(full_run):
     _, outline = page(full_run)
     assert outline.text.index("Measured on one patient") < outline.text.index("PSNR (dB)")

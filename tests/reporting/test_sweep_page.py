@@ -66,6 +66,28 @@ def test_the_published_figures_stand_beside_with_their_difference(sweep):
     assert "other data, so absolute figures are not comparable" in outline.text
 
 
+def test_feature_distances_are_over_trainings_too(sweep):
+    assert "KID" not in page(sweep).text
+    for number, folder in enumerate(sorted(sweep.glob("runs/gp-10.*/metrics"))):
+        shutil.rmtree(folder)
+        write_metrics(folder, 33.0, fid=10.0 + number)
+    outline = page(sweep)
+    assert points(sweep)["gp-10"]["fid"] == {"mean": 11.0, "sd": 1.0, "n": 3}
+    assert "11.00 ± 1.00" in outline.text and "0.0110 ± 0.0010" in outline.text
+    assert [row["fid"] for row in rows(sweep) if row["point"] == "gp-10"] == ["10.0", "11.0", "12.0"]
+
+
+def test_a_published_fid_stands_beside_and_a_missing_one_is_told(tmp_path):
+    make_sweep(tmp_path, "table3", {}, repeats=2, recipe=None)
+    outline = page(tmp_path)
+    assert "18.70 ± 1.30" in outline.text and "FID was not measured" in outline.text
+    folder = tmp_path / "runs" / "red-cnn.seed-1" / "metrics"
+    shutil.rmtree(folder)
+    write_metrics(folder, 33.0, fid=20.7)
+    outline = page(tmp_path)
+    assert "+2.00" in outline.text and "FID was not measured" not in outline.text
+
+
 def test_the_same_patient_is_called_so(sweep):
     for folder in sweep.glob("runs/*/metrics"):
         shutil.rmtree(folder)

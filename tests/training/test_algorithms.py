@@ -439,6 +439,48 @@ def test_no_weight_changes_by_more_than_the_limit():
     assert float(network.factor) == pytest.approx(0.01, rel=1e-5)  # the gradient's own step is some 0.4
 
 
+class TwoKinds(nn.Module):
+    """A convolution and a batch norm, whose gradients on `step`'s batch are all some number but 0."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution, self.norm = nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1)
+        for parameter in self.parameters():
+            nn.init.constant_(parameter, 0.5)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.convolution(self.norm(image))
+
+
+def changes(*options: str) -> dict[str, float]:
+    """Return by how much one step of plain SGD changes each parameter of `TwoKinds`."""
+    network = TwoKinds()
+    plain = ("optimizer.betas=[0.0,0.0]", "optimizer.largest_update=0.0", "algorithm.domain=image")
+    step(made(Regression, "wavelet-residual", *plain, *options, generator=network), rate=1.0)
+    return {name: float(parameter) - 0.5 for name, parameter in network.named_parameters()}
+
+
+def test_biases_and_gains_learn_at_rates_of_their_own():
+    one = changes("optimizer.weight_decay=0.0", "optimizer.rate_factors={biases: 1.0, gains: 1.0}")
+    other = changes("optimizer.weight_decay=0.0", "optimizer.rate_factors={biases: 2.0, gains: 3.0}")
+
+    factors = {name: other[name] / one[name] for name in one}
+    assert factors == pytest.approx(
+        {"convolution.weight": 1, "convolution.bias": 2, "norm.weight": 3, "norm.bias": 1}, rel=1e-3
+    )
+
+
+@pytest.mark.parametrize(("decayed", "others"), [("filters", 0.0), ("all", 1.0)])
+def test_weights_decay_where_the_recipe_says_so(decayed, others):
+    plain = ("optimizer.rate_factors={biases: 1.0, gains: 1.0}", f"optimizer.decayed={decayed}")
+    none, decay = changes("optimizer.weight_decay=0.0", *plain), changes("optimizer.weight_decay=0.5", *plain)
+
+    lost = {name: (none[name] - decay[name]) / (0.01 * 0.5 * 0.5) for name in none}  # rate · decay · weight
+    assert lost == pytest.approx(
+        {"convolution.weight": 1.0, "convolution.bias": others, "norm.weight": others, "norm.bias": others}, abs=1e-3
+    )
+
+
 RESUMED = {
     "red-cnn": ("generator.channels=2",),
     "wavelet-residual": ("generator.channels=2", "generator.modules=1"),

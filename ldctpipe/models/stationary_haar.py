@@ -15,7 +15,8 @@ def analyse(image: Tensor, levels: int) -> Tensor:
     """Return (batch, 3·levels + 1, rows, columns) of (batch, 1, rows, columns), coarsest first.
 
     The order is that of PyWavelets' `swt2`: approximation, then for each level details across rows, across columns and
-    across both. Filters have unit norm and their tails wrap around the image, so that any size is exactly invertible.
+    across both. As with its `norm=True` low-pass filters have a sum of 1: the approximation is in the image's unit, and
+    all bands together have the image's energy. Tails wrap around the image, so that any size is exactly invertible.
     """
     bands: list[Tensor] = []
     approximation = image
@@ -40,12 +41,12 @@ def synthesise(bands: Tensor, levels: int) -> Tensor:
 
 
 def _split(x: Tensor, distance: int, dim: int) -> tuple[Tensor, Tensor]:
-    """Return sum and difference of each pixel and the one `distance` further on, over √2."""
+    """Return half the sum and half the difference of each pixel and the one `distance` further on."""
     further = x.roll(-distance, dims=dim)
-    return (x + further) * 0.5**0.5, (x - further) * 0.5**0.5
+    return (x + further) * 0.5, (x - further) * 0.5
 
 
 def _merge(low: Tensor, high: Tensor, distance: int, dim: int) -> Tensor:
     """Return the mean of the two pixels that sums and differences speak of: each pixel is in two of them."""
     here, further = low + high, low - high
-    return (here + further.roll(distance, dims=dim)) * 0.5**1.5
+    return (here + further.roll(distance, dims=dim)) * 0.5

@@ -22,7 +22,7 @@ class WaveletResidual(nn.Module):
     published, calls `bands` of the full-dose image and `denoised_bands` of the low-dose one.
     """
 
-    def __init__(self, *, levels: int = 3, channels: int = 128, modules: int = 6, scale: float = 1000.0) -> None:
+    def __init__(self, *, levels: int = 3, channels: int = 128, modules: int = 6, scale: float = 78.6432) -> None:
         super().__init__()
         self.levels, self.scale = levels, scale
         self.trunk = WaveletTrunk(haar_bands(levels), channels, modules)
@@ -66,4 +66,4 @@ class WaveletTrunk(nn.Module):
 
 def _block(in_channels: int, out_channels: int) -> list[nn.Module]:
     convolution = nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1)
-    return [convolution, nn.BatchNorm2d(out_channels), nn.ReLU()]
+    return [convolution, nn.BatchNorm2d(out_channels, eps=1e-4, momentum=0.05), nn.ReLU()]

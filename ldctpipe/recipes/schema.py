@@ -168,6 +168,13 @@ class Losses(_Section):
         return self
 
 
+class RateFactors(_Section):
+    """Learning rates of kinds of parameters, as multiples of their network's."""
+
+    biases: Weight = 1.0  # of convolutions and linear layers
+    gains: Weight = 1.0  # the scales of normalisations
+
+
 class Optimizer(_Section):
     """One optimizer for each network. SGD takes the first of `betas` as its momentum."""
 
@@ -176,6 +183,8 @@ class Optimizer(_Section):
     critic_learning_rate: LearningRate | None = None
     betas: tuple[Momentum, Momentum]
     weight_decay: Weight
+    decayed: Literal["all", "filters"] = "all"  # "filters": neither biases nor scales and shifts of normalisations
+    rate_factors: RateFactors = RateFactors()
     largest_gradient: Weight = 0.0  # norm above which gradients are shortened to it; 0 for no limit
     largest_update: Weight = 0.0  # change of one weight in one step, above which it is cut; 0 for no limit
 

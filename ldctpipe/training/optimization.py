@@ -12,15 +12,16 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from ldctpipe.recipes.schema import Optimizer
+from ldctpipe.training.parameter_groups import parameter_groups
 
 
 @dataclass
 class Trained:
-    """One network as Fabric set it up, its optimizer and its full learning rate."""
+    """One network as Fabric set it up, its optimizer and the full learning rates of that one's groups."""
 
     network: nn.Module
     optimizer: torch.optim.Optimizer
-    rate: float
+    rates: list[float]
 
     @property
     def bare(self) -> nn.Module:
@@ -37,8 +38,10 @@ class Optimization:
 
     def add(self, name: str, network: nn.Module, rate: float) -> Trained:
         """Set a bare network up for training with its own optimizer and return it."""
-        wrapped, optimizer = self._fabric.setup(network, _optimizer(network, self._options, rate, self._fabric.device))
-        self._trained[name] = Trained(wrapped, optimizer, rate)  # type: ignore[arg-type]
+        bare = _optimizer(network, self._options, rate, self._fabric.device)
+        rates = [group["lr"] for group in bare.param_groups]
+        wrapped, optimizer = self._fabric.setup(network, bare)
+        self._trained[name] = Trained(wrapped, optimizer, rates)  # type: ignore[arg-type]
         return self._trained[name]
 
     def step(self, loss: Tensor, *names: str) -> None:
@@ -61,8 +64,8 @@ class Optimization:
     def set_rates(self, fraction: float) -> None:
         """Give every optimizer this share of its full learning rate."""
         for trained in self._trained.values():
-            for group in trained.optimizer.param_groups:
-                group["lr"] = trained.rate * fraction
+            for group, rate in zip(trained.optimizer.param_groups, trained.rates, strict=True):
+                group["lr"] = rate * fraction
 
     def learning_rates(self) -> dict[str, float]:
         """Return the rates that the last step took."""
@@ -100,8 +103,11 @@ def _limited_update(network: nn.Module, most: float) -> Iterator[None]:
 
 def _optimizer(network: nn.Module, options: Optimizer, rate: float, device: torch.device) -> torch.optim.Optimizer:
     fused = device.type in ("cpu", "cuda")  # one kernel instead of one a parameter
-    common: dict[str, Any] = {"lr": rate, "weight_decay": options.weight_decay, "fused": fused}
+    groups = [
+        {"params": group.parameters, "lr": rate * group.rate_factor, "weight_decay": group.weight_decay}
+        for group in parameter_groups(network, options)
+    ]
     if options.name == "sgd":
-        return torch.optim.SGD(network.parameters(), momentum=options.betas[0], **common)
+        return torch.optim.SGD(groups, momentum=options.betas[0], fused=fused)
     kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[options.name]
-    return kind(network.parameters(), betas=options.betas, **common)
+    return kind(groups, betas=options.betas, fused=fused)

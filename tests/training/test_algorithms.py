@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ldctpipe.losses.image_terms import ImageLoss
 from ldctpipe.models.corediff import CoreDiff
+from ldctpipe.models.wavelet_residual import WaveletResidual
 from ldctpipe.recipes.library import load_recipe
 from ldctpipe.training.algorithm import Parts
 from ldctpipe.training.assembly import build_algorithm
@@ -386,8 +387,6 @@ def test_the_strength_of_least_error_over_all_batches_is_kept():
 
 
 def test_losses_on_bands_are_those_of_the_transform():
-    from ldctpipe.models.wavelet_residual import WaveletResidual
-
     torch.manual_seed(0)
     network = WaveletResidual(channels=4, modules=1, levels=1)
     nn.init.zeros_(network.trunk.last.weight)  # so that it gives back what it sees
@@ -395,8 +394,8 @@ def test_losses_on_bands_are_those_of_the_transform():
 
     losses = step(algorithm)
 
-    # One undecimated level of unit-norm filters has four bands and four times the image's energy (Parseval).
-    assert losses["loss_squared"] == pytest.approx(1e6 * mean_square(LOW - FULL), rel=1e-4)
+    # The four bands of a level share the image's energy (Parseval); one HU is 0.0192 units, water 19.2.
+    assert losses["loss_squared"] == pytest.approx((4096 * 0.0192) ** 2 * mean_square(LOW - FULL) / 4, rel=1e-4)
     assert losses["loss_generator"] == pytest.approx(0.05 * losses["loss_squared"], rel=1e-5)
 
 
@@ -437,6 +436,69 @@ def test_no_weight_changes_by_more_than_the_limit():
     step(algorithm, rate=1.0)
 
     assert float(network.factor) == pytest.approx(0.01, rel=1e-5)  # the gradient's own step is some 0.4
+
+
+def test_the_wavelet_network_takes_most_of_the_noise_of_smooth_images_away():
+    torch.manual_seed(0)
+    network = WaveletResidual(channels=8, modules=1)
+    # A decay of 0.01 on all parameters would leave all the noise.
+    algorithm = made(Regression, "wavelet-residual", "optimizer.generator_learning_rate=0.1", generator=network)
+    generator = torch.Generator().manual_seed(1)
+
+    def smooth_and_noisy() -> tuple[Tensor, Tensor]:
+        full = 0.25 + 0.03 * torch.rand(10, 1, 4, 4, generator=generator)
+        full = nn.functional.interpolate(full, (32, 32), mode="bilinear")
+        return full + 0.0075 * torch.randn(full.shape, generator=generator), full
+
+    for iteration in range(300):
+        algorithm.step(smooth_and_noisy, 1.0, iteration)
+    low, full = smooth_and_noisy()
+    with torch.no_grad():
+        left = mean_square(network.eval()(low) - full) / mean_square(low - full)
+
+    assert left < 0.4
+
+
+class TwoKinds(nn.Module):
+    """A convolution and a batch norm, whose gradients on `step`'s batch are all some number but 0."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution, self.norm = nn.Conv2d(1, 1, 1), nn.BatchNorm2d(1)
+        for parameter in self.parameters():
+            nn.init.constant_(parameter, 0.5)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.convolution(self.norm(image))
+
+
+def changes(*options: str) -> dict[str, float]:
+    """Return by how much one step of plain SGD changes each parameter of `TwoKinds`."""
+    network = TwoKinds()
+    plain = ("optimizer.betas=[0.0,0.0]", "optimizer.largest_update=0.0", "algorithm.domain=image")
+    step(made(Regression, "wavelet-residual", *plain, *options, generator=network), rate=1.0)
+    return {name: float(parameter) - 0.5 for name, parameter in network.named_parameters()}
+
+
+def test_biases_and_gains_learn_at_rates_of_their_own():
+    one = changes("optimizer.weight_decay=0.0", "optimizer.rate_factors={biases: 1.0, gains: 1.0}")
+    other = changes("optimizer.weight_decay=0.0", "optimizer.rate_factors={biases: 2.0, gains: 3.0}")
+
+    factors = {name: other[name] / one[name] for name in one}
+    assert factors == pytest.approx(
+        {"convolution.weight": 1, "convolution.bias": 2, "norm.weight": 3, "norm.bias": 1}, rel=1e-3
+    )
+
+
+@pytest.mark.parametrize(("decayed", "others"), [("filters", 0.0), ("all", 1.0)])
+def test_weights_decay_where_the_recipe_says_so(decayed, others):
+    plain = ("optimizer.rate_factors={biases: 1.0, gains: 1.0}", f"optimizer.decayed={decayed}")
+    none, decay = changes("optimizer.weight_decay=0.0", *plain), changes("optimizer.weight_decay=0.5", *plain)
+
+    lost = {name: (none[name] - decay[name]) / (0.01 * 0.5 * 0.5) for name in none}  # rate · decay · weight
+    assert lost == pytest.approx(
+        {"convolution.weight": 1.0, "convolution.bias": others, "norm.weight": others, "norm.bias": others}, abs=1e-3
+    )
 
 
 RESUMED = {

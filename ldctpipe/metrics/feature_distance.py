@@ -34,9 +34,9 @@ Images = npt.NDArray[np.uint8]
 class FeatureDistances:
     """Collects the features of slices, and gives the distance of each method's from those of the full dose.
 
-    A slice is what the protocol sees: clipped to its window, the full dose where it doesn't measure, and then in 8 bits
-    as the network takes it. `weights` is the file that torch-fidelity and pytorch-fid publish. Raises `InputError` where
-    it holds anything else.
+    A slice is what the protocol sees: clipped to its window, the full dose where it doesn't measure, then in 8 bits as
+    the network takes it. `weights` is the file that torch-fidelity and pytorch-fid publish. Raises `InputError` for
+    another.
     """
 
     def __init__(self, weights: Path, protocol: Protocol, device: torch.device) -> None:

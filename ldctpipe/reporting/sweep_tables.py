@@ -30,7 +30,7 @@ def results_table(sweep: SweepFolder, results: Sequence[PointResult]) -> Table:
 
 
 def _shown(plan: Plan, results: Sequence[PointResult]) -> list[tuple[str, str, int]]:
-    """Return the measures of the table: where there are published figures, those; and feature distances, if measured."""
+    """Return the measures of the table: where there are published figures, those; and feature distances if measured."""
     shown = [each for each in _MEASURES if plan.sweep.published is None or _is_published(plan, each[1])]
     measured = [each[1] for each in _DISTANCES if any(getattr(result, each[1]).n for result in results)]
     return shown + [each for each in _DISTANCES if each[1] in measured or _is_published(plan, each[1])]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from ldctpipe.models.corediff import CoreDiff
 from ldctpipe.recipes.library import load_recipe
 from ldctpipe.training.algorithm import Parts
 from ldctpipe.training.assembly import build_algorithm
+from ldctpipe.training.averaging import WeightAverage
 from ldctpipe.training.cold_diffusion import ColdDiffusion
 from ldctpipe.training.cycle import Cycle
 from ldctpipe.training.dual_domain import DualDomain
@@ -299,19 +301,20 @@ class TestColdDiffusion:
         assert {0, 9} <= set(times) <= set(range(10))
 
     @pytest.mark.parametrize("every", [1, 3])
-    def test_what_denoises_is_the_exponential_average_of_the_weights(self, every):
+    @pytest.mark.parametrize("begins", [0.0, 0.02])
+    def test_what_denoises_is_the_exponential_average_of_the_weights(self, every, begins):
         algorithm = self.algorithm(
-            "algorithm.average_decay=0.9", f"algorithm.average_every={every}", "algorithm.average_from=0.02"
+            "algorithm.average_decay=0.3", f"algorithm.average_every={every}", f"algorithm.average_from={begins}"
         )
         live = []
-        for iteration in range(12):
+        for iteration in range(24):
             step(algorithm, iteration, rate=20.0)
             live.append(float(algorithm.networks()["generator"].factor))
 
-        taken = [number for number in range(3, 13) if number % every == 0]  # iterations, counted from 1
-        weights = [0.9 ** len(taken), *(0.1 * 0.9 ** (len(taken) - place) for place in range(1, len(taken) + 1))]
-        values = [live[1], *(live[number - 1] for number in taken)]
-        expected = sum(weight * value for weight, value in zip(weights, values, strict=True))
+        first, *later = [number for number in range(1, 25) if number > 100 * begins and number % every == 0]
+        expected = live[first - 1]
+        for decay, number in zip([2 / 11, 3 / 12, *[0.3] * 24], later, strict=False):  # rises to the recipe's
+            expected = decay * expected + (1 - decay) * live[number - 1]
         assert float(algorithm.denoiser.factor) == pytest.approx(expected, rel=1e-5)
         assert abs(expected - live[-1]) > 1e-4
 
@@ -321,6 +324,33 @@ class TestColdDiffusion:
             step(algorithm, iteration, rate=1.0)
 
         assert algorithm.denoiser is algorithm.networks()["generator"]
+
+    def test_after_fifty_iterations_the_average_is_about_as_good_as_the_network(self):
+        algorithm = self.algorithm("training.iterations=50")  # the published decay, interval and start
+        network: Any = algorithm.networks()["generator"]
+        start = float(network.factor.detach())
+        for iteration in range(50):
+            step(algorithm, iteration, batch=(LOW, LOW), rate=40.0)
+
+        def loss(factor: float) -> float:
+            return (1 - factor) ** 2
+
+        live, average = float(network.factor), float(algorithm.denoiser.factor)
+        assert algorithm.denoiser is not network
+        assert loss(live) < loss(start) / 10
+        assert loss(average) < max(2 * loss(live), loss(start) / 10)
+
+    def test_the_published_decay_holds_in_a_run_of_published_length(self):
+        options = load_recipe("corediff").algorithm
+        network = Scale(0.0)
+        average = WeightAverage(network, options, 150_000)
+        for iteration in range(30_000):
+            average.update(iteration)
+
+        network.factor.data.fill_(1.0)
+        average.update(30_009)
+
+        assert float(average.network.factor) == pytest.approx(0.005, rel=1e-4)
 
 
 class Drawer(Scale):

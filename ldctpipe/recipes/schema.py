@@ -245,9 +245,13 @@ class Data(_Section):
 
 
 class Training(_Section):
-    """Length of the run, and what happens on the way."""
+    """Length of the run, what happens on the way, and which weights the bundle gets.
+
+    `keep` is "best" for those of the least validation loss, which is measured on pairs, or "last".
+    """
 
     iterations: PositiveInt
+    keep: Literal["best", "last"] = "best"
     early_stopping_iterations: PositiveInt
     validate_every: PositiveInt
     validation_slices: PositiveInt

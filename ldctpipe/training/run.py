@@ -6,7 +6,7 @@ import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from lightning_fabric import Fabric
 
@@ -54,7 +54,6 @@ class TrainingRequest:
     compiled: bool = False  # try torch.compile
     previews: int = 20  # pictures over the run
     explain: bool = False  # with Grad-CAM and attention maps
-    keep: Literal["best", "last"] = "best"
     resume: bool = False
     overwrite: bool = False
     overrides: tuple[str, ...] = ()  # what differs from the recipe of that name, as on the command line
@@ -85,12 +84,10 @@ def train_bundle(request: TrainingRequest) -> dict[str, Any]:
     if loop.log is None:  # not the first rank
         raise SystemExit(ExitCode.DONE)
     loop.log.close()
-    story = describe(
-        loop, store, weights, start, kept=request.keep, stopped_because=stopped_because, compiled=compiled
-    )  # fmt: skip
+    story = describe(loop, store, weights, start, stopped_because=stopped_because, compiled=compiled)
     card = {"notes": notes, "overrides": list(request.overrides), **story}
     with new_folder(request.out, overwrite=request.overwrite, inputs=inputs) as folder:
-        if request.keep == "best":
+        if recipe.training.keep == "best":
             shutil.copyfile(loop.checkpoints.best(loop.progress.best_iteration), folder / WEIGHTS)
         else:
             write_weights(folder / WEIGHTS, loop.algorithm.denoiser.state_dict())
@@ -181,9 +178,9 @@ def _assemble(
 
 
 def _what_decides(recipe: Recipe) -> str:
-    """Return the recipe as text, without what changes a training's speed, memory or log and not its result."""
+    """Return the recipe as text, without what leaves the weights of each iteration as they are."""
     told = recipe.model_dump(mode="json")
-    for name in ("accumulation", "checkpoint_every", "log_every"):
+    for name in ("accumulation", "checkpoint_every", "keep", "log_every"):
         del told["training"][name]
     return json.dumps(told, sort_keys=True)
 

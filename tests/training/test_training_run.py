@@ -167,6 +167,34 @@ def test_changes_to_a_recipe_stand_in_the_card(request_for):
     assert any("Changed from the recipe wgan-gp-effnetv2-mini: losses.pixel=2.0" in note for note in card["notes"])
 
 
+@pytest.fixture
+def asked_for(monkeypatch):
+    """A function that gives `ldctpipe train` further options and returns what it asks the training for."""
+    from ldctpipe.cli.app import run as command
+    from ldctpipe.training import run
+
+    def ask(*options: str):
+        requests = []
+
+        def train(request):
+            requests.append(request)
+            return {"training": {"kept": "last", "iterations": 0}}
+
+        monkeypatch.setattr(run, "train_bundle", train)
+        assert command(["train", "store", "model", *options]) == ExitCode.DONE
+        return requests[0]
+
+    return ask
+
+
+def test_which_weights_are_kept_is_the_recipes_unless_asked_for(asked_for):
+    assert asked_for("--recipe", "red-cnn").recipe.training.keep == "best"
+    assert asked_for("--recipe", "cyclegan").recipe.training.keep == "last"
+    assert asked_for("--recipe", "cyclegan", "--keep", "best").recipe.training.keep == "best"
+    last = asked_for("--recipe", "red-cnn", "--set", "training.keep=best", "--keep", "last")
+    assert (last.recipe.training.keep, last.overrides[-1]) == ("last", "training.keep=last")
+
+
 def test_frozen_statistics_of_weights_that_are_not_there_are_refused(request_for):
     with pytest.raises(UsageError, match="batch_norm=frozen keeps the statistics of ImageNet weights"):
         train_bundle(request_for("model", "training.batch_norm=frozen"))

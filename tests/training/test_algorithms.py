@@ -458,6 +458,38 @@ def test_profiles_of_removed_and_true_noise_are_compared_once_they_begin(monkeyp
     assert after["loss_generator"] == pytest.approx(total, rel=1e-5)
 
 
+class Line(nn.Module):
+    """Multiplies by one number and adds another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.slope, self.offset = nn.Parameter(torch.tensor(0.5)), nn.Parameter(torch.tensor(3.0))
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.slope * image + self.offset
+
+
+@pytest.mark.parametrize("limit", [0.01, 1e6])
+def test_a_gradient_above_the_limit_is_shortened_and_keeps_its_direction(limit):
+    network, rate = Line(), 0.5
+    algorithm = made(
+        Regression, "red-cnn", "optimizer.name=sgd", "optimizer.betas=[0.0,0.0]", "training.precision=float32",
+        f"optimizer.generator_learning_rate={rate}", f"optimizer.largest_gradient={limit}", generator=network,
+    )  # fmt: skip
+    step(algorithm, rate=1.0)
+
+    error = 0.5 * LOW + 3.0 - FULL  # the mean of its square is the loss
+    gradient = torch.stack((2 * (error * LOW).mean(), 2 * error.mean()))
+    taken = (torch.tensor([0.5, 3.0]) - torch.stack((network.slope, network.offset)).detach()) / rate
+    assert float(gradient.norm()) > 1
+    assert torch.allclose(taken, gradient * min(1.0, limit / float(gradient.norm())), rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["nafnet", "restormer"])
+def test_recipes_whose_code_limits_gradients_do(name):
+    assert load_recipe(name).optimizer.largest_gradient == 0.01
+
+
 def test_no_weight_changes_by_more_than_the_limit():
     network = Scale(0.0)
     algorithm = made(

@@ -97,6 +97,9 @@ def command(
     training = {name: value for name, value in given.items() if value is not None}
     chosen = load_recipe(recipe, overrides or (), training=training, **({} if seed is None else {"seed": seed}))
     changes = [*(overrides or ()), *(f"training.{name}={value}" for name, value in training.items())]
+    without_effect = ["training.checkpoint_every"]
+    if chosen.training.iterations == load_recipe(recipe).training.iterations:
+        without_effect.append("training.iterations")
     request = TrainingRequest(
         store=store,
         out=bundle,
@@ -115,7 +118,7 @@ def command(
         threads=threads,
         resume=resume,
         overwrite=overwrite,
-        overrides=tuple(change for change in changes if not change.startswith("training.checkpoint_every")),
+        overrides=tuple(change for change in changes if change.partition("=")[0].strip() not in without_effect),
     )
     card = train_bundle(request)
     done = card["training"]

@@ -490,6 +490,17 @@ def test_recipes_whose_code_limits_gradients_do(name):
     assert load_recipe(name).optimizer.largest_gradient == 0.01
 
 
+@pytest.mark.parametrize("name", ["wgan-vgg", "cyclegan-kang", "du-gan"])
+def test_the_moments_of_the_recipe_reach_generators_and_critics(name):
+    small = ("generator.channels=2", "losses.perceptual=0.0", "optimizer.betas=[0.35,0.85]")
+    recipe = load_recipe(name, small)
+    algorithm = build_algorithm(recipe, ImageNetWeights(False), launch_fabric(recipe, "cpu"))
+
+    states = {key: state for key, state in algorithm.state_dict().items() if key.endswith("_optimizer")}
+    assert {"generator_optimizer"} < set(states)
+    assert all(group["betas"] == (0.35, 0.85) for state in states.values() for group in state["param_groups"])
+
+
 def test_no_weight_changes_by_more_than_the_limit():
     network = Scale(0.0)
     algorithm = made(

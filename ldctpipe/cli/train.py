@@ -61,8 +61,13 @@ def command(
         typer.Option("--init", help="Bundle to start from: another scanner, kernel or dose, or cpce-2d for cpce-3d."),
     ] = None,
     keep: Annotated[
-        Keep, typer.Option("--keep", help="Weights for the bundle: best validation loss, or after the last iteration.")
-    ] = Keep.BEST,
+        Keep | None,
+        typer.Option(
+            "--keep",
+            help="Weights for the bundle: best validation loss, or after the last iteration.",
+            show_default="the recipe's",
+        ),
+    ] = None,
     previews: Annotated[
         int, typer.Option("--previews", min=0, help="Pictures of a fixed validation slice over the run, as PNG.")
     ] = 20,
@@ -88,10 +93,13 @@ def command(
     from ldctpipe.recipes.library import load_recipe
     from ldctpipe.training.run import TrainingRequest, train_bundle
 
-    lengths = {"iterations": iterations, "checkpoint_every": checkpoint_every}
-    training = {name: value for name, value in lengths.items() if value is not None}
+    given = {"iterations": iterations, "checkpoint_every": checkpoint_every, "keep": keep and keep.value}
+    training = {name: value for name, value in given.items() if value is not None}
     chosen = load_recipe(recipe, overrides or (), training=training, **({} if seed is None else {"seed": seed}))
     changes = [*(overrides or ()), *(f"training.{name}={value}" for name, value in training.items())]
+    without_effect = ["training.checkpoint_every"]
+    if chosen.training.iterations == load_recipe(recipe).training.iterations:
+        without_effect.append("training.iterations")
     request = TrainingRequest(
         store=store,
         out=bundle,
@@ -101,7 +109,6 @@ def command(
         backbone_weights=backbone_weights,
         perceptual_weights=perceptual_weights,
         init=init,
-        keep=keep.value,
         previews=previews,
         explain=explain,
         device=device.value,
@@ -111,7 +118,7 @@ def command(
         threads=threads,
         resume=resume,
         overwrite=overwrite,
-        overrides=tuple(change for change in changes if not change.startswith("training.checkpoint_every")),
+        overrides=tuple(change for change in changes if change.partition("=")[0].strip() not in without_effect),
     )
     card = train_bundle(request)
     done = card["training"]

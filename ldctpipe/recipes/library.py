@@ -26,7 +26,8 @@ def load_recipe(name_or_file: str, overrides: Iterable[str] = (), **values: Any)
     """Return a shipped recipe by name, or the one in a YAML file, with overrides applied.
 
     An override is "section.key=value", the value in YAML; `values` are top-level sections or keys by name, applied
-    last. Raises `UsageError` for an unknown recipe or key, or a value of the wrong type.
+    last. Neither makes the choice of a filter's strength longer than the recipe has it. Raises `UsageError` for an
+    unknown recipe or key, or a value of the wrong type.
     """
     recipe = _validated(_read(name_or_file), name_or_file)
     if not overrides and not values:
@@ -34,7 +35,14 @@ def load_recipe(name_or_file: str, overrides: Iterable[str] = (), **values: Any)
     content = recipe.model_dump(mode="json")
     for override in overrides:
         _apply(content, override)
-    return _validated(_merge(content, values), name_or_file)
+    changed = _validated(_merge(content, values), name_or_file)
+    return _no_longer_than(recipe, changed) if changed.algorithm.name == "strength_tuning" else changed
+
+
+def _no_longer_than(recipe: Recipe, changed: Recipe) -> Recipe:
+    """Return `changed` with at most the iterations of `recipe`: a budget for networks would only repeat the choice."""
+    iterations = min(changed.training.iterations, recipe.training.iterations)
+    return changed.model_copy(update={"training": changed.training.model_copy(update={"iterations": iterations})})
 
 
 def recipe_from_file(path: Path) -> Recipe:

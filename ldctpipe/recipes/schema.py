@@ -192,11 +192,11 @@ class Optimizer(_Section):
 class Schedule(_Section):
     """Learning rate over the run, as a share of the full one.
 
-    "cosine_warm_restarts": 1 until the share `flat` of the run, then `cycles` equal cosine cycles, each from 1 to
-    `final_fraction`; "linear": 1 until `flat`, then straight to `final_fraction`; "exponential": by a constant factor
-    to `final_fraction`; "harmonic": 1/(1 + c·n) in the n-th of `cycles` equal parts, counted from 0, with
-    `final_fraction` in the last; "steps": times `step_factor` at each share of the run in `steps`. `warmup` is the
-    share in which it rises from 0.
+    "cosine_warm_restarts": 1 until the share `flat` of the run, then `cycles` equal cosine cycles over the rest, each
+    from 1 to `final_fraction`; "linear": 1 until `flat`, then straight to `final_fraction`; "exponential": by a
+    constant factor to `final_fraction`; "harmonic": 1/(1 + c·n) in the n-th of `cycles` equal parts, counted from 0,
+    with `final_fraction` in the last; "steps": times `step_factor` at each share of the run in `steps`. `warmup` is
+    the share in which it rises from 0: a cosine begins after it, the others multiply with it.
     """
 
     name: Literal["cosine_warm_restarts", "constant", "linear", "exponential", "harmonic", "steps"]
@@ -256,9 +256,13 @@ class Data(_Section):
 
 
 class Training(_Section):
-    """Length of the run, and what happens on the way."""
+    """Length of the run, what happens on the way, and which weights the bundle gets.
+
+    `keep` is "best" for those of the least validation loss, which is measured on pairs, or "last".
+    """
 
     iterations: PositiveInt
+    keep: Literal["best", "last"] = "best"
     early_stopping_iterations: PositiveInt
     validate_every: PositiveInt
     validation_slices: PositiveInt

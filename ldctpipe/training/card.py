@@ -26,16 +26,15 @@ def describe(
     weights: ImageNetWeights,
     start: Ancestor | None,
     *,
-    kept: str,
     stopped_because: str,
     compiled: dict[str, str],
 ) -> dict[str, Any]:
-    """Return the card of a finished training; `kept` says whether the weights are the "best" or the "last"."""
+    """Return the card of a finished training."""
     return {
         "weights": {"parameters": sum(p.numel() for p in loop.algorithm.denoiser.parameters())},
         "cost": _cost(loop),
         "pretrained": weights.asked_for and start is None and backbone_of(loop.recipe) is not None,
-        "training": _training(loop, kept, stopped_because, compiled),
+        "training": _training(loop, stopped_because, compiled),
         "lineage": start.told if start else [],
         "data": {
             "patients": store.patients("train"),
@@ -54,12 +53,12 @@ def describe(
     }
 
 
-def _training(loop: TrainingLoop, kept: str, stopped_because: str, compiled: dict[str, str]) -> dict[str, Any]:
+def _training(loop: TrainingLoop, stopped_because: str, compiled: dict[str, str]) -> dict[str, Any]:
     progress, plan = loop.progress, loop.recipe.training
     return {
         "iterations": progress.iteration,
         "stopped_because": stopped_because,
-        "kept": kept,
+        "kept": plan.keep,
         "best_iteration": progress.best_iteration,
         "validation_loss": progress.best_loss,
         "validation": {

@@ -6,13 +6,14 @@ import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from lightning_fabric import Fabric
 
 from ldctpipe.data.store import TrainingStore, open_store
 from ldctpipe.errors import ExitCode, InputError, UsageError
 from ldctpipe.files import new_folder, refuse_occupied, sha256_of_text
+from ldctpipe.losses.image_terms import TERMS as IMAGE_TERMS
 from ldctpipe.progress import say, warn
 from ldctpipe.recipes.bundle import WEIGHTS, read_bundle, write_bundle
 from ldctpipe.recipes.networks import backbone_of
@@ -31,6 +32,7 @@ from ldctpipe.training.ranks import failing_together, leave
 from ldctpipe.training.scalars import ScalarLog
 
 LOG = "training.csv"
+_WITH_LOSS_OF_THEIR_OWN = ("cold_diffusion", "strength_tuning")  # the squared error
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,6 @@ class TrainingRequest:
     compiled: bool = False  # try torch.compile
     previews: int = 20  # pictures over the run
     explain: bool = False  # with Grad-CAM and attention maps
-    keep: Literal["best", "last"] = "best"
     resume: bool = False
     overwrite: bool = False
     overrides: tuple[str, ...] = ()  # what differs from the recipe of that name, as on the command line
@@ -83,12 +84,10 @@ def train_bundle(request: TrainingRequest) -> dict[str, Any]:
     if loop.log is None:  # not the first rank
         raise SystemExit(ExitCode.DONE)
     loop.log.close()
-    story = describe(
-        loop, store, weights, start, kept=request.keep, stopped_because=stopped_because, compiled=compiled
-    )  # fmt: skip
+    story = describe(loop, store, weights, start, stopped_because=stopped_because, compiled=compiled)
     card = {"notes": notes, "overrides": list(request.overrides), **story}
     with new_folder(request.out, overwrite=request.overwrite, inputs=inputs) as folder:
-        if request.keep == "best":
+        if recipe.training.keep == "best":
             shutil.copyfile(loop.checkpoints.best(loop.progress.best_iteration), folder / WEIGHTS)
         else:
             write_weights(folder / WEIGHTS, loop.algorithm.denoiser.state_dict())
@@ -124,12 +123,20 @@ def _without_what_is_missing(
         notes.append("The encoder was trained from scratch (--no-pretrained), not from ImageNet weights.")
     if recipe.losses.perceptual > 0:
         notes.append("The perceptual loss was left out: it needs an ImageNet-pretrained network (--no-pretrained).")
-        losses = recipe.losses.model_copy(update={"perceptual": 0.0})
-        if not any(value for value in losses.model_dump().values() if isinstance(value, float)):
-            fault = f"recipe {recipe.name} has no loss but the perceptual one, which --no-pretrained leaves out"
-            raise UsageError(None, fault, "give --perceptual-weights FILE")
-        recipe = recipe.model_copy(update={"losses": losses})
+        recipe = recipe.model_copy(update={"losses": recipe.losses.model_copy(update={"perceptual": 0.0})})
+        if not _holds_to_images(recipe):
+            fault = (
+                f"recipe {recipe.name} has no loss but the perceptual one that compares its images with full-dose "
+                "ones, and --no-pretrained leaves that out"
+            )
+            raise UsageError(None, fault, "give --perceptual-weights FILE, or another term, as --set losses.pixel=1")
     return recipe, notes
+
+
+def _holds_to_images(recipe: Recipe) -> bool:
+    """Tell whether a term compares the denoised image with its target or, in a cycle, with its input."""
+    own = recipe.algorithm.name in _WITH_LOSS_OF_THEIR_OWN or getattr(recipe.algorithm, "cycle", 0) > 0
+    return own or any(getattr(recipe.losses, term) > 0 for term in IMAGE_TERMS)
 
 
 def _assemble(
@@ -171,9 +178,9 @@ def _assemble(
 
 
 def _what_decides(recipe: Recipe) -> str:
-    """Return the recipe as text, without what changes a training's speed, memory or log and not its result."""
+    """Return the recipe as text, without what leaves the weights of each iteration as they are."""
     told = recipe.model_dump(mode="json")
-    for name in ("accumulation", "checkpoint_every", "log_every"):
+    for name in ("accumulation", "checkpoint_every", "keep", "log_every"):
         del told["training"][name]
     return json.dumps(told, sort_keys=True)
 

@@ -31,7 +31,7 @@ def _after_warmup(schedule: Schedule, iteration: int, iterations: int) -> float:
     if schedule.name == "harmonic":
         slowing = (1 / final - 1) / max(1, schedule.cycles - 1)
         return 1 / (1 + slowing * int(done * schedule.cycles))
-    start = schedule.flat * iterations
+    start = max(schedule.flat, schedule.warmup) * iterations
     if iteration < start:
         return 1.0
     period = (iterations - start) / schedule.cycles

@@ -7,6 +7,7 @@ import timm
 import torch
 
 from ldctpipe.losses.perceptual import PerceptualLoss
+from ldctpipe.recipes.library import load_recipe, shipped_names
 
 BACKBONE = "tf_efficientnetv2_b0.in1k"
 
@@ -38,6 +39,24 @@ def test_it_is_the_squared_feature_distance_over_width_height_depth(loss):
             expected += float((one - other).square().sum()) / (width * height * depth)
 
     assert float(loss(a, b)) == pytest.approx(expected, rel=1e-5)
+
+
+def vggs() -> list[tuple[str, tuple[str, ...]]]:
+    losses = [load_recipe(name).losses for name in shipped_names()]
+    return sorted({(o.perceptual_backbone, o.perceptual_layers) for o in losses if o.perceptual_backbone[:3] == "vgg"})
+
+
+@pytest.mark.parametrize(("backbone", "layers"), vggs())
+def test_every_vgg_of_a_recipe_sees_images_by_imagenets_mean_and_deviation(backbone, layers):
+    loss = PerceptualLoss(backbone, layers=layers)
+    seen = []
+    loss.network.register_forward_pre_hook(lambda _, images: seen.append(images[0]))
+
+    loss(torch.full((1, 1, 32, 32), 0.5), torch.zeros(1, 1, 32, 32))
+
+    target, output = (image.mean(dim=(0, 2, 3)).tolist() for image in seen)
+    assert target == pytest.approx([-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225])
+    assert output == pytest.approx([0.015 / 0.229, 0.044 / 0.224, 0.094 / 0.225], rel=1e-4)
 
 
 def test_network_is_frozen_and_images_are_not(loss):

@@ -34,6 +34,13 @@ def test_a_resolved_recipe_reads_back_as_itself(name, tmp_path):
     assert recipe_from_file(tmp_path / "recipe.yaml") == recipe
 
 
+@pytest.mark.parametrize("name", shipped_names())
+def test_what_trains_without_pairs_is_not_chosen_on_pairs(name):
+    recipe = load_recipe(name)
+
+    assert recipe.training.keep == ("last" if recipe.data.pairing == "unpaired" else "best")
+
+
 def test_an_override_changes_one_value():
     changed = load_recipe("wgan-gp-effnetv2", ["losses.adversarial=0.5"])
 

@@ -89,6 +89,16 @@ def test_the_overrides_of_a_run_make_its_recipe():
     assert (recipe.algorithm.gradient_penalty, recipe.training.iterations) == (20, 20)
 
 
+def test_a_common_budget_leaves_filters_their_own():
+    plan = plan_sweep(load_sweep("table3"), None, ["training.iterations=20000"])
+    trained = {planned.point: load_recipe(planned.recipe, planned.overrides) for planned in plan.runs}
+
+    tuned = {name for name, recipe in trained.items() if recipe.algorithm.name == "strength_tuning"}
+    assert tuned == {"nlm", "tv", "bilateral"}
+    assert {recipe.training.iterations for name, recipe in trained.items() if name in tuned} == {24}
+    assert {recipe.training.iterations for name, recipe in trained.items() if name not in tuned} == {20_000}
+
+
 def test_without_imagenet_weights_points_that_differ_in_the_perceptual_weight_alone_are_one():
     plan = plan_sweep(load_sweep("table2"), MINI, pretrained=False, repeats=2)
     assert {point.name: point.same_as for point in plan.points if point.same_as} == {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from ldctpipe.models.wavelet_residual import WaveletResidual
 from ldctpipe.recipes.library import load_recipe
 from ldctpipe.training.algorithm import Parts
 from ldctpipe.training.assembly import build_algorithm
+from ldctpipe.training.averaging import WeightAverage
 from ldctpipe.training.cold_diffusion import ColdDiffusion
 from ldctpipe.training.cycle import Cycle
 from ldctpipe.training.dual_domain import DualDomain
@@ -300,19 +302,20 @@ class TestColdDiffusion:
         assert {0, 9} <= set(times) <= set(range(10))
 
     @pytest.mark.parametrize("every", [1, 3])
-    def test_what_denoises_is_the_exponential_average_of_the_weights(self, every):
+    @pytest.mark.parametrize("begins", [0.0, 0.02])
+    def test_what_denoises_is_the_exponential_average_of_the_weights(self, every, begins):
         algorithm = self.algorithm(
-            "algorithm.average_decay=0.9", f"algorithm.average_every={every}", "algorithm.average_from=0.02"
+            "algorithm.average_decay=0.3", f"algorithm.average_every={every}", f"algorithm.average_from={begins}"
         )
         live = []
-        for iteration in range(12):
+        for iteration in range(24):
             step(algorithm, iteration, rate=20.0)
             live.append(float(algorithm.networks()["generator"].factor))
 
-        taken = [number for number in range(3, 13) if number % every == 0]  # iterations, counted from 1
-        weights = [0.9 ** len(taken), *(0.1 * 0.9 ** (len(taken) - place) for place in range(1, len(taken) + 1))]
-        values = [live[1], *(live[number - 1] for number in taken)]
-        expected = sum(weight * value for weight, value in zip(weights, values, strict=True))
+        first, *later = [number for number in range(1, 25) if number > 100 * begins and number % every == 0]
+        expected = live[first - 1]
+        for decay, number in zip([2 / 11, 3 / 12, *[0.3] * 24], later, strict=False):  # rises to the recipe's
+            expected = decay * expected + (1 - decay) * live[number - 1]
         assert float(algorithm.denoiser.factor) == pytest.approx(expected, rel=1e-5)
         assert abs(expected - live[-1]) > 1e-4
 
@@ -322,6 +325,33 @@ class TestColdDiffusion:
             step(algorithm, iteration, rate=1.0)
 
         assert algorithm.denoiser is algorithm.networks()["generator"]
+
+    def test_after_fifty_iterations_the_average_is_about_as_good_as_the_network(self):
+        algorithm = self.algorithm("training.iterations=50")  # the published decay, interval and start
+        network: Any = algorithm.networks()["generator"]
+        start = float(network.factor.detach())
+        for iteration in range(50):
+            step(algorithm, iteration, batch=(LOW, LOW), rate=40.0)
+
+        def loss(factor: float) -> float:
+            return (1 - factor) ** 2
+
+        live, average = float(network.factor), float(algorithm.denoiser.factor)
+        assert algorithm.denoiser is not network
+        assert loss(live) < loss(start) / 10
+        assert loss(average) < max(2 * loss(live), loss(start) / 10)
+
+    def test_the_published_decay_holds_in_a_run_of_published_length(self):
+        options = load_recipe("corediff").algorithm
+        network = Scale(0.0)
+        average = WeightAverage(network, options, 150_000)
+        for iteration in range(30_000):
+            average.update(iteration)
+
+        network.factor.data.fill_(1.0)
+        average.update(30_009)
+
+        assert float(average.network.factor) == pytest.approx(0.005, rel=1e-4)
 
 
 class Drawer(Scale):
@@ -425,6 +455,49 @@ def test_profiles_of_removed_and_true_noise_are_compared_once_they_begin(monkeyp
     assert after["loss_correlation"] == pytest.approx(1 - pearson, rel=1e-4)
     total = 3 * after["loss_profile"] + 7 * after["loss_correlation"]
     assert after["loss_generator"] == pytest.approx(total, rel=1e-5)
+
+
+class Line(nn.Module):
+    """Multiplies by one number and adds another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.slope, self.offset = nn.Parameter(torch.tensor(0.5)), nn.Parameter(torch.tensor(3.0))
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.slope * image + self.offset
+
+
+@pytest.mark.parametrize("limit", [0.01, 1e6])
+def test_a_gradient_above_the_limit_is_shortened_and_keeps_its_direction(limit):
+    network, rate = Line(), 0.5
+    algorithm = made(
+        Regression, "red-cnn", "optimizer.name=sgd", "optimizer.betas=[0.0,0.0]", "training.precision=float32",
+        f"optimizer.generator_learning_rate={rate}", f"optimizer.largest_gradient={limit}", generator=network,
+    )  # fmt: skip
+    step(algorithm, rate=1.0)
+
+    error = 0.5 * LOW + 3.0 - FULL  # the mean of its square is the loss
+    gradient = torch.stack((2 * (error * LOW).mean(), 2 * error.mean()))
+    taken = (torch.tensor([0.5, 3.0]) - torch.stack((network.slope, network.offset)).detach()) / rate
+    assert float(gradient.norm()) > 1
+    assert torch.allclose(taken, gradient * min(1.0, limit / float(gradient.norm())), rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["nafnet", "restormer"])
+def test_recipes_whose_code_limits_gradients_do(name):
+    assert load_recipe(name).optimizer.largest_gradient == 0.01
+
+
+@pytest.mark.parametrize("name", ["wgan-vgg", "cyclegan-kang", "du-gan"])
+def test_the_moments_of_the_recipe_reach_generators_and_critics(name):
+    small = ("generator.channels=2", "losses.perceptual=0.0", "optimizer.betas=[0.35,0.85]")
+    recipe = load_recipe(name, small)
+    algorithm = build_algorithm(recipe, ImageNetWeights(False), launch_fabric(recipe, "cpu"))
+
+    states = {key: state for key, state in algorithm.state_dict().items() if key.endswith("_optimizer")}
+    assert {"generator_optimizer"} < set(states)
+    assert all(group["betas"] == (0.35, 0.85) for state in states.values() for group in state["param_groups"])
 
 
 def test_no_weight_changes_by_more_than_the_limit():

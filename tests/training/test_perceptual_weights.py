@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import save_file
 
 from ldctpipe.errors import InputError, UsageError
-from ldctpipe.recipes.library import load_recipe
-from ldctpipe.training import imagenet
+from ldctpipe.recipes.library import load_recipe, shipped_names
+from ldctpipe.training import imagenet, run
 from ldctpipe.training.assembly import build_algorithm
 from ldctpipe.training.imagenet import ImageNetWeights
 from ldctpipe.training.launch import launch_fabric
@@ -100,7 +100,7 @@ def test_weights_of_another_network_are_named(request_of, tmp_path, no_hub):
 
 
 def test_without_pretraining_the_term_is_left_out_and_the_card_says_so(request_of, no_hub):
-    card = train_bundle(request_of("wgan-vgg", pretrained=False))
+    card = train_bundle(request_of("wgan-vgg", "losses.pixel=1.0", pretrained=False))
 
     assert any("perceptual loss was left out" in note for note in card["notes"])
 
@@ -110,11 +110,23 @@ def test_file_and_no_pretrained_contradict_each_other(request_of, vgg_file):
         train_bundle(request_of("wgan-vgg", pretrained=False, perceptual_weights=vgg_file))
 
 
-def test_a_recipe_of_nothing_but_that_loss_is_refused_without_it(request_for):
-    recipe = load_recipe("drl-cascade-2", ["training.iterations=2", "data.images_per_batch=2"])
+WITHOUT_ANOTHER_TERM = {"cpce-2d", "cpce-3d", "drl-cascade-2", "drl-cascade-3", "wgan-vgg"}
 
-    with pytest.raises(UsageError, match="has no loss but the perceptual one"):
-        train_bundle(replace(request_for("cascade"), recipe=recipe, pretrained=False))
+
+@pytest.mark.parametrize("name", [name for name in shipped_names() if load_recipe(name).losses.perceptual > 0])
+@pytest.mark.parametrize("pixel", [0.0, 1.0])
+def test_a_recipe_is_refused_where_only_that_loss_compares_images(request_for, monkeypatch, name, pixel):
+    """A critic holds no image to its target; a cycle holds it to its input."""
+
+    def begin(*_):
+        raise InterruptedError("training began")
+
+    monkeypatch.setattr(run, "launch_fabric", begin)
+    recipe = load_recipe(name, ["data.patch_size=32", f"losses.pixel={max(pixel, load_recipe(name).losses.pixel)}"])
+    refused = name in WITHOUT_ANOTHER_TERM and not pixel
+    fault, says = (UsageError, "or another term, as --set losses.pixel=1") if refused else (InterruptedError, "began")
+    with pytest.raises(fault, match=says):
+        train_bundle(replace(request_for("refused"), recipe=recipe, pretrained=False))
 
 
 def test_a_recipe_without_the_term_asks_for_no_weights(request_for, no_hub):

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from ldctpipe.errors import ExitCode, InputError, StoppedEarly, UsageError
 from ldctpipe.recipes.bundle import read_bundle
+from ldctpipe.recipes.library import load_recipe
 from ldctpipe.training.loop import TrainingLoop
 from ldctpipe.training.run import train_bundle
 
@@ -165,6 +166,46 @@ def test_changes_to_a_recipe_stand_in_the_card(request_for):
 
     assert card["overrides"] == ["losses.pixel=2.0"]
     assert any("Changed from the recipe wgan-gp-effnetv2-mini: losses.pixel=2.0" in note for note in card["notes"])
+
+
+@pytest.fixture
+def asked_for(monkeypatch):
+    """A function that gives `ldctpipe train` further options and returns what it asks the training for."""
+    from ldctpipe.cli.app import run as command
+    from ldctpipe.training import run
+
+    def ask(*options: str):
+        requests = []
+
+        def train(request):
+            requests.append(request)
+            return {"training": {"kept": "last", "iterations": 0}}
+
+        monkeypatch.setattr(run, "train_bundle", train)
+        assert command(["train", "store", "model", *options]) == ExitCode.DONE
+        return requests[0]
+
+    return ask
+
+
+def test_which_weights_are_kept_is_the_recipes_unless_asked_for(asked_for):
+    assert asked_for("--recipe", "red-cnn").recipe.training.keep == "best"
+    assert asked_for("--recipe", "cyclegan").recipe.training.keep == "last"
+    assert asked_for("--recipe", "cyclegan", "--keep", "best").recipe.training.keep == "best"
+    last = asked_for("--recipe", "red-cnn", "--set", "training.keep=best", "--keep", "last")
+    assert (last.recipe.training.keep, last.overrides[-1]) == ("last", "training.keep=last")
+
+
+@pytest.mark.parametrize("form", [("--iterations", "{}"), ("--set", "training.iterations={}")])
+def test_a_budget_for_networks_does_not_lengthen_the_choice_of_a_filters_strength(asked_for, form):
+    def request(recipe: str, iterations: int):
+        return asked_for("--recipe", recipe, form[0], form[1].format(iterations))
+
+    long, short, network = request("nlm", 20_000), request("nlm", 3), request("red-cnn", 20_000)
+
+    assert (long.recipe, long.overrides) == (load_recipe("nlm"), ())
+    assert (short.recipe.training.iterations, short.overrides) == (3, ("training.iterations=3",))
+    assert (network.recipe.training.iterations, network.overrides) == (20_000, ("training.iterations=20000",))
 
 
 def test_frozen_statistics_of_weights_that_are_not_there_are_refused(request_for):

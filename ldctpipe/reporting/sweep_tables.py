@@ -8,7 +8,7 @@ from typing import Any
 
 from ldctpipe.progress import duration
 from ldctpipe.recipes.sweep import PublishedPoint
-from ldctpipe.recipes.sweep_plan import Plan
+from ldctpipe.recipes.sweep_plan import Plan, PlannedPoint
 from ldctpipe.reporting.sweep_folder import SweepFolder, SweepRun
 from ldctpipe.reporting.sweep_results import OverRepeats, PointResult, protocol_of
 from ldctpipe.reporting.tables import Group, Row, Table
@@ -72,10 +72,14 @@ def _result_row(plan: Plan, result: PointResult, *, subtracted: bool) -> Row:
         else:
             cells.append(_spread((own.mean, own.sd), digits))
     cells += [_signed(result.gain_db.mean, 2), str(result.psnr_db.n)]
-    remark = (
-        f"the same training as {result.point.same_as}, which was trained for both" if result.point.same_as else None
-    )
-    return Row(result.point.name, tuple(cells), remark)
+    return Row(result.point.name, tuple(cells), _about_training(result.point))
+
+
+def _about_training(point: PlannedPoint) -> str | None:
+    """Return what sets a point's trainings apart from others: that they are another point's, or start from one."""
+    if point.same_as:
+        return f"the same training as {point.same_as}, which was trained for both"
+    return f"started from {point.init}" if point.init else None
 
 
 def stability_table(sweep: SweepFolder, results: Sequence[PointResult]) -> Table:

@@ -136,6 +136,17 @@ def test_points_that_are_one_training_say_so_and_share_its_figures(tmp_path):
     assert len(rows(tmp_path)) == 18
 
 
+def test_a_point_that_starts_from_another_says_so(tmp_path):
+    (tmp_path / "own.yaml").write_text(
+        "name: own\ntitle: Own\ncolumns: {losses.pixel: x}\n"
+        "points: [{name: late, init: early, overrides: [losses.pixel=2.0]}, {name: early}]\n"
+    )
+    make_sweep(tmp_path, str(tmp_path / "own.yaml"), {})
+    assert "late: started from early." in page(tmp_path).text
+    assert {name: point["init"] for name, point in points(tmp_path).items()} == {"late": "early", "early": None}
+    assert {row["run"]: row["init"] for row in rows(tmp_path)}["late.seed-2"] == "early.seed-2"
+
+
 def test_what_limits_the_figures_is_said_once(sweep):
     outline = page(sweep)
     assert outline.text.count("This is the mini recipe") == 1

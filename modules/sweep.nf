@@ -25,11 +25,12 @@ process SWEEP {
 
     stub:
     """
-    echo 'id,point,recipe,repeat,seed,same_as,overrides' > plan.csv
+    echo 'id,point,recipe,repeat,seed,same_as,init,overrides' > plan.csv
     for seed in \$(seq ${training.seed} ${training.seed + training.repeats - 1}); do
-        echo "a.seed-\$seed,a,red-cnn,1,\$seed,,losses.pixel=1.0" >> plan.csv
-        echo "b.seed-\$seed,b,red-cnn,1,\$seed,,losses.pixel=2.0;losses.adversarial=1.0" >> plan.csv
-        echo "c.seed-\$seed,c,red-cnn,1,\$seed,a.seed-\$seed,losses.pixel=1.0" >> plan.csv
+        echo "a.seed-\$seed,a,red-cnn,1,\$seed,,,losses.pixel=1.0" >> plan.csv
+        echo "b.seed-\$seed,b,red-cnn,1,\$seed,,,losses.pixel=2.0;losses.adversarial=1.0" >> plan.csv
+        echo "c.seed-\$seed,c,red-cnn,1,\$seed,a.seed-\$seed,,losses.pixel=1.0" >> plan.csv
+        echo "d.seed-\$seed,d,red-cnn,1,\$seed,,b.seed-\$seed,losses.pixel=3.0" >> plan.csv
     done
     touch plan.json
     """

@@ -4,10 +4,9 @@ process TRAIN {
     label 'gpu'
 
     input:
-    tuple val(meta), path(store), val(training), val(checkpoints)
+    tuple val(meta), path(store), val(training), val(checkpoints), path(init, stageAs: 'init/*')
     path weights, stageAs: 'backbone/*'
     path perceptual, stageAs: 'perceptual/*'
-    path init, stageAs: 'init/*'
 
     output:
     tuple val(meta), path("${meta.folder}"), emit: model

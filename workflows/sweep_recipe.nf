@@ -4,7 +4,7 @@ include { DENOISE } from '../modules/denoise.nf'
 include { EVALUATE } from '../modules/evaluate.nf'
 include { SWEEP } from '../modules/sweep.nf'
 include { SWEEP_REPORT } from '../modules/sweep_report.nf'
-include { TRAIN } from '../modules/train.nf'
+include { TRAIN ; TRAIN as TRAIN_GROWN } from '../modules/train.nf'
 include { shippedRecipes ; sweepFile } from './parameters.nf'
 include { PREPARE_COHORT } from './prepare_cohort.nf'
 include { recordVersions } from './record.nf'
@@ -21,26 +21,42 @@ workflow SWEEP_RECIPE {
     SWEEP(sweepFile(settings.sweep), planned, shippedRecipes().toString().md5())
     PREPARE_COHORT(settings, SWEEP.out.table)
 
-    // [id: gp-10.seed-3, recipe: wgan-gp-effnetv2, seed: 3, overrides: [algorithm.gradient_penalty=10.0]]
+    // [id: gp-10.seed-3, recipe: wgan-gp-effnetv2, seed: 3, overrides: [algorithm.gradient_penalty=10.0], init: '']
     def runs = SWEEP.out.table
         .splitCsv(header: true, quote: '"')
         .filter { row -> !row.same_as }
-        .map { row -> [id: row.id, recipe: row.recipe, seed: row.seed.toInteger(), overrides: row.overrides.tokenize(';')] }
+        .map { row -> row.subMap('id', 'recipe', 'init') + [seed: row.seed.toInteger(), overrides: row.overrides.tokenize(';')] }
+        .branch { run ->
+            grown: run.init
+            first: true
+        }
 
-    // [[id: gp-10.seed-3, folder: gp-10.seed-3], store, training, folder for checkpoints]; only what makes a training
-    // another one is in it, so that further repeats and points leave those that are done alone
+    // [[id: gp-10.seed-3, folder: gp-10.seed-3], store, training, folder for checkpoints, bundle to start from or []]; only
+    // what makes a training another one is in it, so that further repeats and points leave those that are done alone
     def weights = settings.backbone_weights ? file(settings.backbone_weights) : []
     def perceptual = settings.perceptual_weights ? file(settings.perceptual_weights) : []
     def init = settings.init ? file(settings.init) : []
     def common = settings.subMap('no_pretrained', 'checkpoint_every', 'device', 'devices')
-    def trainings = runs.combine(PREPARE_COHORT.out.store).map { run, store ->
+    def trainingOf = { run, store, start ->
         def training = common + [recipe: run.recipe, set: run.overrides, seed: run.seed]
-        [[id: run.id, folder: run.id], store, training, checkpointFolder(store, [weights, perceptual, init], training)]
+        [[id: run.id, folder: run.id], store, training, checkpointFolder(store, [weights, perceptual, start], training), start]
     }
-    TRAIN(trainings, weights, perceptual, init)
+    def trainings = runs.first.combine(PREPARE_COHORT.out.store).map { run, store -> trainingOf(run, store, init) }
+    TRAIN(trainings, weights, perceptual)
+
+    // the same for the runs that start from one of those, each once that one is there
+    def grown = runs.grown
+        .map { run -> [run.init, run] }
+        .combine(TRAIN.out.model.map { meta, bundle -> [meta.id, bundle] }, by: 0)
+        .combine(PREPARE_COHORT.out.store)
+        .map { _ancestor, run, bundle, store -> trainingOf(run, store, bundle) }
+    TRAIN_GROWN(grown, weights, perceptual)
+
+    // [[id: gp-10.seed-3, folder: gp-10.seed-3], bundle]
+    def trained = TRAIN.out.model.mix(TRAIN_GROWN.out.model)
 
     // [[id: gp-10.seed-3 L003, run: gp-10.seed-3, patient: L003], low-dose folder, bundle]
-    def scans = TRAIN.out.model.combine(PREPARE_COHORT.out.test_scans).map { run, bundle, patient, low_dose ->
+    def scans = trained.combine(PREPARE_COHORT.out.test_scans).map { run, bundle, patient, low_dose ->
         [[id: "${run.id} ${patient}".toString(), run: run.id, patient: patient], low_dose, bundle]
     }
     DENOISE(scans, [], settings.subMap('blend', 'device'))
@@ -56,7 +72,7 @@ workflow SWEEP_RECIPE {
     EVALUATE(denoised, PREPARE_COHORT.out.test_cases, settings.protocol, features)
 
     // the folders of all runs that came so far, each under its run's name
-    def models = TRAIN.out.model.map { _meta, folder -> folder }.collect().ifEmpty([])
+    def models = trained.map { _meta, folder -> folder }.collect().ifEmpty([])
     def metrics = EVALUATE.out.metrics.map { _meta, folder -> folder }.collect().ifEmpty([])
     SWEEP_REPORT(SWEEP.out.plan, models, metrics)
 
@@ -68,6 +84,7 @@ workflow SWEEP_RECIPE {
         PREPARE_COHORT.out.versions.mix(
             SWEEP.out.versions,
             TRAIN.out.versions,
+            TRAIN_GROWN.out.versions,
             DENOISE.out.versions,
             EVALUATE.out.versions,
             SWEEP_REPORT.out.versions,

@@ -21,11 +21,12 @@ workflow TRAIN_AND_REPORT {
     RECIPE(settings.recipe, settings.set)
     PREPARE_COHORT(settings, RECIPE.out.recipe)
 
-    // [[id: wgan-gp-effnetv2, folder: model], store, training, folder for checkpoints]
+    // [[id: wgan-gp-effnetv2, folder: model], store, training, folder for checkpoints, bundle to start from or []]
     def trainings = PREPARE_COHORT.out.store.map { store ->
-        [[id: settings.recipe, folder: 'model'], store, training, checkpointFolder(store, [weights, perceptual, init], training)]
+        def checkpoints = checkpointFolder(store, [weights, perceptual, init], training)
+        [[id: settings.recipe, folder: 'model'], store, training, checkpoints, init]
     }
-    TRAIN(trainings, weights, perceptual, init)
+    TRAIN(trainings, weights, perceptual)
 
     // the bundle
     def model = TRAIN.out.model.map { _meta, folder -> folder }

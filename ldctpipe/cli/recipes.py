@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     from ldctpipe.recipes.schema import Recipe
 
 _FLAGSHIP = "wgan-gp-effnetv2"
-_COLUMNS = "{name:30} {status:14} {parameters:>10} {slices:>6}  {source}"
+_COLUMNS = "{name:30} {status:14} {parameters:>10} {slices:>6}  {needs:21}  {source}"
 
 
 def command(
@@ -25,24 +26,44 @@ def command(
 
     The list has the trainable parameters of the denoising network and the slices that it sees. "published" has layers
     and training of its source; a "reconstruction" fills in what its source leaves open; a "variant" differs on purpose.
+    NEEDS names what a training wants beside its store: networks with ImageNet weights, a package, a bundle to start
+    from; "unpaired" needs no pairs. Of one recipe the same is said in comments above the YAML.
     """
     from ldctpipe.recipes.library import load_recipe, recipe_to_yaml, shipped_names
+    from ldctpipe.recipes.needs import needs_of
 
     if name is not None:
         recipe = load_recipe(name, overrides or ())
-        print(recipe.model_dump_json(indent=2) if as_json else recipe_to_yaml(recipe).rstrip())
+        if as_json:
+            print(recipe.model_dump_json(indent=2))
+        else:
+            print(
+                *(f"# Needs {sentence}." for sentence in needs_of(recipe).sentences),
+                recipe_to_yaml(recipe).rstrip(),
+                sep="\n",
+            )
         return
     recipes = [_told(load_recipe(each)) for each in sorted(shipped_names(), key=lambda each: (each != _FLAGSHIP, each))]
     if as_json:
         print(json.dumps(recipes, indent=2, ensure_ascii=False))
         return
-    head = {"name": "RECIPE", "status": "STATUS", "parameters": "PARAMETERS", "slices": "SLICES", "source": "SOURCE"}
-    print(_COLUMNS.format(**head))
+    head = ("name", "status", "parameters", "slices", "needs", "source")
+    print(_COLUMNS.format(**{column: "RECIPE" if column == "name" else column.upper() for column in head}))
     for told in recipes:
-        print(_COLUMNS.format(**told | {"parameters": _short(told["parameters"])}).rstrip())
+        print(_COLUMNS.format(**told | _in_short(told)).rstrip())
+
+
+def _in_short(told: dict[str, Any]) -> dict[str, str]:
+    """Return what the list has no room for in full; --json has it."""
+    return {
+        "parameters": _short(told["parameters"]),
+        "needs": ", ".join(told["needs"]),
+        "source": re.split(r", doi |; ", told["source"])[0],
+    }
 
 
 def _told(recipe: Recipe) -> dict[str, Any]:
+    from ldctpipe.recipes.needs import needs_of
     from ldctpipe.recipes.networks import parameter_counts
 
     said = ("name", "title", "status", "source", "remark", "caution")
@@ -55,6 +76,7 @@ def _told(recipe: Recipe) -> dict[str, Any]:
         "critic_parameters": counts.get("critic"),
         "slices": 2 * recipe.data.context + 1,
         "iterations": recipe.training.iterations,
+        "needs": needs_of(recipe).marks,
     }
 
 

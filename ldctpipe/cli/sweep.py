@@ -35,11 +35,12 @@ def command(
     ] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Check a sweep against a recipe and write its runs: id, point, recipe, repeat, seed, same_as, overrides.
+    """Check a sweep against a recipe and write its runs: id, point, recipe, repeat, seed, same_as, init, overrides.
 
     A sweep is a list of points, each with what it changes in the recipe (docs/sweeps.md). Each point is trained
     --repeats times, with the seeds SEED, SEED+1, …. A run with `same_as` would be the same training as that other run
-    and needs none of its own. The whole plan, which `ldctpipe sweep-report` reads, goes to OUT.json beside the table.
+    and needs none of its own; one with `init` starts from that other run's bundle. The whole plan, which `ldctpipe
+    sweep-report` reads, goes to OUT.json beside the table.
     """
     from ldctpipe.errors import UsageError
     from ldctpipe.progress import say
@@ -54,6 +55,8 @@ def command(
     for point in plan.points:
         if point.same_as:
             say(f"point {point.name} is the same training as {point.same_as}, which is trained once for both")
+        elif point.init:
+            say(f"point {point.name} starts from {point.init}, which is trained first")
     write_plan(plan, out)
     trained = sum(run.same_as is None for run in plan.runs)
     print(f"{out}: {len(plan.points)} points, {plan.repeats} repeats, {trained} trainings")

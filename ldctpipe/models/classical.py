@@ -62,6 +62,8 @@ class Bm3d(ClassicalDenoiser):
     "vn" is for strong noise; "refilter" repeats the filter on its residue.
     """
 
+    needs_package = "bm3d"  # its licence keeps it out of an ordinary installation
+
     def __init__(
         self,
         *,
@@ -73,7 +75,7 @@ class Bm3d(ClassicalDenoiser):
         self.profile = profile
 
     def filter_slice(self, image: np.ndarray, deviation: float) -> np.ndarray:
-        bm3d = _library()
+        bm3d = _library(self.needs_package)
         names = {"np": "", "refilter": "Refilter", "vn": "VN", "high": "High"}
         profile = getattr(bm3d, f"BM3DProfile{names[self.profile]}")()
         profile.num_threads = 1  # with more, results differ from run to run, and two calls at once abort or hang
@@ -147,10 +149,9 @@ class Bilateral(ClassicalDenoiser):
         return total / weights
 
 
-def _library() -> ModuleType:
-    """Return the package bm3d, whose licence keeps it out of an ordinary installation."""
+def _library(package: str) -> ModuleType:
     try:
-        return import_module("bm3d")
+        return import_module(package)
     except ImportError as error:
         fault = "BM3D needs the package bm3d, which is licensed for non-commercial use only"
         raise UsageError(None, fault, "install ldctpipe[bm3d] if that is yours") from error

@@ -298,6 +298,15 @@ class Recipe(_Section):
     training: Training
     seed: Annotated[int, Field(ge=0)]
 
+    @property
+    def pixels_an_iteration(self) -> int:
+        """Low-dose pixels that one iteration draws: its patches, each with the neighbouring slices that are seen.
+
+        Each update of a WGAN's critic draws a batch of its own; all other algorithms draw one an iteration.
+        """
+        batches = 1 + (self.algorithm.critic_updates if isinstance(self.algorithm, WganGp) else 0)
+        return batches * self.data.batch_size * self.data.patch_size**2 * (2 * self.data.context + 1)
+
     @model_validator(mode="after")
     def _has_what_its_algorithm_needs(self) -> Recipe:
         if self.algorithm.name in _WITH_CRITIC and (self.critic is None or self.optimizer.critic_learning_rate is None):

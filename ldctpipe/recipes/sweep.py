@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -49,11 +49,12 @@ class SweepPoint(_Section):
     """One row of the table: what is changed in the recipe; nothing for a row that is the recipe itself.
 
     `recipe` is the point's own where the sweep compares recipes, `small` what makes it small enough for a trial of the
-    whole sweep on two cores.
+    whole sweep on two cores. `init` names the point whose bundles its trainings start from, each from that of its seed.
     """
 
     name: Name
     recipe: Name | None = None
+    init: Name | None = None
     overrides: tuple[Override, ...] = ()
     small: tuple[Override, ...] = ()
     published: PublishedPoint | None = None
@@ -75,9 +76,21 @@ class Sweep(_Section):
             raise ValueError(f"two points are named {twice}")
         if len({point.recipe is None for point in self.points}) > 1:
             raise ValueError("either all points name a recipe, or none does")
+        if wrong := next(self._wrong_starts(), None):
+            raise ValueError(wrong)
         if self.published is None and any(point.published for point in self.points):
             raise ValueError("points have published figures, but the section `published` is missing")
         return self
+
+    def _wrong_starts(self) -> Iterator[str]:
+        starts = {point.name: point.init for point in self.points}
+        for name, init in starts.items():
+            if init == name:
+                yield f"point {name} can't start from itself"
+            elif init is not None and init not in starts:
+                yield f"point {name} starts from {init}, which is no point of the sweep"
+            elif init is not None and starts[init] is not None:
+                yield f"point {name} starts from {init}, which starts from {starts[init]}: one step is all there may be"
 
     @property
     def compares_recipes(self) -> bool:

@@ -19,7 +19,7 @@ from ldctpipe.recipes.sweep import Sweep, SweepPoint
 
 PLAN_FORMAT: Literal["ldctpipe-sweep-plan@1"] = "ldctpipe-sweep-plan@1"
 _SEPARATOR = ";"
-_COLUMNS = ("id", "point", "recipe", "repeat", "seed", "same_as", "overrides")
+_COLUMNS = ("id", "point", "recipe", "repeat", "seed", "same_as", "init", "overrides")
 
 
 class _Part(BaseModel):
@@ -27,15 +27,22 @@ class _Part(BaseModel):
 
 
 class PlannedPoint(_Part):
-    """A point with the values of the sweep's columns; `same_as` names an earlier point that is the same training."""
+    """A point with the values of the sweep's columns; `same_as` names an earlier point that is the same training.
+
+    `init` names the point that is trained first, and whose bundles this one's trainings start from.
+    """
 
     name: str
     values: dict[str, Any]
     same_as: str | None
+    init: str | None = None
 
 
 class PlannedRun(_Part):
-    """One training: a point with one seed. `same_as` is the id of the run that it is the same as, and is not run."""
+    """One training: a point with one seed. `same_as` is the id of the run that it is the same as, and is not run.
+
+    `init` is the id of the run whose bundle it starts from.
+    """
 
     id: str
     point: str
@@ -43,6 +50,7 @@ class PlannedRun(_Part):
     repeat: int
     seed: int
     same_as: str | None
+    init: str | None = None
     overrides: tuple[str, ...]
 
 
@@ -83,25 +91,22 @@ def plan_sweep(
 
     Points that come to the same training are planned once. That happens without ImageNet weights (`pretrained`
     false), where the perceptual loss is left out whatever its weight. Raises `UsageError` for a point or column that
-    the recipe has no key for, a wrong value, or `overrides` of what the sweep varies.
+    the recipe has no key for, a wrong value, `overrides` of what the sweep varies, or a point that can't start from the
+    one that it names.
     """
     _refuse_contradictions(sweep, overrides)
     if not sweep.compares_recipes:
         if recipe is None:
             raise UsageError(None, f"sweep {sweep.name} needs a recipe to change", "name one with --recipe")
         load_recipe(recipe, overrides)  # first, so that what is wrong with it is not laid at a point's door
-    points: list[PlannedPoint] = []
-    known: list[tuple[Recipe, str]] = []
-    runs: list[PlannedRun] = []
-    for point in sweep.points:
-        name = point.recipe or recipe or ""
-        changes = (*overrides, *point.overrides, *(point.small if small else ()))
-        complete = _recipe_of(sweep, point, name, changes)
-        trained = _as_trained(complete, pretrained)
-        same_as = next((name for other, name in known if other == trained), None)
-        known.append((trained, same_as or point.name))
-        points.append(PlannedPoint(name=point.name, values=_values(sweep, complete), same_as=same_as))
-        runs += _runs(points[-1], name, changes, range(seed, seed + repeats))
+    named = {point.name: point.recipe or recipe or "" for point in sweep.points}
+    changes = {point.name: (*overrides, *point.overrides, *(point.small if small else ())) for point in sweep.points}
+    recipes = {each.name: _recipe_of(sweep, each, named[each.name], changes[each.name]) for each in sweep.points}
+    _refuse_misfits(sweep, recipes)
+    first = _first_of_equals(sweep, {name: _as_trained(each, pretrained) for name, each in recipes.items()})
+    points = [_planned(sweep, point, recipes[point.name], first) for point in sweep.points]
+    seeds = range(seed, seed + repeats)
+    runs = [run for point in points for run in _runs(point, named[point.name], changes[point.name], seeds)]
     return Plan(
         ldctpipe=__version__,
         sweep=sweep,
@@ -155,6 +160,36 @@ def _recipe_of(sweep: Sweep, point: SweepPoint, recipe: str, changes: Sequence[s
         raise UsageError(error.path, fault, error.remedy) from None
 
 
+def _refuse_misfits(sweep: Sweep, recipes: dict[str, Recipe]) -> None:
+    from ldctpipe.recipes.transfer import misfit  # torch: not needed to read a plan
+
+    for point in sweep.points:
+        if point.init and (other := misfit(recipes[point.init], recipes[point.name])):
+            fault = f"sweep {sweep.name}, point {point.name}: {point.init}, which it is to start from, has {other}"
+            raise UsageError(None, fault, "let both have the same options of the network and the same HU range")
+
+
+def _first_of_equals(sweep: Sweep, trained: dict[str, Recipe]) -> dict[str, str]:
+    """Return for each point the first one that is the same training: itself, where no earlier one is."""
+    first: dict[str, str] = {}
+    known: list[tuple[Recipe, str | None, str]] = []
+    for point in sorted(sweep.points, key=lambda point: point.init is not None):  # what others start from comes first
+        recipe, start = trained[point.name], first[point.init] if point.init else None
+        same = (name for other, begun, name in known if (other, begun) == (recipe, start))
+        first[point.name] = next(same, point.name)
+        known.append((recipe, start, first[point.name]))
+    return first
+
+
+def _planned(sweep: Sweep, point: SweepPoint, recipe: Recipe, first: dict[str, str]) -> PlannedPoint:
+    return PlannedPoint(
+        name=point.name,
+        values=_values(sweep, recipe),
+        same_as=first[point.name] if first[point.name] != point.name else None,
+        init=first[point.init] if point.init else None,
+    )
+
+
 def _as_trained(recipe: Recipe, pretrained: bool) -> Recipe:
     """Return the recipe without what has no effect on the training."""
     losses = recipe.losses
@@ -191,6 +226,7 @@ def _runs(point: PlannedPoint, recipe: str, overrides: tuple[str, ...], seeds: r
             repeat=repeat,
             seed=seed,
             same_as=_run_id(point.same_as, seed) if point.same_as else None,
+            init=_run_id(point.init, seed) if point.init else None,
             overrides=overrides,
         )
         for repeat, seed in enumerate(seeds, start=1)

@@ -14,6 +14,9 @@ from ldctpipe.metrics.published import published_table
 from ldctpipe.metrics.slices import BASELINE
 from ldctpipe.metrics.stability import Stability, measure_stability
 from ldctpipe.metrics.summary import FORMAT
+from ldctpipe.recipes.bundle import RECIPE
+from ldctpipe.recipes.library import recipe_from_file
+from ldctpipe.recipes.schema import Recipe
 from ldctpipe.recipes.sweep_plan import Plan, PlannedPoint, PlannedRun, read_plan
 
 PLAN = "runs/plan.json"
@@ -25,9 +28,16 @@ class SweepRun:
 
     planned: PlannedRun
     card: dict[str, Any] | None
+    recipe: Recipe | None
     training: pd.DataFrame | None
     summary: dict[str, Any] | None
     stability: Stability | None
+
+    @property
+    def pixels_seen(self) -> float | None:
+        """Low-dose pixels that the training drew, again as often as they were drawn again."""
+        iterations = (self.card or {}).get("training", {}).get("iterations")
+        return None if self.recipe is None or iterations is None else iterations * self.recipe.pixels_an_iteration
 
     @property
     def state(self) -> str:
@@ -106,7 +116,8 @@ def _run(folder: Path, planned: PlannedRun) -> SweepRun:
     model, metrics = _part(folder, planned.id, "model"), _part(folder, planned.id, "metrics")
     card = _card(model / "card.json")
     training = _training(model / "training.csv")
-    return SweepRun(planned, card, training, _summary(metrics / "summary.json"), _stability(card, training))
+    recipe = recipe_from_file(model / RECIPE) if (model / RECIPE).is_file() else None
+    return SweepRun(planned, card, recipe, training, _summary(metrics / "summary.json"), _stability(card, training))
 
 
 def _part(folder: Path, run: str, part: str) -> Path:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ldctpipe.progress import duration
 from ldctpipe.recipes.sweep import PublishedPoint
-from ldctpipe.recipes.sweep_plan import Plan
+from ldctpipe.recipes.sweep_plan import Plan, PlannedPoint
 from ldctpipe.reporting.sweep_folder import SweepFolder, SweepRun
 from ldctpipe.reporting.sweep_results import OverRepeats, PointResult, protocol_of
 from ldctpipe.reporting.tables import Group, Row, Table
@@ -76,10 +76,14 @@ def _result_row(sweep: SweepFolder, result: PointResult, shown: Sequence[tuple[s
         else:
             cells.append(_spread((own.mean, own.sd), digits))
     cells += [_signed(result.gain_db.mean, 2), str(result.psnr_db.n)]
-    remark = (
-        f"the same training as {result.point.same_as}, which was trained for both" if result.point.same_as else None
-    )
-    return Row(result.point.name, tuple(cells), remark)
+    return Row(result.point.name, tuple(cells), _about_training(result.point))
+
+
+def _about_training(point: PlannedPoint) -> str | None:
+    """Return what sets a point's trainings apart from others: that they are another point's, or start from one."""
+    if point.same_as:
+        return f"the same training as {point.same_as}, which was trained for both"
+    return f"started from {point.init}" if point.init else None
 
 
 def stability_table(sweep: SweepFolder, results: Sequence[PointResult]) -> Table:
@@ -119,10 +123,25 @@ def _stability_row(result: PointResult, published: bool) -> Row:
 
 
 def costs_table(sweep: SweepFolder, results: Sequence[PointResult]) -> Table:
-    """Return one row a point: what its network and its trainings cost."""
-    head = ("Point", "Parameters", "GFLOP a slice", "Seconds a slice", "Training time", "Memory in training (MiB)")
+    """Return one row a point: what its network and its trainings cost, and how much data these saw."""
+    head = (
+        "Point",
+        "Parameters",
+        "GFLOP a slice",
+        "Seconds a slice",
+        "Training time",
+        "Memory in training (MiB)",
+        "Mpixel seen",
+    )
     rows = tuple(_costs_row(result.point.name, sweep.runs_of(result.point)) for result in results)
-    return Table(f"Cost; several trainings: median. {_slices(sweep)}", head, (Group(None, rows),))
+    return Table(f"Cost; several trainings: median. {_slices(sweep)}. {_SEEN}", head, (Group(None, rows),))
+
+
+# An iteration is another amount of data for each recipe.
+_SEEN = (
+    "Mpixel seen: low-dose pixels in the batches of all iterations, those of critic updates and of neighbouring slices "
+    "included; not those of a bundle that a training started from"
+)
 
 
 def _slices(sweep: SweepFolder) -> str:
@@ -141,14 +160,20 @@ def _costs_row(name: str, runs: Sequence[SweepRun]) -> Row:
     parameters = _of([card.get("weights", {}).get("parameters") for card in cards], median)
     gflop, seconds = (_of([cost.get(key) for cost in costs], median) for key in ("gflop", "seconds"))
     training = _of([card.get("training", {}).get("seconds") for card in cards], median)
+    pixels = _of([run.pixels_seen for run in runs], median)
     cells = (
         _NOTHING if parameters is None else f"{parameters:,.0f}",
-        _NOTHING if gflop is None else f"{gflop:,.3g}" if gflop < 100 else f"{gflop:,.0f}",
+        _NOTHING if gflop is None else _figures(gflop),
         _NOTHING if seconds is None else f"{seconds:.3g}",
         _NOTHING if training is None else duration(training),
         _NOTHING if not memory else f"{median(memory):,.0f}",
+        _NOTHING if pixels is None else _figures(pixels / 1e6),
     )
     return Row(name, cells)
+
+
+def _figures(value: float) -> str:
+    return f"{value:,.3g}" if value < 100 else f"{value:,.0f}"
 
 
 def runs_table(sweep: SweepFolder) -> Table:

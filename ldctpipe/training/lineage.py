@@ -11,8 +11,8 @@ from torch import nn
 
 from ldctpipe.errors import InputError
 from ldctpipe.recipes.bundle import Bundle
-from ldctpipe.recipes.networks import network_class
-from ldctpipe.recipes.schema import Network, Recipe
+from ldctpipe.recipes.schema import Recipe
+from ldctpipe.recipes.transfer import has_same_network, misfit
 
 _TOLD = ("name", "title", "recipe_sha256", "weights", "pretrained", "training", "data", "notes")
 
@@ -47,18 +47,7 @@ def ancestor(bundle: Bundle, recipe: Recipe) -> Ancestor:
     Raises `InputError` where the recipes differ in the network or in the HU range that it sees: its weights would mean
     something else. A network may grow out of another one, such as a 3-D network out of a 2-D one.
     """
-    before, after = bundle.recipe, recipe
-    same_range = before.data.normalization == after.data.normalization
-    same_network = before.generator == after.generator and before.data.context == after.data.context
-    grows = not same_network and _grows(before.generator, after.generator)
-    if not (same_network or grows) or not same_range:
-        what = "another network" if same_range else "another HU range"
-        remedy = f"take the recipe {before.name}, or set generator and data as {bundle.folder} has them"
-        raise InputError(bundle.folder, f"was trained with {what} than recipe {after.name} has", remedy)
-    return Ancestor(bundle, grows)
-
-
-def _grows(before: Network, after: Network) -> bool:
-    """Tell whether the second network can start from the first's weights: it says so, and their options agree."""
-    known = getattr(network_class(after), "grows_from", None) == before.network
-    return known and all(after.options.get(name, value) == value for name, value in before.options.items())
+    if what := misfit(bundle.recipe, recipe):
+        remedy = f"take the recipe {bundle.name}, or set generator and data as {bundle.folder} has them"
+        raise InputError(bundle.folder, f"was trained with {what} than recipe {recipe.name} has", remedy)
+    return Ancestor(bundle, grows=not has_same_network(bundle.recipe, recipe))

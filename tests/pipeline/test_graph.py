@@ -101,18 +101,20 @@ def test_sweep_prepares_once_and_trains_every_run_that_is_new(nextflow: Callable
     arguments = ("-profile", "test,cpu", "-stub", "--workflow", "sweep", "--sweep", "table1")
     first = nextflow(*arguments)
     assert first.code == 0, first.said
-    # The stub's plan has two points, and a third that is the same training as the first, of two repeats each.
+    # The stub's plan has two points, a third that is the same training as the first, and a fourth that starts from the
+    # second, of two repeats each.
     assert Counter(row["process"] for row in first.trace()) == {
         "SWEEP": 1, "PHANTOM": 1, "SAMPLESHEET": 1, "SIMULATE": 1, "INGEST": 3, "PREPARE": 1,
-        "TRAIN": 4, "DENOISE": 4, "EVALUATE": 4, "SWEEP_REPORT": 1,
+        "TRAIN": 4, "TRAIN_GROWN": 2, "DENOISE": 6, "EVALUATE": 6, "SWEEP_REPORT": 1,
     }  # fmt: skip
-    ids = ["a.seed-1", "a.seed-2", "b.seed-1", "b.seed-2"]
+    ids = ["a.seed-1", "a.seed-2", "b.seed-1", "b.seed-2", "d.seed-1", "d.seed-2"]
     for name in ("sweep.html", "sweep.csv", "sweep.json", "run.json", "runs/plan.csv", "runs/plan.json"):
         assert (first.results / name).exists(), name
     assert sorted(path.name for path in (first.results / "runs").iterdir() if path.is_dir()) == ids
     for run in ids:
         assert (first.results / "runs" / run / "model" / "model.safetensors").exists()
         assert (first.results / "runs" / run / "metrics" / "summary.json").exists()
+    assert sorted(path.name for path in first.folder.glob("work/*/*/init/*")) == ["b.seed-1", "b.seed-2"]
     assert not (first.results / "denoised").exists()
     assert "sweep.html" in first.stdout.splitlines()[-1]
 
@@ -122,10 +124,10 @@ def test_sweep_prepares_once_and_trains_every_run_that_is_new(nextflow: Callable
     more = nextflow(*arguments, "-resume", "--repeats", "3")
     done = [(row["process"], row["tag"]) for row in more.trace() if row["status"] == "COMPLETED"]
     assert sorted(done) == [
-        ("DENOISE", "a.seed-3 L003"), ("DENOISE", "b.seed-3 L003"),
-        ("EVALUATE", "a.seed-3"), ("EVALUATE", "b.seed-3"),
+        ("DENOISE", "a.seed-3 L003"), ("DENOISE", "b.seed-3 L003"), ("DENOISE", "d.seed-3 L003"),
+        ("EVALUATE", "a.seed-3"), ("EVALUATE", "b.seed-3"), ("EVALUATE", "d.seed-3"),
         ("SWEEP", "table1"), ("SWEEP_REPORT", "sweep.html"),
-        ("TRAIN", "a.seed-3"), ("TRAIN", "b.seed-3"),
+        ("TRAIN", "a.seed-3"), ("TRAIN", "b.seed-3"), ("TRAIN_GROWN", "d.seed-3"),
     ]  # fmt: skip
 
 

@@ -200,9 +200,17 @@ def test_it_trains_and_denoises(name, weights):
     algorithm = build_algorithm(recipe, weights, launch_fabric(recipe, "cpu"))
     before = {key: value.clone() for key, value in algorithm.denoiser.state_dict().items()}
 
-    for iteration in range(2):
-        scalars = algorithm.step(lambda: made_batch(recipe), 1.0, iteration, measure_gradients=True)
+    drawn: list[int] = []
 
+    def next_batch():
+        low_dose, full_dose = made_batch(recipe)
+        drawn.append(low_dose.numel())
+        return low_dose, full_dose
+
+    for iteration in range(2):
+        scalars = algorithm.step(next_batch, 1.0, iteration, measure_gradients=True)
+
+    assert sum(drawn) == 2 * recipe.pixels_an_iteration
     assert all(torch.isfinite(value).all() for value in scalars.values()), scalars
     after = algorithm.denoiser.state_dict()
     assert any(not torch.equal(after[key], value) for key, value in before.items()), "nothing was learned"

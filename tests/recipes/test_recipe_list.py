@@ -31,9 +31,50 @@ def test_the_list_has_a_line_a_recipe_the_flagship_first(capsys):
     names = [line.split()[0] for line in lines]
     assert names[0] == "wgan-gp-effnetv2"
     assert names[1:] == sorted(set(shipped_names()) - {"wgan-gp-effnetv2"})
-    assert head.split() == ["RECIPE", "STATUS", "PARAMETERS", "SLICES", "SOURCE"]
+    assert head.split() == ["RECIPE", "STATUS", "PARAMETERS", "SLICES", "NEEDS", "SOURCE"]
     (line,) = (line for line in lines if line.startswith("cpce-3d "))
-    assert re.match(r"cpce-3d +published +118 k +9  Shan et al\.", line)
+    assert re.match(r"cpce-3d +published +118 k +9  vgg19, --init cpce-2d +Shan et al\.", line)
+
+
+def test_the_list_tells_what_a_recipe_needs(capsys):
+    assert run(["recipes", "--json"]) == 0
+    needs = {recipe["name"]: recipe["needs"] for recipe in json.loads(capsys.readouterr().out)}
+
+    assert needs["red-cnn"] == []
+    assert needs["wgan-gp-effnetv2"] == ["tf_efficientnetv2_m"]
+    assert needs["bm3d"] == ["bm3d"]
+    assert needs["cpce-3d"] == ["vgg19", "--init cpce-2d"]
+    assert needs["perceptual-attention-cyclegan"] == ["vgg19", "unpaired"]
+    documented = (Path(library.__file__).parents[2] / "docs/methods/README.md").read_text()
+    assert {name for name, marks in needs.items() if "unpaired" in marks} == {
+        name for line in documented.splitlines() if " | unpaired, " in line for name in re.findall("`([^`]+)`", line)
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["cpce-3d"], "# Needs a trained bundle of cpce-2d to grow from, as published: --init BUNDLE."),
+        (
+            ["cpce-2d"],
+            "# Needs ImageNet weights of vgg19.tv_in1k for the perceptual loss: timm's hub, or --perceptual-w",
+        ),
+        (["bm3d"], "# Needs the package bm3d, which is not installed unasked: install ldctpipe[bm3d]."),
+        (["cagan"], "# Needs no pairs: low and full dose of a batch come from different places."),
+    ],
+)
+def test_one_recipe_says_in_words_what_it_needs_and_stays_a_recipe(arguments, says, capsys, tmp_path):
+    assert run(["recipes", *arguments]) == 0
+    printed = capsys.readouterr().out
+    (tmp_path / "own.yaml").write_text(printed)
+
+    assert says in printed
+    assert library.load_recipe(str(tmp_path / "own.yaml")) == library.load_recipe(arguments[0])
+
+
+def test_what_is_changed_is_needed_no_more(capsys):
+    assert run(["recipes", "cpce-3d", "--set", "losses.perceptual=0.0", "--set", "generator.channels=8"]) == 0
+    assert "# Needs" not in capsys.readouterr().out
 
 
 def test_the_list_for_programs_has_all_of_it(capsys):

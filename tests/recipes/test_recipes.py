@@ -25,6 +25,18 @@ def test_flagship_has_the_published_numbers():
     assert recipe.schedule.name == "cosine_warm_restarts"
 
 
+@pytest.mark.parametrize(
+    ("name", "pixels"),
+    [
+        ("red-cnn", 160 * 55 * 55),
+        ("wgan-gp-effnetv2", 5 * 128 * 64 * 64),  # four updates of the critic and one of the generator
+        ("cpce-3d", 5 * 128 * 64 * 64 * 9),
+    ],
+)
+def test_an_iteration_sees_the_pixels_of_all_its_batches(name, pixels):
+    assert load_recipe(name).pixels_an_iteration == pixels
+
+
 @pytest.mark.parametrize("name", shipped_names())
 def test_a_resolved_recipe_reads_back_as_itself(name, tmp_path):
     recipe = load_recipe(name)

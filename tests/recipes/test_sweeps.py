@@ -118,6 +118,41 @@ def test_equal_points_of_a_file_are_one_too(tmp_path):
     assert [point.same_as for point in plan.points] == [None, "a"]
 
 
+def test_cpce_3d_starts_from_the_2d_network_of_its_own_repeat_at_full_size_and_small():
+    for small in (False, True):
+        plan = plan_sweep(load_sweep("table3"), None, small=small, repeats=2, seed=3)
+        assert {planned.id: planned.init for planned in plan.runs if planned.init} == {
+            "cpce-3d.seed-3": "cpce-2d.seed-3",
+            "cpce-3d.seed-4": "cpce-2d.seed-4",
+        }
+        assert {point.name: point.init for point in plan.points if point.init} == {"cpce-3d": "cpce-2d"}
+
+
+def test_points_are_one_training_only_with_one_start(tmp_path):
+    points = [
+        {"name": "d", "init": "b"},
+        {"name": "a"},
+        {"name": "b", "overrides": ["losses.pixel=1.0"]},  # what the recipe has
+        {"name": "c", "overrides": ["losses.pixel=2.0"]},
+        {"name": "e", "init": "a"},
+        {"name": "f", "init": "c"},
+    ]
+    plan = plan_sweep(load_sweep(own(tmp_path, points=points)), MINI)
+    assert {point.name: point.same_as for point in plan.points if point.same_as} == {"b": "a", "e": "d"}
+    assert {point.name: point.init for point in plan.points if point.init} == {"d": "a", "e": "a", "f": "c"}
+
+
+def test_the_table_of_runs_names_the_run_to_start_from(tmp_path):
+    points = [{"name": "a"}, {"name": "b", "init": "a", "overrides": ["losses.pixel=2.0"]}]
+    assert (
+        run(["sweep", own(tmp_path, points=points), str(tmp_path / "plan.csv"), "--recipe", MINI, "--repeats", "2"])
+        == 0
+    )
+    with (tmp_path / "plan.csv").open(newline="") as stream:
+        assert [row["init"] for row in csv.DictReader(stream)] == ["", "", "a.seed-1", "a.seed-2"]
+    assert [planned.init for planned in read_plan(tmp_path / "plan.json").runs] == [None, None, "a.seed-1", "a.seed-2"]
+
+
 def test_a_plan_reads_back_as_itself(tmp_path):
     plan = plan_sweep(load_sweep("table2"), MINI, ["training.iterations=20"], repeats=2)
     write_plan(plan, tmp_path / "plan.csv")
@@ -153,6 +188,20 @@ def test_what_is_no_plan_is_refused(tmp_path):
             "point a: recipe wgan-gp-effnetv2-mini: losses",
         ),
         ({"points": [{"name": "a", "overrides": ["seed=4"]}]}, "the seed is what repeats vary"),
+        ({"points": [{"name": "a", "init": "a"}]}, "point a can't start from itself"),
+        ({"points": [{"name": "a", "init": "c"}]}, "point a starts from c, which is no point of the sweep"),
+        (
+            {"points": [{"name": "a"}, {"name": "b", "init": "a"}, {"name": "c", "init": "b"}]},
+            "point c starts from b, which starts from a",
+        ),
+        (
+            {"points": [{"name": "a"}, {"name": "b", "init": "a", "overrides": ["data.normalization.upper_hu=900.0"]}]},
+            "point b: a, which it is to start from, has another HU range",
+        ),
+        (
+            {"points": [{"name": "a"}, {"name": "b", "init": "a", "overrides": ["generator.skips=deep"]}]},
+            "point b: a, which it is to start from, has another network",
+        ),
         ({"columns": {"losses.pixle": "x"}}, "column losses.pixle: the recipe has no such key"),
     ],
 )

@@ -14,6 +14,7 @@ from test_page import MOST_BYTES, REMOTE, Outline
 
 from ldctpipe.cli.app import run
 from ldctpipe.errors import ExitCode, InputError
+from ldctpipe.recipes.library import load_recipe, recipe_to_yaml
 from ldctpipe.reporting.stability_remarks import remark_on
 from ldctpipe.reporting.sweep_page import write_sweep_report
 
@@ -158,6 +159,31 @@ def test_points_that_are_one_training_say_so_and_share_its_figures(tmp_path):
     assert len(rows(tmp_path)) == 18
 
 
+def test_a_point_that_starts_from_another_says_so(tmp_path):
+    (tmp_path / "own.yaml").write_text(
+        "name: own\ntitle: Own\ncolumns: {losses.pixel: x}\n"
+        "points: [{name: late, init: early, overrides: [losses.pixel=2.0]}, {name: early}]\n"
+    )
+    make_sweep(tmp_path, str(tmp_path / "own.yaml"), {})
+    assert "late: started from early." in page(tmp_path).text
+    assert {name: point["init"] for name, point in points(tmp_path).items()} == {"late": "early", "early": None}
+    assert {row["run"]: row["init"] for row in rows(tmp_path)}["late.seed-2"] == "early.seed-2"
+
+
+def test_costs_tell_how_much_data_a_training_saw(sweep):
+    def cells(folder: Path) -> list[list[str]]:
+        said = write_sweep_report(folder, folder / "sweep.html")
+        return [line.split() for line in said.splitlines() if line.startswith("gp-")]
+
+    recipe = load_recipe("wgan-gp-effnetv2-mini", ["data.images_per_batch=5", "data.patches_per_image=2"])
+    assert (recipe.algorithm.critic_updates, recipe.data.patch_size) == (4, 64)
+    (sweep / "runs/gp-10.seed-2/model/recipe.yaml").write_text(recipe_to_yaml(recipe))
+    # 10,000 iterations of five batches of ten patches
+    (line,) = [line for line in cells(sweep) if line[-1] == "2,048"]
+    assert line[0] == "gp-10"
+    assert "Mpixel seen" in (sweep / "sweep.html").read_text()
+
+
 def test_what_limits_the_figures_is_said_once(sweep):
     outline = page(sweep)
     assert outline.text.count("This is the mini recipe") == 1
@@ -216,6 +242,7 @@ def test_the_command_prints_both_tables(sweep, capsys):
     [
         ("plan.json", "{"),
         ("gp-1.seed-1/model/card.json", "[]"),
+        ("gp-1.seed-1/model/recipe.yaml", "{"),
         ("gp-1.seed-1/model/training.csv", ""),
         ("gp-1.seed-1/model/training.csv", "a,b\n1,2\n"),
         ("gp-1.seed-1/metrics/summary.json", '{"format": "other"}'),

@@ -37,11 +37,8 @@ workflow SWEEP_RECIPE {
     def perceptual = settings.perceptual_weights ? file(settings.perceptual_weights) : []
     def init = settings.init ? file(settings.init) : []
     def common = settings.subMap('no_pretrained', 'checkpoint_every', 'device', 'devices')
-    def trainingOf = { run, store, start ->
-        def training = common + [recipe: run.recipe, set: run.overrides, seed: run.seed]
-        [[id: run.id, folder: run.id], store, training, checkpointFolder(store, [weights, perceptual, start], training), start]
-    }
-    def trainings = runs.first.combine(PREPARE_COHORT.out.store).map { run, store -> trainingOf(run, store, init) }
+    def files = [weights, perceptual]
+    def trainings = runs.first.combine(PREPARE_COHORT.out.store).map { run, store -> trainingOf(run, store, init, files, common) }
     TRAIN(trainings, weights, perceptual)
 
     // the same for the runs that start from one of those, each once that one is there
@@ -49,7 +46,7 @@ workflow SWEEP_RECIPE {
         .map { run -> [run.init, run] }
         .combine(TRAIN.out.model.map { meta, bundle -> [meta.id, bundle] }, by: 0)
         .combine(PREPARE_COHORT.out.store)
-        .map { _ancestor, run, bundle, store -> trainingOf(run, store, bundle) }
+        .map { _ancestor, run, bundle, store -> trainingOf(run, store, bundle, files, common) }
     TRAIN_GROWN(grown, weights, perceptual)
 
     // [[id: gp-10.seed-3, folder: gp-10.seed-3], bundle]
@@ -90,4 +87,11 @@ workflow SWEEP_RECIPE {
             SWEEP_REPORT.out.versions,
         ),
     )
+}
+
+// what TRAIN takes for one planned run, in a store and from a bundle or []
+def trainingOf(planned, prepared, start, weightFiles, alike) {
+    def training = alike + [recipe: planned.recipe, set: planned.overrides, seed: planned.seed]
+    def checkpoints = checkpointFolder(prepared, weightFiles + [start], training)
+    return [[id: planned.id, folder: planned.id], prepared, training, checkpoints, start]
 }

@@ -125,12 +125,19 @@ def _without_what_is_missing(
         notes.append("The perceptual loss was left out: it needs an ImageNet-pretrained network (--no-pretrained).")
         recipe = recipe.model_copy(update={"losses": recipe.losses.model_copy(update={"perceptual": 0.0})})
         if not _holds_to_images(recipe):
-            fault = (
-                f"recipe {recipe.name} has no loss but the perceptual one that compares its images with full-dose "
-                "ones, and --no-pretrained leaves that out"
-            )
-            raise UsageError(None, fault, "give --perceptual-weights FILE, or another term, as --set losses.pixel=1")
+            notes.append(_nothing_but_a_critic(recipe))
     return recipe, notes
+
+
+def _nothing_but_a_critic(recipe: Recipe) -> str:
+    """Return the sentence for the card, or raise `UsageError` where there is not even a critic."""
+    if recipe.losses.adversarial == 0:
+        fault = f"recipe {recipe.name} has no loss but the perceptual one, which --no-pretrained leaves out"
+        raise UsageError(None, fault, "give --perceptual-weights FILE, or another term, as --set losses.pixel=1")
+    return (
+        "Nothing compared the images with full-dose ones: the perceptual loss that did was left out, and the critic alone "
+        "may change or invent structure. --perceptual-weights FILE or --set losses.pixel=1 holds the images to their target."
+    )
 
 
 def _holds_to_images(recipe: Recipe) -> bool:

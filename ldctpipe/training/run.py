@@ -135,8 +135,9 @@ def _nothing_but_a_critic(recipe: Recipe) -> str:
         fault = f"recipe {recipe.name} has no loss but the perceptual one, which --no-pretrained leaves out"
         raise UsageError(None, fault, "give --perceptual-weights FILE, or another term, as --set losses.pixel=1")
     return (
-        "Nothing compared the images with full-dose ones: the perceptual loss that did was left out, and the critic alone "
-        "may change or invent structure. --perceptual-weights FILE or --set losses.pixel=1 holds the images to their target."
+        "Nothing compared the images with full-dose ones: the perceptual loss that did was left out, and the critic "
+        "alone may change or invent structure. --perceptual-weights FILE or --set losses.pixel=1 holds them to their "
+        "target."
     )
 
 

@@ -34,19 +34,22 @@ class Pair:
         return np.setdiff1d(np.arange(len(self.low.hu)), self.low_index)
 
 
-def pair_volumes(low: Sequence[Volume], full: Sequence[Volume], role: str = "low-dose") -> list[Pair]:
+def pair_volumes(
+    low: Sequence[Volume], full: Sequence[Volume], role: str = "low-dose", *, unlike: bool = False
+) -> list[Pair]:
     """Return one pair for each full-dose volume, in the order of `full`.
 
     A pair has the same size, pixel grid, slice thickness, frame of reference and kernel (where both are known); each
     full-dose slice has a low-dose slice within half a slice distance, and every one of these shows the same. Several
     candidates are told apart by their correlation. Low-dose series and slices without a partner are left out with a
     warning that names them. Raises `InputError` that names both series, and the slices at fault with their files,
-    where a full-dose volume finds no partner. `role` is what messages call `low`.
+    where a full-dose volume finds no partner. `role` is what messages call `low`. With `unlike`, images that show
+    something else are paired by their place alone, with a warning.
     """
     unused = list(low)
     pairs = []
     for volume in full:
-        pair = _best_pair(unused, volume, role)
+        pair = _best_pair(unused, volume, role, unlike)
         unused = [candidate for candidate in unused if candidate is not pair.low]
         pairs.append(pair)
         if len(pair.unpaired_low):
@@ -58,12 +61,12 @@ def pair_volumes(low: Sequence[Volume], full: Sequence[Volume], role: str = "low
     return pairs
 
 
-def _best_pair(candidates: Sequence[Volume], full: Volume, role: str) -> Pair:
+def _best_pair(candidates: Sequence[Volume], full: Volume, role: str, unlike: bool) -> Pair:
     found: list[tuple[float, Pair, Likeness]] = []
     reasons: list[str] = []
     for low in candidates:
         try:
-            found.append(_pair(low, full))
+            found.append(_pair(low, full, unlike))
         except Mismatch as mismatch:
             reasons.append(f"{role} series {low.key}: {mismatch}")
     if not found:
@@ -74,18 +77,20 @@ def _best_pair(candidates: Sequence[Volume], full: Volume, role: str) -> Pair:
     return pair
 
 
-def _pair(low: Volume, full: Volume) -> tuple[float, Pair, Likeness]:
+def _pair(low: Volume, full: Volume, unlike: bool) -> tuple[float, Pair, Likeness]:
     """The lowest correlation of two volumes, their pair, and all about its likeness; raises `Mismatch`."""
     low_index, distances = aligned(low, full)
     pair = Pair(low, full, low_index, np.arange(len(full.hu)))
     alike = likeness(low, full, pair.low_index, pair.full_index)
-    _refuse_wrong_slices(pair, alike, alike.wrong_slices(distances))
+    wrong = alike.wrong_slices(distances)
+    if len(wrong) and not unlike:
+        raise Mismatch(_difference(pair, alike, wrong))
+    if len(wrong):
+        warn(f"series {low.key} is compared by place: {_difference(pair, alike, wrong)}")
     return float(alike.correlations.min()), pair, alike
 
 
-def _refuse_wrong_slices(pair: Pair, alike: Likeness, wrong: Indices) -> None:
-    if not len(wrong):
-        return
+def _difference(pair: Pair, alike: Likeness, wrong: Indices) -> str:
     worst = int(wrong[alike.correlations[wrong].argmin()])
     low, full = slice_name(pair.low, pair.low_index[worst]), slice_name(pair.full, pair.full_index[worst])
     correlation = alike.correlations[worst]
@@ -93,7 +98,7 @@ def _refuse_wrong_slices(pair: Pair, alike: Likeness, wrong: Indices) -> None:
     wanted = f"correlation {correlation:.2f}, wanted at least {LEAST_CORRELATION}"
     if correlation >= LEAST_CORRELATION:
         wanted = f"correlation {correlation:.3f}, but other slices fit better or are more alike"
-    raise Mismatch(f"{share}: low-dose {low} and full-dose {full} ({wanted})")
+    return f"{share}: {low} and full-dose {full} ({wanted})"
 
 
 def _without_partner(full: Volume, reasons: Sequence[str], role: str) -> InputError:

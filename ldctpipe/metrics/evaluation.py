@@ -110,7 +110,7 @@ def _evaluate_patient(
     }
     for role, found in volumes.items():
         findings.inputs.update({f"{scans.patient}/{role}/{volume.key}": _sha256(volume) for volume in found})
-    matches = match_series(volumes["denoised"], volumes["low_dose"], volumes["full_dose"])
+    matches = match_series(**volumes, derived=bool(scans.model))
     if not sum(map(len, matches)):
         raise InputError(
             scans.denoised, f"no slice of it is also in {scans.full_dose} and {scans.low_dose}", "give matching scans"

@@ -51,14 +51,17 @@ class MatchedSeries:
 
 
 def match_series(
-    denoised: Sequence[Volume], low_dose: Sequence[Volume], full_dose: Sequence[Volume]
+    denoised: Sequence[Volume], low_dose: Sequence[Volume], full_dose: Sequence[Volume], *, derived: bool = False
 ) -> list[MatchedSeries]:
     """Return one match a full-dose series that has a denoised and a low-dose partner.
+
+    `derived` says that the denoised series are known to come from these scans: then they are matched by place even
+    where a bad denoiser left nothing of the anatomy, so that this is measured and not refused.
 
     Raises `InputError` (from the pairing) when volumes do not show the same slices.
     """
     low_pairs = {id(pair.full): pair for pair in pair_volumes(low_dose, full_dose)}
-    denoised_pairs = {id(pair.full): pair for pair in pair_volumes(denoised, full_dose, role="denoised")}
+    denoised_pairs = {id(pair.full): pair for pair in pair_volumes(denoised, full_dose, role="denoised", unlike=derived)}
     return [_match(low_pairs[key], denoised_pairs[key]) for key in denoised_pairs if key in low_pairs]
 
 

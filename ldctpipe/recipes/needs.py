@@ -16,7 +16,7 @@ class Needs:
     """`encoder` and `perceptual` are timm networks whose ImageNet weights are loaded, `package` is an optional one.
 
     `start` holds the shipped recipes out of whose bundles the network is made to grow, `unpaired` tells that low and
-    full dose of a batch come from different places.
+    full dose of a batch are of different patients.
     """
 
     encoder: str | None
@@ -50,7 +50,7 @@ class Needs:
         if self.start:
             yield f"a trained bundle of {' or '.join(self.start)} to grow from, as published: --init BUNDLE"
         if self.unpaired:
-            yield "no pairs: low and full dose of a batch come from different places"
+            yield "no pairs: low and full dose of a batch are of different patients"
 
 
 def needs_of(recipe: Recipe) -> Needs:

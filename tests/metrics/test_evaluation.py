@@ -253,3 +253,19 @@ def test_real_dicom_with_padding_is_measured_inside_the_scan_circle_only(real_da
     assert found["bias_hu"]["mean"] == pytest.approx(7, abs=1e-3)
     clipped = (volume.hu[volume.measured()] < -1000).mean()
     assert found["rmse_hu"]["mean"] == pytest.approx(7, rel=clipped + 0.01)
+
+
+def test_what_a_bad_model_left_is_measured_and_not_refused(tmp_path, capsys):
+    put_patient(tmp_path, "L001", 1)
+    hu = np.random.default_rng(8).normal(0, 300, (6, 96, 96)).astype(np.int16)
+    folder = tmp_path / "denoised" / "L001"
+    shutil.rmtree(folder / "d00000000001")
+    put(folder, hu, "d00000000001")
+    evaluate(tmp_path)
+    summary = strict((tmp_path / "metrics" / "summary.json").read_text())
+    assert summary["gains"]["mini"]["psnr_db"]["mean"] < -5
+    assert "6 of 6 images differ from their partners" in capsys.readouterr().err
+
+    (folder / "manifest.json").unlink()  # of images that may be anyone's
+    with pytest.raises(InputError, match="has no matching denoised series"):
+        evaluate(tmp_path, overwrite=True)

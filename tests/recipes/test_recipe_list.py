@@ -60,7 +60,7 @@ def test_the_list_tells_what_a_recipe_needs(capsys):
             "# Needs ImageNet weights of vgg19.tv_in1k for the perceptual loss: timm's hub, or --perceptual-w",
         ),
         (["bm3d"], "# Needs the package bm3d, which is not installed unasked: install ldctpipe[bm3d]."),
-        (["cagan"], "# Needs no pairs: low and full dose of a batch come from different places."),
+        (["cagan"], "# Needs no pairs: low and full dose of a batch are of different patients."),
     ],
 )
 def test_one_recipe_says_in_words_what_it_needs_and_stays_a_recipe(arguments, says, capsys, tmp_path):

@@ -61,7 +61,9 @@ def match_series(
     Raises `InputError` (from the pairing) when volumes do not show the same slices.
     """
     low_pairs = {id(pair.full): pair for pair in pair_volumes(low_dose, full_dose)}
-    denoised_pairs = {id(pair.full): pair for pair in pair_volumes(denoised, full_dose, role="denoised", unlike=derived)}
+    denoised_pairs = {
+        id(pair.full): pair for pair in pair_volumes(denoised, full_dose, role="denoised", unlike=derived)
+    }
     return [_match(low_pairs[key], denoised_pairs[key]) for key in denoised_pairs if key in low_pairs]
 
 

@@ -8,9 +8,8 @@ one's memory is not the other's. The slice comes with the neighbours that the me
 measured does not depend on them. Seconds are the median of the passes after the first (of the first where the time ran
 out: `passes` is 0), in float32, as `ldctpipe denoise` runs them. GFLOP count a multiplication and an addition apart, as
 torch counts them: convolutions, matrix products and attention, nothing of what classical filters do; they are counted
-on shapes alone, before anything is computed. Memory on a CPU is
-the highest resident size in the first pass less what it was before, so without weights and libraries; on CUDA it is the
-most that torch had allocated, weights with it.
+on shapes alone. Memory on a CPU is the highest resident size in the first pass less what it was before, so without
+weights and libraries; on CUDA it is the most that torch had allocated, weights with it.
 
 A method that is not done after `--limit` seconds says so, with what was known by then.
 """
@@ -91,9 +90,9 @@ def measure(recipe: Recipe, peer: bool, options: argparse.Namespace) -> None:
     image = slice_of(recipe)[:, recipe.data.context if peer else slice(None)].view(1, -1, SIDE, SIDE).to(device)
     parameters = sum(p.numel() for p in network.parameters() if p.requires_grad)
     tell(parameters=parameters, slices=image.shape[1])
-    tell(gflop=gflop(network, image.shape))
     memory = Memory(device)
     tell(seconds=seconds(network, image), passes=0, memory_mib=memory.peak_mib())
+    tell(gflop=gflop(network, image.shape))
     times: list[float] = []
     while len(times) < options.repeats:
         times.append(seconds(network, image))

@@ -31,9 +31,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
-from torch.utils.flop_counter import FlopCounterMode
 
 from ldctpipe.errors import UsageError
+from ldctpipe.models.cost import count_gflop
 from ldctpipe.models.memory_format import to_channels_last
 from ldctpipe.recipes.library import load_recipe, shipped_names
 from ldctpipe.recipes.networks import build_generator
@@ -92,7 +92,7 @@ def measure(recipe: Recipe, peer: bool, options: argparse.Namespace) -> None:
     tell(parameters=parameters, slices=image.shape[1])
     memory = Memory(device)
     tell(seconds=seconds(network, image), passes=0, memory_mib=memory.peak_mib())
-    tell(gflop=gflop(network, image.shape))
+    tell(gflop=gflop(network, image.shape, device))
     times: list[float] = []
     while len(times) < options.repeats:
         times.append(seconds(network, image))
@@ -105,14 +105,13 @@ def tell(**figures: Any) -> None:
 
 
 @torch.no_grad()
-def gflop(network: nn.Module, shape: torch.Size) -> float | None:
+def gflop(network: nn.Module, shape: torch.Size, device: torch.device) -> float | None:
     """Return the arithmetic of one pass in 10⁹; None where it depends on what is in the image."""
-    with FakeTensorMode(allow_non_fake_inputs=True), FlopCounterMode(display=False) as counter:
+    with FakeTensorMode(allow_non_fake_inputs=True):
         try:
-            network(torch.empty(shape, device=next(network.parameters(), torch.empty(0)).device))
+            return count_gflop(network, torch.empty(shape, device=device)) or None
         except DataDependentOutputException:
             return None
-    return counter.get_total_flops() / 1e9 or None
 
 
 @torch.inference_mode()

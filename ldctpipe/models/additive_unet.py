@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import torch
 from torch import Tensor, nn
+
+from ldctpipe.models.full_precision import at_full_precision
 
 
 def through_additive_unet(
@@ -23,5 +24,4 @@ def through_additive_unet(
     x = body(skips[-1])
     for part in up:
         x = part(x + skips.pop())
-    with torch.autocast(x.device.type, enabled=False):  # bfloat16 would round the image to 6 HU
-        return tail(x.float() + skips.pop().float())  # type: ignore[no-any-return]
+    return at_full_precision(tail, x.float() + skips.pop().float())

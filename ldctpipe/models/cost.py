@@ -27,15 +27,21 @@ def measure_cost(network: nn.Module, image: Tensor) -> Cost:
     """Return the cost of `network` in eval mode on an image (1, slices, rows, columns), by a second pass over it."""
     was_training = network.training
     network.eval()
-    with FlopCounterMode(display=False) as counter:
-        network.forward(image)  # not the call, which may be compiled for patches
+    gflop = count_gflop(network, image)
     _finish(image.device)
     started = time.perf_counter()
     network.forward(image)
     _finish(image.device)
     seconds = time.perf_counter() - started
     network.train(was_training)
-    return Cost(counter.get_total_flops() / 1e9, seconds)
+    return Cost(gflop, seconds)
+
+
+def count_gflop(network: nn.Module, image: Tensor) -> float:
+    """Return the arithmetic of one pass in 10⁹, as `Cost` counts it; shapes are enough, so `image` may be fake."""
+    with FlopCounterMode(display=False) as counter:
+        network.forward(image)  # not the call, which may be compiled for patches
+    return counter.get_total_flops() / 1e9
 
 
 def _finish(device: torch.device) -> None:

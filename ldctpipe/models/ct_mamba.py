@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ldctpipe.models.full_precision import at_full_precision
 from ldctpipe.models.haar import haar, inverse_haar
 from ldctpipe.models.zigzag_scan import ZigzagBlock
 
@@ -102,8 +103,7 @@ class CtMamba(nn.Module):
             self.vertical(torch.cat((vertical, of_diagonal), dim=1)),
             self.diagonal(torch.cat((diagonal, of_vertical, of_horizontal), dim=1)),
         )
-        with torch.autocast(image.device.type, enabled=False):  # bfloat16 would round the image to 6 HU
-            return image + self.fuse((features + drawn).float())
+        return image + at_full_precision(self.fuse, features + drawn)
 
     def segments(self) -> list[nn.Module]:
         """Return the parts of which each is small beside the whole: for recomputation of activations."""

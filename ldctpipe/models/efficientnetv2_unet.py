@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ldctpipe.models.attention import DualFeatureAttention
+from ldctpipe.models.full_precision import at_full_precision
 from ldctpipe.models.padding import pad_to_multiple
 
 STRIDE = 32  # of the deepest features; the input is padded to a multiple of it
@@ -63,14 +64,9 @@ class EfficientNetV2UNet(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         rows, columns = image.shape[-2:]
         padded = pad_to_multiple(image, STRIDE)
-        drawn = self._draw(self.decode(self.attend(self.encode(padded))))
+        drawn = at_full_precision(self.head, self.decode(self.attend(self.encode(padded))))
         output = padded + self.residual_scale * drawn if self.residual else drawn
         return output[..., :rows, :columns]
-
-    def _draw(self, features: Tensor) -> Tensor:
-        """Return the last layer's image, always as float32: bfloat16 would have steps of 6 HU."""
-        with torch.autocast(features.device.type, enabled=False):
-            return self.head(features.float())
 
     def segments(self) -> list[nn.Module]:
         """Return the parts that follow one another, each small beside the whole: for recomputation of activations."""

@@ -11,6 +11,7 @@ import torch
 from timm.layers import trunc_normal_
 from torch import Tensor, nn
 
+from ldctpipe.models.full_precision import at_full_precision
 from ldctpipe.models.padding import pad_to_multiple
 from ldctpipe.models.window_attention import SwinBlock, initialise_transformer
 
@@ -71,8 +72,7 @@ class LoMae(nn.Module):
         for group in self.groups:
             x = group(x)
         deep = self.gather(self.norm_out(x).permute(0, 3, 1, 2))
-        with torch.autocast(deep.device.type, enabled=False):  # bfloat16 would round the image to 6 HU
-            return self.tail(shallow.permute(0, 3, 1, 2).float() + deep.float())[..., :rows, :columns]
+        return at_full_precision(self.tail, shallow.permute(0, 3, 1, 2).float() + deep.float())[..., :rows, :columns]
 
 
 class ResidualGroup(nn.Module):

@@ -9,6 +9,7 @@ import torch
 from timm.layers import LayerNorm2d
 from torch import Tensor, nn
 
+from ldctpipe.models.full_precision import at_full_precision
 from ldctpipe.models.padding import pad_to_multiple
 
 
@@ -58,8 +59,7 @@ class NafNet(nn.Module):
         x = self.middle(x)
         for up, stage in zip(self.up, self.decoder, strict=True):
             x = stage(up(x) + skips.pop())
-        with torch.autocast(x.device.type, enabled=False):  # bfloat16 would round the image to 6 HU
-            return (padded.float() + self.tail(x.float()))[..., :rows, :columns]
+        return (padded.float() + at_full_precision(self.tail, x))[..., :rows, :columns]
 
     def segments(self) -> list[nn.Module]:
         """Return the parts that follow one another, each small beside the whole: for recomputation of activations."""

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ldctpipe.models.full_precision import at_full_precision
 from ldctpipe.models.padding import pad_to_multiple
 
 _STRIDE = 8
@@ -65,8 +66,7 @@ class Restormer(nn.Module):
         for up, merge, stage in zip(self.up, self.merge, self.decoder, strict=True):
             x = stage(merge(torch.cat((up(x), skips.pop()), dim=1)))
         x = self.refinement(x)
-        with torch.autocast(x.device.type, enabled=False):  # bfloat16 would round the image to 6 HU
-            return (padded.float() + self.tail(x.float()))[..., :rows, :columns]
+        return (padded.float() + at_full_precision(self.tail, x))[..., :rows, :columns]
 
     def segments(self) -> list[nn.Module]:
         """Return the parts that follow one another, each small beside the whole: for recomputation of activations."""

@@ -9,6 +9,7 @@ import torch
 from timm.layers import DropPath
 from torch import Tensor, nn
 
+from ldctpipe.models.full_precision import at_full_precision
 from ldctpipe.models.padding import pad_to_multiple
 from ldctpipe.models.window_attention import WindowAttention, initialise_transformer
 
@@ -85,8 +86,7 @@ class Uformer(nn.Module):
         x = _on_positions(self.bottleneck, x)
         for stage, up in zip(self.decoder, self.up, strict=True):
             x = _on_positions(stage, torch.cat((up(x), skips.pop()), dim=1))
-        with torch.autocast(x.device.type, enabled=False):  # bfloat16 would round the image to 6 HU
-            return (padded.float() + self.tail(x.float()))[..., :rows, :columns]
+        return (padded.float() + at_full_precision(self.tail, x))[..., :rows, :columns]
 
     def segments(self) -> list[nn.Module]:
         """Return the parts that follow one another, each small beside the whole: for recomputation of activations."""

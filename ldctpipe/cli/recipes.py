@@ -27,7 +27,8 @@ def command(
     The list has the trainable parameters of the denoising network and the slices that it sees. "published" has layers
     and training of its source; a "reconstruction" fills in what its source leaves open; a "variant" differs on purpose.
     NEEDS names what a training wants beside its store: networks with ImageNet weights, a package, a bundle to start
-    from; "unpaired" needs no pairs. Of one recipe the same is said in comments above the YAML.
+    from; "unpaired" learns from low and full dose of different patients. Of one recipe the same is said in
+    comments above the YAML.
     """
     from ldctpipe.recipes.library import load_recipe, recipe_to_yaml, shipped_names
     from ldctpipe.recipes.needs import needs_of
@@ -47,8 +48,8 @@ def command(
     if as_json:
         print(json.dumps(recipes, indent=2, ensure_ascii=False))
         return
-    head = ("name", "status", "parameters", "slices", "needs", "source")
-    print(_COLUMNS.format(**{column: "RECIPE" if column == "name" else column.upper() for column in head}))
+    head = {name: name.upper() for name in ("status", "parameters", "slices", "needs", "source")}
+    print(_COLUMNS.format(name="RECIPE", **head))
     for told in recipes:
         print(_COLUMNS.format(**told | _in_short(told)).rstrip())
 

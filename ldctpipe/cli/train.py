@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ldctpipe.cli.options import Device, DeviceName, Overwrite, Quiet, Threads
+
+if TYPE_CHECKING:
+    from ldctpipe.recipes.schema import Recipe
 
 
 class Keep(str, Enum):
@@ -97,9 +100,6 @@ def command(
     training = {name: value for name, value in given.items() if value is not None}
     chosen = load_recipe(recipe, overrides or (), training=training, **({} if seed is None else {"seed": seed}))
     changes = [*(overrides or ()), *(f"training.{name}={value}" for name, value in training.items())]
-    without_effect = ["training.checkpoint_every"]
-    if chosen.training.iterations == load_recipe(recipe).training.iterations:
-        without_effect.append("training.iterations")
     request = TrainingRequest(
         store=store,
         out=bundle,
@@ -118,9 +118,17 @@ def command(
         threads=threads,
         resume=resume,
         overwrite=overwrite,
-        overrides=tuple(change for change in changes if change.partition("=")[0].strip() not in without_effect),
+        overrides=_with_effect(changes, load_recipe(recipe), chosen),
     )
     card = train_bundle(request)
     done = card["training"]
     of = done["best_iteration" if done["kept"] == "best" else "iterations"]
     print(f"{bundle}: {chosen.name}, {done['iterations']} iterations, weights of iteration {of}")
+
+
+def _with_effect(changes: list[str], shipped: Recipe, chosen: Recipe) -> tuple[str, ...]:
+    """Return the changes that made the weights other ones: not of the checkpoints, nor a length that was not taken."""
+    without = ["training.checkpoint_every"]
+    if chosen.training.iterations == shipped.training.iterations:
+        without.append("training.iterations")
+    return tuple(change for change in changes if change.partition("=")[0].strip() not in without)

@@ -62,7 +62,7 @@ def pair_volumes(
 
 
 def _best_pair(candidates: Sequence[Volume], full: Volume, role: str, unlike: bool) -> Pair:
-    found: list[tuple[float, Pair, Likeness]] = []
+    found: list[tuple[Pair, Likeness, str | None]] = []
     reasons: list[str] = []
     for low in candidates:
         try:
@@ -71,23 +71,24 @@ def _best_pair(candidates: Sequence[Volume], full: Volume, role: str, unlike: bo
             reasons.append(f"{role} series {low.key}: {mismatch}")
     if not found:
         raise _without_partner(full, reasons, role)
-    _, pair, alike = max(found, key=lambda scored: scored[0])
+    pair, alike, difference = max(found, key=lambda each: each[1].correlations.min())
+    if difference:
+        warn(f"{role} series {pair.low.key} is compared by place: {difference}")
     if alike.are_equal:
         warn(f"{role} series {pair.low.key} and full-dose series {full.key} hold the same images")
     return pair
 
 
-def _pair(low: Volume, full: Volume, unlike: bool) -> tuple[float, Pair, Likeness]:
-    """The lowest correlation of two volumes, their pair, and all about its likeness; raises `Mismatch`."""
+def _pair(low: Volume, full: Volume, unlike: bool) -> tuple[Pair, Likeness, str | None]:
+    """The pair of two volumes, its likeness, and in what they differ that `unlike` allows; raises `Mismatch`."""
     low_index, distances = aligned(low, full)
     pair = Pair(low, full, low_index, np.arange(len(full.hu)))
     alike = likeness(low, full, pair.low_index, pair.full_index)
     wrong = alike.wrong_slices(distances)
-    if len(wrong) and not unlike:
-        raise Mismatch(_difference(pair, alike, wrong))
-    if len(wrong):
-        warn(f"series {low.key} is compared by place: {_difference(pair, alike, wrong)}")
-    return float(alike.correlations.min()), pair, alike
+    difference = _difference(pair, alike, wrong) if len(wrong) else None
+    if difference and not unlike:
+        raise Mismatch(difference)
+    return pair, alike, difference
 
 
 def _difference(pair: Pair, alike: Likeness, wrong: Indices) -> str:

@@ -53,12 +53,22 @@ class Distance:
 
     def cell(self, summary: dict[str, Any], method: str) -> str:
         """Return the distance of a method's images from the full dose as it is printed."""
-        return _number(summary["feature_distances"]["methods"][method][self.name], self.digits)
+        return _number(feature_distance(summary, method, self.name), self.digits)
 
 
-def distances_of(summary: dict[str, Any]) -> list[Distance]:
-    """Return the feature distances that were measured, first the one that is right for few images too."""
-    return [Distance("kid", "KID", 4), Distance("fid", "FID", 2)] if summary.get("feature_distances") else []
+# First the one that is right for few images too.
+DISTANCES = (Distance("kid", "KID", 4), Distance("fid", "FID", 2))
+
+
+def feature_distance(summary: dict[str, Any], method: str, name: str) -> float | None:
+    """Return "kid" or "fid" of a method's images; None where it was not measured."""
+    distances = summary.get("feature_distances")
+    return distances["methods"][method][name] if distances else None
+
+
+def distances_of(summary: dict[str, Any]) -> tuple[Distance, ...]:
+    """Return the feature distances that were measured."""
+    return DISTANCES if summary.get("feature_distances") else ()
 
 
 def same_data_as_published(summary: dict[str, Any]) -> bool:

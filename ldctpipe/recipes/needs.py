@@ -57,7 +57,7 @@ def needs_of(recipe: Recipe) -> Needs:
     """Return what a recipe needs; without --init and with --no-pretrained a training does without some of it."""
     return Needs(
         encoder=backbone_of(recipe),
-        perceptual=recipe.losses.perceptual_backbone if recipe.losses.perceptual > 0 else None,
+        perceptual=recipe.losses.perceptual_network,
         package=getattr(network_class(recipe.generator), "needs_package", None),
         start=_starts_of(recipe),
         unpaired=recipe.data.pairing == "unpaired",

@@ -167,6 +167,11 @@ class Losses(_Section):
             raise ValueError("perceptual needs perceptual_backbone, and perceptual_stages or perceptual_layers")
         return self
 
+    @property
+    def perceptual_network(self) -> str | None:
+        """The timm network whose weights the perceptual loss needs; None where its weight is 0."""
+        return self.perceptual_backbone if self.perceptual > 0 else None
+
 
 class RateFactors(_Section):
     """Learning rates of kinds of parameters, as multiples of their network's."""

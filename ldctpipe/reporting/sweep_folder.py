@@ -14,6 +14,7 @@ from ldctpipe.metrics.published import published_table
 from ldctpipe.metrics.slices import BASELINE
 from ldctpipe.metrics.stability import Stability, measure_stability
 from ldctpipe.metrics.summary import FORMAT
+from ldctpipe.metrics.table import feature_distance
 from ldctpipe.recipes.bundle import RECIPE
 from ldctpipe.recipes.library import recipe_from_file
 from ldctpipe.recipes.schema import Recipe
@@ -48,25 +49,21 @@ class SweepRun:
 
     def mean(self, measure: str) -> float | None:
         """Return the mean over patients of a measure of the denoised images."""
-        if self.state != "finished" or self.summary is None:
-            return None
-        value: float | None = self.summary["methods"][self.method][measure]["mean"]
-        return value
+        return self._measured and self._measured["methods"][self.method][measure]["mean"]
 
     def feature_distance(self, name: str) -> float | None:
         """Return "kid" or "fid" of the denoised images; None where it was not measured."""
-        if self.state != "finished" or self.summary is None or not self.summary.get("feature_distances"):
-            return None
-        value: float | None = self.summary["feature_distances"]["methods"][self.method][name]
-        return value
+        return self._measured and feature_distance(self._measured, self.method, name)
 
     @property
     def gain_db(self) -> float | None:
         """Mean over patients of the PSNR above the low dose."""
-        if self.state != "finished" or self.summary is None:
-            return None
-        value: float | None = self.summary["gains"][self.method]["psnr_db"]["mean"]
-        return value
+        return self._measured and self._measured["gains"][self.method]["psnr_db"]["mean"]
+
+    @property
+    def _measured(self) -> Any:
+        """The summary of a run that finished, else None."""
+        return self.summary if self.state == "finished" else None
 
     @property
     def method(self) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from statistics import median
 from typing import Any
 
+from ldctpipe.metrics.table import DISTANCES
 from ldctpipe.progress import duration
 from ldctpipe.recipes.sweep import PublishedPoint
 from ldctpipe.recipes.sweep_plan import Plan, PlannedPoint
@@ -16,7 +17,7 @@ from ldctpipe.reporting.tables import Group, Row, Table
 _NOTHING = "–"
 # Heading, name in a publication and in a result, digits.
 _MEASURES = (("PSNR (dB)", "psnr_db", 2), ("SSIM", "ssim", 3), ("RMSE (HU)", "rmse_hu", 2))
-_DISTANCES = (("KID", "kid", 4), ("FID", "fid", 2))
+_DISTANCES = tuple((each.title, each.name, each.digits) for each in DISTANCES)
 
 
 def results_table(sweep: SweepFolder, results: Sequence[PointResult]) -> Table:

@@ -160,8 +160,8 @@ def _assemble(
     validation = build_validation(store, recipe, algorithm.perceptual)
     if validation.on_training_slices and fabric.is_global_zero:
         warn("no slice is set apart for validation: the training slices themselves decide which weights are best")
-    perceptual = recipe.losses.perceptual_backbone if recipe.losses.perceptual > 0 else None
-    origin = weights.fingerprint(backbone_of(recipe), perceptual) + (start.bundle.weights_sha256 if start else "")
+    networks = backbone_of(recipe), recipe.losses.perceptual_network
+    origin = weights.fingerprint(*networks) + (start.bundle.weights_sha256 if start else "")
     fingerprint = sha256_of_text(_what_decides(recipe) + store.fingerprint + origin)
     checkpoints = CheckpointFolder(request.checkpoints)
     state = _state_to_resume(checkpoints, request.resume, fingerprint, fabric)

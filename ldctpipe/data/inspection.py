@@ -126,6 +126,10 @@ def _below(root: Path, file: Path) -> str:
 
 
 def _of_series(series: Series) -> Finding:
+    if series.refusal:
+        return Finding(
+            series.key, "DICOM", "CT", 0, series.refusal.reason, len(series.slices), warnings=series.warnings
+        )
     size = len(series.slices), series.rows, series.columns
     shape = stack_shape(series.affine, series.positions_mm)
     return _finding(series, "DICOM", size, shape, series.denoising_refusal, series.transfer_syntaxes)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ldctpipe.dicom.discovery import Discovery, discover, files_below
 from ldctpipe.dicom.reading import read_volume
+from ldctpipe.dicom.series import Series
 from ldctpipe.errors import InputError
 from ldctpipe.files import require_exists
 from ldctpipe.progress import warn
@@ -31,7 +32,16 @@ def load_volumes(path: Path, threads: int | None = None) -> list[Volume]:
         return [read_nifti(image) for image in images]
     discovery = discover(path, threads)
     _warn_of_faults(path, discovery)
-    return [read_volume(series, threads) for series in discovery.series]
+    return [read_volume(series, threads) for series in _volumes_of(path, discovery)]
+
+
+def _volumes_of(path: Path, discovery: Discovery) -> list[Series]:
+    """The series that are volumes, with a warning of the others; all where there are none, so that reading says why."""
+    volumes = [series for series in discovery.series if not series.refusal]
+    for series in discovery.series if volumes else ():
+        if series.refusal:
+            warn(f"{path}: left out series {series.key}: {series.refusal.reason}; {series.refusal.remedy}")
+    return volumes or list(discovery.series)
 
 
 def _warn_of_faults(path: Path, discovery: Discovery) -> None:
@@ -55,7 +65,9 @@ def scan_shapes(path: Path, threads: int | None = None) -> list[tuple[int, int, 
         return [_shape(read_case(folder)) for folder in cases]  # memory-mapped
     if nifti_files(path):
         return [_shape(volume) for volume in load_volumes(path)]
-    return [(len(series.slices), series.rows, series.columns) for series in discover(path, threads).series]
+    discovery = discover(path, threads)
+    shapes = [(len(one.slices), one.rows, one.columns) for one in discovery.series if not one.refusal]
+    return shapes or [_shape(volume) for volume in load_volumes(path, threads)]  # which says why there are none
 
 
 def _shape(volume: Volume) -> tuple[int, int, int]:

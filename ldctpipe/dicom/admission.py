@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from pydicom.uid import (
     UID,
     CTImageStorage,
@@ -17,6 +19,8 @@ from ldctpipe.dicom.rejection import (
     DAMAGED,
     LOCALIZER,
     MULTI_FRAME,
+    PROJECTION,
+    SCREEN,
     WRONG_LENGTH,
     Rejected,
     Rejection,
@@ -29,6 +33,15 @@ from ldctpipe.volumes.plausibility import LARGEST_ROWS_OR_COLUMNS
 DIRECTORY = Rejection("a DICOMDIR, which holds no image", "give the folder that it lies in", False)
 
 _LOCALIZER_WORDS = {"LOCALIZER", "SCOUT", "TOPOGRAM", "SURVIEW"}
+# What isn't the mean of attenuation in a slice, as makers name it in ImageType ("MIP", "CT_SOM5 MIP", "MIN IP", "VRT").
+# The average of a slab is a thicker slice, and so is a reformat in another plane; both stay.
+_PROJECTION = re.compile(
+    r"(?<![A-Z])((T|SLAB|THIN|THICK|CURVED|MPR)?(MIP|MINIP|MAXIP)S?|M(AX|IN)[ _-]?IP|M(AX|IN)IMUM|PROJECTION|"
+    r"VRT?|VOLUME[ _-]?RENDER(ED|ING)|SSD|SHADED[ _-]?SURFACE|RAY[ _-]?SUM|DRR)(?![A-Z])"
+)
+_SCREEN = re.compile(
+    r"(?<![A-Z])(SCREEN[ _-]?(SAVE|SHOT|CAPTURE)|DOSE[ _-]?(INFO|REPORT)|EXAM[ _-]?SUMMARY|PROT)(?![A-Z])"
+)
 
 
 def refuse_other_objects(found: Scan) -> None:
@@ -46,8 +59,13 @@ def refuse_other_objects(found: Scan) -> None:
         raise Rejected(_other_class(sop_class))
     if given.text("Modality") not in ("CT", ""):
         raise Rejected(not_ct("another modality under the CT class"))
-    if not _LOCALIZER_WORDS.isdisjoint(word.upper() for word in given.texts("ImageType")):
+    words = [word.upper() for word in given.texts("ImageType")]
+    if not _LOCALIZER_WORDS.isdisjoint(words):
         raise Rejected(LOCALIZER)
+    if any(map(_SCREEN.search, words)):
+        raise Rejected(SCREEN)
+    if any(map(_PROJECTION.search, words)):
+        raise Rejected(PROJECTION)
 
 
 def _other_class(uid: str) -> Rejection:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import filecmp
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -25,6 +26,22 @@ def with_own_uids(headers: Sequence[Header]) -> tuple[list[Header], list[tuple[H
     first: dict[str, Header] = {}
     others = [header for header in headers if first.setdefault(header.sop_uid, header) is not header]
     return list(first.values()), [(header, _verdict(first[header.sop_uid], header)) for header in others]
+
+
+def without_copies(headers: Sequence[Header]) -> list[Header]:
+    """Return `headers` of one kind without those that hold the pixels of another one at their place.
+
+    Sent again under a new UID, an image is the same image; only pixels show it, and they are read for this alone.
+    """
+    kept: list[Header] = []
+    for header in sorted(headers, key=lambda header: (header.position_mm, header.sop_uid, str(header.path))):
+        if not any(_same_pixels(one, header) for one in _at_place_of(header, kept)):
+            kept.append(header)
+    return kept
+
+
+def _at_place_of(header: Header, before: Sequence[Header]) -> Iterator[Header]:
+    return itertools.takewhile(lambda one: at_same_position(one.position_mm, header.position_mm), reversed(before))
 
 
 def _verdict(first: Header, second: Header) -> Rejection:

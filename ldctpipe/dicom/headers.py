@@ -39,6 +39,17 @@ _HU_SPELLINGS = re.compile(r"(hu|houn?d?sfield( units?)?)?", re.IGNORECASE)
 # Pixels of these can be read from the file as they are.
 _NATIVE_SYNTAXES = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian)
 
+# Differ between two scans, or two reconstructions of one, where the attributes made for that are silent.
+SCAN_MARKS = (
+    "IrradiationEventUID",
+    "SeriesTime",
+    "ProtocolName",
+    "ScanOptions",
+    "FilterType",
+    "ReconstructionDiameter",
+    "ContrastBolusAgent",
+    "ImageComments",
+)
 KEYWORDS = (
     "SpecificCharacterSet",
     "ImageType",
@@ -65,7 +76,11 @@ KEYWORDS = (
     "TemporalPositionIdentifier",
     "NominalPercentageOfCardiacPhase",
     "TriggerTime",
+    "AcquisitionDate",
     "AcquisitionTime",
+    "ContentDate",
+    "ContentTime",
+    "InstanceNumber",
     "SeriesNumber",
     "ImageOrientationPatient",
     "ImagePositionPatient",
@@ -86,6 +101,7 @@ KEYWORDS = (
     "RescaleIntercept",
     "RescaleType",
     "DerivationCodeSequence",
+    *SCAN_MARKS,
 )
 
 
@@ -113,7 +129,12 @@ class Header:
     temporal_position: str
     cardiac_phase: str
     trigger_time: str
+    acquisition_date: str
     acquisition_time: str
+    content_date: str
+    content_time: str
+    instance_number: int | None
+    scan_marks: tuple[str, ...] = field(repr=False)
     is_denoised: bool
     acquisition: Acquisition
     pixels: PixelSpan
@@ -181,7 +202,12 @@ def _validated(path: Path, found: Scan, place: PixelPlace, pixel_format: PixelFo
         temporal_position=given.text("TemporalPositionIdentifier"),
         cardiac_phase=given.text("NominalPercentageOfCardiacPhase"),
         trigger_time=given.text("TriggerTime"),
+        acquisition_date=given.text("AcquisitionDate"),
         acquisition_time=given.text("AcquisitionTime"),
+        content_date=given.text("ContentDate"),
+        content_time=given.text("ContentTime"),
+        instance_number=given.whole_number("InstanceNumber"),
+        scan_marks=tuple(map(given.text, SCAN_MARKS)),
         is_denoised=_is_denoised(given),
         acquisition=_acquisition(given),
         pixels=_pixel_span(found, place, pixel_format),

@@ -1,4 +1,4 @@
-"""Which images of one UID are of one kind: of a size, orientation, spacing, kernel, tube voltage and type."""
+"""Which images of one UID are of one kind: of a size, orientation, spacing and type."""
 
 from __future__ import annotations
 
@@ -67,9 +67,6 @@ def _kind(header: Header) -> tuple[object, ...]:
         header.study_uid,
         header.rows,
         header.columns,
-        header.frame_of_reference_uid,
-        taken.kernel,
-        taken.kvp,
         taken.image_type[:3],
         header.is_denoised,
     )

@@ -6,96 +6,172 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
-from ldctpipe.dicom.geometry import SAME_POSITION_MM, at_same_position
-from ldctpipe.dicom.headers import Header
+from ldctpipe.dicom.headers import SCAN_MARKS, Header
+from ldctpipe.dicom.passes import joined_stations, passes
+from ldctpipe.dicom.stacking import Codes, Stack, stack_of, sweeps
+from ldctpipe.volumes.stack_shape import whole_steps
 
 Group = list[Header]
 Attribute = Callable[[Header], str]
 
-# Which scan an image is from. These tell scans apart also where no position is taken twice.
+# Which scan an image is from.
 _SCAN_ATTRIBUTES: tuple[Attribute, ...] = (
     lambda header: header.temporal_position,
     lambda header: header.acquisition_number,
 )
-# What tells phases apart, tried in this order; scanners vary the last ones along a scan, too.
+# What tells phases apart, tried in this order.
 _PHASE_ATTRIBUTES: tuple[Attribute, ...] = (
     *_SCAN_ATTRIBUTES,
     lambda header: "\\".join(header.acquisition.image_type),
     lambda header: header.cardiac_phase,
     lambda header: header.trigger_time,
-    lambda header: header.acquisition_time,
 )
-_SHARED_SLICES = 2  # one alone is where one scan ends and the next begins, or a slice that was taken again
-_MOST_PHASES_A_PLACE = 2
+# Scanners vary these along a scan, too.
+_TIMES: tuple[Attribute, ...] = (
+    lambda header: f"{header.acquisition_date} {header.acquisition_time}",
+    lambda header: f"{header.content_date} {header.content_time}",
+)
+
+
+def _mark(number: int) -> Attribute:
+    return lambda header: header.scan_marks[number]
+
+
+# What scans and reconstructions may differ in besides.
+_MARKS: tuple[Attribute, ...] = (
+    lambda header: header.frame_of_reference_uid or "",
+    lambda header: header.acquisition.kernel or "",
+    lambda header: str(header.acquisition.kvp),
+    lambda header: str(header.series_number),
+    lambda header: str(header.acquisition.slice_thickness_mm),
+    *map(_mark, range(len(SCAN_MARKS))),
+)
+
+_MOST_PARTS_A_PLACE = 2
+_LONG_PART = 6  # slices; so many in most parts are no accident
+_MOST_ALONE = 2  # more parts that share no place with others are rotations of one scan, counted as acquisitions
+_MOST_SKIPPED = 0.1  # of the images, of which another scan has places in between
+_MOST_SWEEPS = 3.0  # of time or number along one scan: a reconstruction that runs on several cores is out of order
+_ONE_SWEEP = 1.000001
+_LEAST_SHIFTED = 3  # places beside the first: three of one scan and one of another
+_OVERLAP = 1.05
+
+
+def doubles(headers: Sequence[Header]) -> int:
+    """Return how many images lie where another one lies already."""
+    return stack_of(headers).doubles()
+
+
+def places_taken_twice(headers: Sequence[Header]) -> int:
+    """Return at how many places several of `headers` lie."""
+    return int((stack_of(headers).images_at_each_place > 1).sum())
+
+
+def acquisition_warning(headers: Sequence[Header]) -> tuple[str, ...]:
+    """Return a sentence where acquisition numbers of one volume go to and fro along it, else nothing."""
+    by_position = sorted(headers, key=lambda header: header.position_mm)
+    runs = [number for number, _ in itertools.groupby(header.acquisition_number for header in by_position)]
+    return ("acquisition numbers alternate from slice to slice",) if len(runs) > len(set(runs)) else ()
 
 
 def split_by_phase(headers: Group) -> list[Group]:
-    """Return `headers` of one kind as the phases that they are, each for one volume; mostly there is just one.
+    """Return `headers` of one kind as the scans that they are, each for one volume; mostly there is just one.
 
-    Where positions are taken twice, the attribute that leaves fewest so tells the phases apart. Where none does,
-    phases are different scans of one place, shifted against each other by less than a slice distance.
+    Where places are taken twice, the scans are told apart by an attribute or by the order of acquisition, such that
+    none has a place twice. What nothing tells apart comes back as a group that has (see `doubles`). Where no place is
+    taken twice, there are several scans only if they lie shifted against each other by less than a slice distance.
     """
-    doubles = _doubles([headers])
-    best = min(_splits(headers, _PHASE_ATTRIBUTES), key=_doubles, default=[headers]) if doubles else [headers]
-    if _doubles(best) == doubles:
-        best = next(_splits(headers, _SCAN_ATTRIBUTES), [headers])
-    return [part for phase in best for part in split_by_phase(phase)] if len(best) > 1 else best
-
-
-def _splits(headers: Group, attributes: Sequence[Attribute]) -> Iterator[list[Group]]:
-    return (split for attribute in attributes if len(split := _phases(headers, attribute)) > 1)
-
-
-def _doubles(split: Sequence[Group]) -> int:
-    return sum(len(in_slice_order(phase)[1]) for phase in split)
-
-
-def in_slice_order(headers: Group) -> tuple[Group, Group]:
-    """Return slices by position, and the images whose position another one holds already."""
-    kept: Group = []
-    doubles: Group = []
-    for header in sorted(headers, key=lambda header: (header.position_mm, header.sop_uid)):
-        taken = bool(kept) and at_same_position(kept[-1].position_mm, header.position_mm)
-        (doubles if taken else kept).append(header)
-    return kept, doubles
-
-
-def _phases(headers: Group, attribute: Attribute) -> list[Group]:
-    """The phases by `attribute`: a value whose slices lie among those of another value is one.
-
-    Values that share no place with another follow each other along one scan (stations, or the numbers of a scanner that
-    counts rotations or slices as acquisitions); they stay with the first phase. Nothing is a phase where the values
-    that share places are many more than there are at any one place: times that run through a scan.
-    """
-    scans = [list(group) for _, group in itertools.groupby(sorted(headers, key=attribute), key=attribute)]
-    if len(scans) == 1:
-        return scans
-    positions_mm = [np.sort([header.position_mm for header in scan]) for scan in scans]
-    is_phase = _share_places(positions_mm, min(_SHARED_SLICES, len(in_slice_order(headers)[0])))
-    phases = list(itertools.compress(scans, is_phase))
-    if not 1 < len(phases) <= _MOST_PHASES_A_PLACE * _most_at_a_place(list(itertools.compress(positions_mm, is_phase))):
+    if len(headers) == 1:
         return [headers]
-    alone = itertools.chain.from_iterable(itertools.compress(scans, ~is_phase))
-    return [[*phases[0], *alone], *phases[1:]]
+    stack = stack_of(headers)
+    codes = _apart(stack) if stack.doubles() else None
+    if codes is None and stack.places.max() >= _LEAST_SHIFTED:
+        codes = _shifted(stack)
+    if codes is None:
+        return [headers]
+    return [part for group in stack.groups(codes) for part in split_by_phase(group)]
 
 
-def _share_places(positions_mm: Sequence[npt.NDArray[np.float64]], slices: int) -> npt.NDArray[np.bool_]:
-    """Which scans have `slices` slices in the range of another one that has as many in theirs."""
-    lows = np.array([each[0] for each in positions_mm]) - SAME_POSITION_MM
-    highs = np.array([each[-1] for each in positions_mm]) + SAME_POSITION_MM
-    within = [np.searchsorted(each, highs, "right") - np.searchsorted(each, lows) >= slices for each in positions_mm]
-    shared = np.array(within) & np.array(within).T
-    np.fill_diagonal(shared, val=False)
-    return np.asarray(shared.any(axis=1))
+def _labels(stack: Stack, attributes: Sequence[Attribute]) -> Iterator[Codes]:
+    """The parts by the value of each attribute that has several values."""
+    for attribute in attributes:
+        codes = np.unique([attribute(header) for header in stack.headers], return_inverse=True)[1]
+        if codes.max():
+            yield codes
 
 
-def _most_at_a_place(positions_mm: Sequence[npt.NDArray[np.float64]]) -> int:
-    """How many scans there are at most whose range one slice lies in."""
-    if not positions_mm:
-        return 0
-    lows = np.sort([each[0] for each in positions_mm]) - SAME_POSITION_MM
-    highs = np.sort([each[-1] for each in positions_mm]) + SAME_POSITION_MM
-    places = np.concatenate(positions_mm)
-    return int((np.searchsorted(lows, places, "right") - np.searchsorted(highs, places)).max())
+def _apart(stack: Stack) -> Codes | None:
+    """The best division in which no place is taken twice; else the attribute that leaves fewest so, if any does."""
+    told = [_Told(stack, codes, by_order=False) for codes in _labels(stack, (*_PHASE_ATTRIBUTES, *_MARKS))]
+    told += [_Told(stack, codes, by_order=True) for codes in passes(stack)]
+    told += [_Told(stack, codes, by_order=False) for codes in _labels(stack, _TIMES)]
+    if whole := [one for one in told if one.holds]:
+        return min(whole, key=lambda one: one.doubt).codes  # the first of equals
+    fewest, best = stack.doubles(), None
+    for codes in _labels(stack, (*_PHASE_ATTRIBUTES, *_TIMES)):
+        left = stack.doubles(codes)
+        if left < fewest and _is_plausible(stack, codes):
+            fewest, best = left, codes
+    return best
+
+
+class _Told:
+    """A division of a stack whose places are taken twice, and what speaks against it."""
+
+    def __init__(self, stack: Stack, codes: Codes, *, by_order: bool) -> None:
+        self.codes = joined_stations(stack, codes)
+        self.holds = not stack.doubles(self.codes) and _is_plausible(stack, self.codes)
+        if not self.holds:
+            return
+        skipped, swept = stack.skipped_places(self.codes), stack.largest_sweeps(self.codes)
+        self.doubt = round(skipped + max(0.0, swept - _MOST_SWEEPS), 3)
+        if by_order:
+            self.holds = skipped <= _MOST_SKIPPED * len(codes) and swept <= _MOST_SWEEPS
+
+
+def _is_plausible(stack: Stack, codes: Codes) -> bool:
+    """Few parts for the images at each place, or long ones: values that run through a scan make many short parts."""
+    parts = stack.parts(codes)
+    is_shared = stack.images_at_each_place > 1
+    alone = sum(not is_shared[stack.places[part]].any() for part in parts)
+    sizes = np.array([len(part) for part in parts])
+    if alone > _MOST_ALONE or (stack.places.max() and (sizes == 1).sum() > stack.most_at_a_place):
+        return False
+    return len(parts) <= _MOST_PARTS_A_PLACE * stack.most_at_a_place or float(np.median(sizes)) >= _LONG_PART
+
+
+def _shifted(stack: Stack) -> Codes | None:
+    """Scans whose slices lie among each other's, at places of their own; None where all may be one scan.
+
+    A place that is taken twice within a scan counts once: what nothing tells apart there is not the other scan's fault.
+
+    One scan passes once, whatever its acquisition numbers say. What doesn't may still be one whose even slices were
+    acquired before its odd ones; its slices are no thicker than their distance then.
+    """
+    by_position = np.argsort(stack.positions_mm, kind="stable")
+    if any(0 < sweeps(order[by_position]) <= _ONE_SWEEP for order in stack.orders):
+        return None
+    steps_mm = stack.steps_mm(by_position)
+    is_even = whole_steps(steps_mm) is not None
+    thickness_mm = stack.headers[0].acquisition.slice_thickness_mm or 0.0
+    if is_even and thickness_mm <= _OVERLAP * float(np.median(steps_mm)):
+        return None
+    for codes in (*_labels(stack, _SCAN_ATTRIBUTES), *passes(stack)):
+        parts = stack.parts(codes)
+        at_once = _most_at_once(stack, parts)
+        if at_once >= 2 and len(parts) <= _MOST_PARTS_A_PLACE * at_once and _all_even(stack, parts):
+            return codes
+    return None
+
+
+def _most_at_once(stack: Stack, parts: Sequence[Codes]) -> int:
+    """How many parts there are at most whose range one slice lies in."""
+    lows, highs = (np.sort([stack.positions_mm[part[end]] for part in parts]) for end in (0, -1))
+    started = np.searchsorted(lows, stack.positions_mm, "right")
+    return int((started - np.searchsorted(highs, stack.positions_mm, "left")).max())
+
+
+def _all_even(stack: Stack, parts: Sequence[Codes]) -> bool:
+    steps_mm = [stack.steps_mm(part) for part in parts]
+    return max(map(len, steps_mm)) > 1 and all(len(each) < 2 or whole_steps(each) is not None for each in steps_mm)

@@ -25,8 +25,10 @@ def read_volume(series: Series, threads: int | None = None) -> Volume:
 
     Native pixels are read into the volume and become HU there, so that nothing of the size of the volume lies beside
     it; `threads` are as many as this process may use where not given. Raises `InputError` when a file is damaged or
-    changed since discovery, or when the values can't be HU.
+    changed since discovery, when the values can't be HU, or when the images are several scans that nothing tells apart.
     """
+    if series.refusal:
+        raise InputError(f"series {series.key}", series.refusal.reason, series.refusal.remedy)
     hu, padding = _read(series, threads or usable_cores())
     if not series.is_denoised:  # its scale is known: what looks wrong there is the model's doing, and is to be measured
         _refuse_impossible_hu(series, hu, padding)

@@ -40,6 +40,12 @@ DAMAGED = Rejection("damaged DICOM file", "copy or export it again", True)
 CUT_SHORT = Rejection("cut short: the file ends before its pixel data do", "copy or export it again", True)
 WRONG_LENGTH = Rejection("pixel data of a wrong length for its rows and columns", "copy or export it again", True)
 LOCALIZER = Rejection("localizer", "give the axial series", False)
+SCREEN = Rejection("a screen of text, not a slice (ImageType)", "give the axial series", False)
+PROJECTION = Rejection(
+    "a projection such as a MIP, or a rendering, not a slice (ImageType)",
+    "give the series that it was made from",
+    False,
+)
 NO_REGULAR_FILE = Rejection("a named pipe, socket or device", "give a file or a folder", True)
 MULTI_FRAME = Rejection(
     "several frames in one file (enhanced CT), which is not supported yet", "export it as one file a slice", True
@@ -49,7 +55,33 @@ SAME_UID = Rejection("the UID of another slice at a place of its own", "give eac
 SAME_UID_OTHER_PIXELS = Rejection(
     "the UID and place of another slice, but other pixels", "give each image a UID of its own", True
 )
-SAME_POSITION = Rejection("another image at the position of a slice", "keep one image a position", True)
+ONE_UID_FOR_ALL = Rejection(
+    "different images have the same SOPInstanceUID",
+    "export the series again, or give each image a UID of its own",
+    True,
+)
+MOVING_FIELD_OF_VIEW = Rejection(
+    "the field of view moves in its plane from slice to slice", "reconstruct the scan with one field of view", True
+)
+
+
+def several_scans(places: int) -> Rejection:
+    """Return the rejection of images that lie `places` times where others do, and nothing tells the scans apart."""
+    where = "one position" if places == 1 else f"{places} positions"
+    return Rejection(
+        f"several images at {where}, and nothing tells which belong together",
+        "give each scan as a series of its own",
+        True,
+    )
+
+
+def lacking(attribute: str) -> Rejection:
+    """Return the rejection of images without an attribute in which the scans that they may be from differ."""
+    return Rejection(
+        f"no {attribute}, where other images of the series have different ones",
+        "give each scan as a series of its own",
+        True,
+    )
 
 
 def not_ct(kind: str) -> Rejection:

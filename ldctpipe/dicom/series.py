@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ldctpipe.dicom.pixels import PixelSpan
+from ldctpipe.dicom.rejection import Rejection
 from ldctpipe.files import sha256_of_text
 from ldctpipe.volumes.volume import Acquisition
 
@@ -35,7 +36,8 @@ class Series:
     were discovered together. Neither can be turned back into a name or number of the patient. `patient_id` can, and is
     for de-identification only: it goes into no message and no file. `affine` maps (column, row, slice, 1) to RAS+ mm.
     `number` is SeriesNumber; `derived_number` is the one for a series made from this one: number × 100 + 1, or the next
-    that no series of the study has. `transfer_syntaxes` are the names in PS3.6, as they occur in the series.
+    that no series of the study has. `transfer_syntaxes` are the names in PS3.6, as they occur in the series. `refusal`
+    says why its images form no volume, in which case it can't be read at all.
     """
 
     key: str
@@ -54,6 +56,7 @@ class Series:
     transfer_syntaxes: tuple[str, ...] = ()
     is_denoised: bool = False
     warnings: tuple[str, ...] = ()
+    refusal: Rejection | None = None
 
     @property
     def positions_mm(self) -> npt.NDArray[np.float64]:
@@ -69,6 +72,8 @@ class Series:
     @property
     def denoising_refusal(self) -> str | None:
         """Why this series must not be denoised, or None where it may."""
+        if self.refusal:
+            return self.refusal.reason
         return "already denoised by ldctpipe" if self.is_denoised else None
 
 

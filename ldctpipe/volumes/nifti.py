@@ -14,6 +14,7 @@ import numpy.typing as npt
 from ldctpipe.errors import InputError
 from ldctpipe.files import new_file, sha256_of_file
 from ldctpipe.volumes.plausibility import LARGEST_ROWS_OR_COLUMNS, hu_fault
+from ldctpipe.volumes.stack_shape import plane_warning
 from ldctpipe.volumes.volume import HuArray, Volume
 
 # Odd but readable headers are no business of the user's, and damaged ones get a sentence of their own.
@@ -172,11 +173,7 @@ def _unit(header: Any) -> str:
 def _warnings(image: Any, affine: npt.NDArray[np.float64]) -> tuple[str, ...]:
     if int(image.header["qform_code"]) <= 0 and int(image.header["sform_code"]) <= 0:
         return ("the header doesn't say where the voxels lie in the patient (qform and sform codes are 0)",)
-    normal = np.cross(affine[:3, 0], affine[:3, 1])
-    plane = ("sagittal", "coronal", "axial")[int(np.abs(normal).argmax())]
-    if plane == "axial":
-        return ()
-    return (f"slices along the third axis are {plane}; models are made for axial ones",)
+    return plane_warning(affine)
 
 
 def write_nifti(path: Path, hu: HuArray, affine: npt.NDArray[np.float64], like: Path | None = None) -> None:

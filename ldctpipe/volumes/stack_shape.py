@@ -49,6 +49,12 @@ def stack_shape(affine: Array, positions_mm: Array) -> StackShape:
     return StackShape(_plane(normal), shear_deg(affine), smallest_mm, largest_mm, missing)
 
 
+def plane_warning(affine: Array) -> tuple[str, ...]:
+    """Return a sentence where slices are nearer to sagittal or coronal than to axial, else nothing."""
+    plane = _PLANES[int(np.abs(np.cross(affine[:3, 0], affine[:3, 1])).argmax())]
+    return () if plane == "axial" else (f"slices along the third axis are {plane}; models are made for axial ones",)
+
+
 def shear_deg(affine: Array) -> float:
     """Return the angle between the normal of the slices and the way from one to the next, in degrees."""
     normal, step = np.cross(affine[:3, 0], affine[:3, 1]), affine[:3, 2]

@@ -110,12 +110,17 @@ def test_one_series_is_wanted_but_two_are_there(tmp_path: Path) -> None:
         load_volume(tmp_path)
 
 
-def test_a_second_image_at_a_position_is_named(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_a_second_image_at_a_position_refuses_its_series_and_no_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     write_series(tmp_path)
     write_ct(tmp_path / "double.dcm", body(9), 3.0, SOPInstanceUID="1.2.3.9")
 
-    assert load_volume(tmp_path).hu.shape[0] == 3
+    for read in (load_volume, scan_shapes):
+        with pytest.raises(InputError, match="several images at one position, and nothing tells which belong together"):
+            read(tmp_path)
 
-    told = capsys.readouterr().err
-    assert "1 × another image at the position of a slice" in told
-    assert str(tmp_path) in told
+    write_series(tmp_path / "other", slices=2, uid_root="1.2.8", SeriesInstanceUID="1.2.8")
+    assert load_volume(tmp_path).hu.shape[0] == 2
+    assert scan_shapes(tmp_path) == [(2, 64, 72)]
+    assert "left out series" in capsys.readouterr().err

@@ -8,25 +8,32 @@ import numpy as np
 
 from ldctpipe.dicom.stacking import Codes, Stack, Values
 
-_CLEAR_PAUSE = 2.0  # times as long as any within a scan
+_CLEAR_PAUSE = 4.0  # times as long as any within a scan
+_LONGER = 1.5
+_LEAST_PAUSES = 4  # within scans, to compare with
 
 
-def passes(stack: Stack) -> Iterator[Codes]:
-    """Yield what may be the scans of `stack`, by what their order is told from: times, then InstanceNumber.
+def passes(stack: Stack) -> Iterator[tuple[Codes, tuple[Values, ...]]]:
+    """Yield what may be the scans of `stack` by their order, and the orders that know better and must not contradict.
 
     A new scan begins where positions jump back or stand still, or after a pause that is longer than all within scans.
+    AcquisitionTime knows best, then ContentTime, which out-of-order reconstruction garbles, then numbers.
     """
     counts = _numbers([header.acquisition_number for header in stack.headers])
-    for order in (counts, *stack.orders):
+    times = (stack.acquired_s, stack.content_s)
+    for order, better in ((counts, times), (times[0], ()), (times[1], times[:1]), (stack.instances, times)):
+        if order is not counts and not any(order is known for known in stack.informative_orders):
+            continue
         if np.isnan(order).any() or order.min() == order.max():
             continue
-        blocks = np.unique(order, return_inverse=True)[1]
-        if stack.doubles(blocks) or (order is stack.instances and blocks.max() + 1 < len(blocks)):
-            continue  # a number given twice started anew somewhere, and doesn't say where
-        if order is not counts and order is not stack.instances:
-            yield from _divided_by_pauses(stack, order)
-        yield from _one_way(stack, blocks)
-        yield from _to_and_fro(stack, blocks)
+        moments, blocks = np.unique(order, return_inverse=True)
+        if stack.doubles(blocks):
+            continue
+        if any(order is time for time in times):
+            yield from ((codes, better) for codes in _divided_by_pauses(stack, order))
+        rhythm = None if order is counts else np.zeros(len(moments)) if order is stack.instances else moments
+        yield from ((codes, better) for codes in _one_way(stack, blocks, rhythm))
+        yield from ((codes, better) for codes in _to_and_fro(stack, blocks, moments))
 
 
 def _numbers(texts: list[str]) -> Values:
@@ -36,11 +43,14 @@ def _numbers(texts: list[str]) -> Values:
         return np.full(len(texts), np.nan)
 
 
-def _one_way(stack: Stack, blocks: Codes) -> Iterator[Codes]:
+def _one_way(stack: Stack, blocks: Codes, moments: Values | None) -> Iterator[Codes]:
     """All scans along the table in one direction: that which makes fewer of them, if it is clear which."""
     up, down = (_chained(stack, blocks, direction) for direction in (1.0, -1.0))
-    if up.max() != down.max():
-        yield min(up, down, key=lambda codes: int(codes.max()))
+    if up.max() == down.max():
+        return
+    codes, direction = (up, 1.0) if up.max() < down.max() else (down, -1.0)
+    if moments is None or _tells_repeats(stack, blocks, moments, direction):
+        yield codes
 
 
 def _chained(stack: Stack, blocks: Codes, direction: float) -> Codes:
@@ -50,18 +60,43 @@ def _chained(stack: Stack, blocks: Codes, direction: float) -> Codes:
     return np.concatenate([[0], np.cumsum(starts)])[blocks]
 
 
-def _to_and_fro(stack: Stack, blocks: Codes) -> Iterator[Codes]:
-    """The table turns where a place is taken twice running; a turn elsewhere could belong to either scan."""
+def _tells_repeats(stack: Stack, blocks: Codes, moments: Values, direction: float) -> bool:
+    """Tell whether a pause shows which scan each image is from where a place is taken twice and the table moves on.
+
+    Numbers that somebody gave by position look the same there, with either image first.
+    """
+    near, far = _ends(stack.positions_mm * direction, blocks)
+    stays = np.abs(near[1:] - far[:-1]) <= stack.tolerance_mm / 2
+    moves_on = near[1:] > far[:-1] + stack.tolerance_mm / 2
+    pauses = np.diff(moments)
+    before = np.concatenate([[False], stays[1:] & moves_on[:-1] & (pauses[1:] <= _LONGER * pauses[:-1])])
+    after = np.concatenate([stays[:-1] & moves_on[1:] & (pauses[:-1] <= _LONGER * pauses[1:]), [False]])
+    return not (before | after).any()
+
+
+def _to_and_fro(stack: Stack, blocks: Codes, moments: Values) -> Iterator[Codes]:
+    """Scans in either direction: a new one begins where a place is taken twice running, or the direction changes.
+
+    The turning point belongs to the scan that it is nearer to in time, if that is clear.
+    """
     lowest, highest = _ends(stack.positions_mm, blocks)
-    codes, current, direction = np.zeros(len(lowest), dtype=np.int_), 0, 0
+    codes, direction = np.zeros(len(lowest), dtype=np.int_), 0
     for index in range(1, len(lowest)):
         step = 1 if lowest[index] > highest[index - 1] + stack.tolerance_mm / 2 else 0
         step = step or (-1 if highest[index] < lowest[index - 1] - stack.tolerance_mm / 2 else 0)
-        if step and direction and step != direction:
-            return
-        direction = step and (direction or step)
-        current += step == 0
-        codes[index] = current
+        codes[index] = codes[index - 1]
+        if step == 0:
+            codes[index] += 1
+            direction = 0
+        elif direction and step != direction:
+            before, after = np.round(np.diff(moments[index - 2 : index + 1]), 3)
+            if before == after or codes[index - 1] != codes[index - 2]:
+                return
+            codes[index] += 1
+            codes[index - 1] += before > after
+            direction = step if before > after else 0
+        else:
+            direction = step
     yield codes[blocks]
 
 
@@ -83,8 +118,9 @@ def _divided_by_pauses(stack: Stack, seconds: Values) -> Iterator[Codes]:
         middle = (first + last) // 2
         codes = _cut(pauses >= lengths[middle], blocks)
         first, last = (middle + 1, last) if stack.doubles(codes) else (first, middle)
-    if first + 1 == len(lengths) or lengths[first] >= _CLEAR_PAUSE * lengths[first + 1]:
-        yield _cut(pauses >= lengths[first], blocks)
+    is_cut = pauses >= lengths[first]
+    if (~is_cut).sum() >= _LEAST_PAUSES and lengths[first] >= _CLEAR_PAUSE * lengths[first + 1]:
+        yield _cut(is_cut, blocks)
 
 
 def _cut(is_cut: np.ndarray, blocks: Codes) -> Codes:
@@ -115,3 +151,18 @@ def joined_stations(stack: Stack, codes: Codes) -> Codes:
         for number, part in enumerate(at_station):
             joined[part] = number
     return joined
+
+
+def two_grids(stack: Stack) -> Iterator[Codes]:
+    """Two even stations whose slices lie between each other's where they overlap; each reaches beyond the other."""
+    steps_mm = np.diff(np.sort(stack.positions_mm))
+    usual_mm = steps_mm.max()
+    phase_mm = np.mod(stack.positions_mm - stack.positions_mm.min() + stack.tolerance_mm, usual_mm)
+    codes = (phase_mm > 2 * stack.tolerance_mm).astype(np.int_)
+    if codes.min() == codes.max() or np.ptp(phase_mm[codes == 1]) > stack.tolerance_mm:
+        return
+    first, second = (np.sort(stack.positions_mm[codes == part]) for part in (0, 1))
+    if first[-1] < second[-1] and all(
+        np.ptp(np.diff(each)) <= stack.tolerance_mm for each in (first, second) if len(each) > 1
+    ):
+        yield codes

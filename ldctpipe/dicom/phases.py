@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from ldctpipe.dicom.headers import SCAN_MARKS, Header
-from ldctpipe.dicom.passes import joined_stations, passes
-from ldctpipe.dicom.stacking import Codes, Stack, stack_of, sweeps
+from ldctpipe.dicom.passes import joined_stations, passes, two_grids
+from ldctpipe.dicom.stacking import Codes, Stack, Values, stack_of, sweeps
 from ldctpipe.volumes.stack_shape import whole_steps
 
 Group = list[Header]
@@ -103,9 +103,9 @@ def _labels(stack: Stack, attributes: Sequence[Attribute]) -> Iterator[Codes]:
 
 def _apart(stack: Stack) -> Codes | None:
     """The best division in which no place is taken twice; else the attribute that leaves fewest so, if any does."""
-    told = [_Told(stack, codes, by_order=False) for codes in _labels(stack, (*_PHASE_ATTRIBUTES, *_MARKS))]
-    told += [_Told(stack, codes, by_order=True) for codes in passes(stack)]
-    told += [_Told(stack, codes, by_order=False) for codes in _labels(stack, _TIMES)]
+    told = [_Told(stack, codes) for codes in _labels(stack, (*_PHASE_ATTRIBUTES, *_MARKS))]
+    told += [_Told(stack, codes, better) for codes, better in passes(stack)]
+    told += [_Told(stack, codes) for codes in _labels(stack, _TIMES)]
     if whole := [one for one in told if one.holds]:
         return min(whole, key=lambda one: one.doubt).codes  # the first of equals
     fewest, best = stack.doubles(), None
@@ -117,17 +117,21 @@ def _apart(stack: Stack) -> Codes | None:
 
 
 class _Told:
-    """A division of a stack whose places are taken twice, and what speaks against it."""
+    """A division of a stack whose places are taken twice, and what speaks against it.
 
-    def __init__(self, stack: Stack, codes: Codes, *, by_order: bool) -> None:
+    One by the order of acquisition has `better` orders, which must not contradict it.
+    """
+
+    def __init__(self, stack: Stack, codes: Codes, better: Sequence[Values] | None = None) -> None:
         self.codes = joined_stations(stack, codes)
         self.holds = not stack.doubles(self.codes) and _is_plausible(stack, self.codes)
         if not self.holds:
             return
-        skipped, swept = stack.skipped_places(self.codes), stack.largest_sweeps(self.codes)
-        self.doubt = round(skipped + max(0.0, swept - _MOST_SWEEPS), 3)
-        if by_order:
-            self.holds = skipped <= _MOST_SKIPPED * len(codes) and swept <= _MOST_SWEEPS
+        skipped = max(0.0, stack.skipped_places(self.codes) - _MOST_SKIPPED * len(codes))
+        swept = max(0.0, stack.largest_sweeps(self.codes, stack.informative_orders[:1]) - _MOST_SWEEPS)
+        self.doubt = round(skipped + swept, 3)
+        if better is not None:
+            self.holds = not skipped and stack.largest_sweeps(self.codes, better) <= _MOST_SWEEPS
 
 
 def _is_plausible(stack: Stack, codes: Codes) -> bool:
@@ -150,14 +154,16 @@ def _shifted(stack: Stack) -> Codes | None:
     acquired before its odd ones; its slices are no thicker than their distance then.
     """
     by_position = np.argsort(stack.positions_mm, kind="stable")
-    if any(0 < sweeps(order[by_position]) <= _ONE_SWEEP for order in stack.orders):
+    in_order = [swept for order in stack.informative_orders if (swept := sweeps(order[by_position]))]
+    if in_order and max(in_order) <= _ONE_SWEEP:
         return None
     steps_mm = stack.steps_mm(by_position)
     is_even = whole_steps(steps_mm) is not None
     thickness_mm = stack.headers[0].acquisition.slice_thickness_mm or 0.0
     if is_even and thickness_mm <= _OVERLAP * float(np.median(steps_mm)):
         return None
-    for codes in (*_labels(stack, _SCAN_ATTRIBUTES), *passes(stack)):
+    candidates = (*_labels(stack, _SCAN_ATTRIBUTES), *(codes for codes, _ in passes(stack)))
+    for codes in (*candidates, *([] if is_even else two_grids(stack))):
         parts = stack.parts(codes)
         at_once = _most_at_once(stack, parts)
         if at_once >= 2 and len(parts) <= _MOST_PARTS_A_PLACE * at_once and _all_even(stack, parts):

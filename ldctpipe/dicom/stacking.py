@@ -51,10 +51,15 @@ class Stack:
         numbers = [header.instance_number for header in self.headers]
         return np.array([np.nan if number is None else float(number) for number in numbers])
 
-    @property
-    def orders(self) -> tuple[Values, Values, Values]:
-        """What the order of acquisition may be told from, best first."""
-        return self.acquired_s, self.content_s, self.instances
+    @cached_property
+    def informative_orders(self) -> tuple[Values, ...]:
+        """What the order of acquisition may be told from, best first: what all images have and not all have alike.
+
+        An InstanceNumber that is given twice started anew somewhere, and tells nothing of one scan.
+        """
+        is_unique = len(np.unique(self.instances)) == len(self.instances)
+        orders = (self.acquired_s, self.content_s, *([self.instances] if is_unique else []))
+        return tuple(order for order in orders if not np.isnan(order).any() and order.min() < order.max())
 
     @cached_property
     def images_at_each_place(self) -> Codes:
@@ -90,9 +95,9 @@ class Stack:
         parts = self.parts(codes)
         return sum(int(self.places[part[-1]] - self.places[part[0]]) + 1 - len(part) for part in parts)
 
-    def largest_sweeps(self, codes: Codes) -> float:
-        """Return how often at most an order runs to and fro along a part; one scan passes once."""
-        return max(sweeps(order[part]) for part in self.parts(codes) for order in self.orders)
+    def largest_sweeps(self, codes: Codes, orders: Sequence[Values]) -> float:
+        """Return how often at most one of `orders` runs to and fro along a part; one scan passes once."""
+        return max((sweeps(order[part]) for part in self.parts(codes) for order in orders), default=0.0)
 
 
 def stack_of(headers: Sequence[Header]) -> Stack:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 import numpy as np
+import numpy.typing as npt
 
 from ldctpipe.dicom.stacking import Codes, Stack, Values
 
 _CLEAR_PAUSE = 4.0  # times as long as any within a scan
 _LONGER = 1.5
+_SAME_PAUSE = 1.2
+_LEAST_AT_BORDER = 2  # passes that end before it or begin at it, beside the one that goes on
 _LEAST_PAUSES = 4  # within scans, to compare with
 
 
@@ -46,18 +50,54 @@ def _numbers(texts: list[str]) -> Values:
 def _one_way(stack: Stack, blocks: Codes, moments: Values | None) -> Iterator[Codes]:
     """All scans along the table in one direction: that which makes fewer of them, if it is clear which."""
     up, down = (_chained(stack, blocks, direction) for direction in (1.0, -1.0))
-    if up.max() == down.max():
+    if up.sum() == down.sum():
         return
-    codes, direction = (up, 1.0) if up.max() < down.max() else (down, -1.0)
-    if moments is None or _tells_repeats(stack, blocks, moments, direction):
-        yield codes
+    is_cut, direction = (up, 1.0) if up.sum() < down.sum() else (down, -1.0)
+    if moments is not None:
+        if not _tells_repeats(stack, blocks, moments, direction):
+            return
+        is_cut = _with_pauses(is_cut, np.round(np.diff(moments), 3))
+    yield _apart_at_stations(stack, _cut(is_cut, blocks))
 
 
-def _chained(stack: Stack, blocks: Codes, direction: float) -> Codes:
-    """Blocks of images, in their order, as passes: a block that lies beyond the one before goes on with its pass."""
+def _chained(stack: Stack, blocks: Codes, direction: float) -> npt.NDArray[np.bool_]:
+    """Which block, in their order, doesn't go on with the pass of the one before, because it doesn't lie beyond it."""
     near, far = _ends(stack.positions_mm * direction, blocks)
-    starts = near[1:] <= far[:-1] + stack.tolerance_mm / 2
-    return np.concatenate([[0], np.cumsum(starts)])[blocks]
+    return np.asarray(near[1:] <= far[:-1] + stack.tolerance_mm / 2)
+
+
+def _with_pauses(is_cut: npt.NDArray[np.bool_], pauses: Values) -> npt.NDArray[np.bool_]:
+    """Cut also where the pause is like one between scans: another station, not more of the same scan."""
+    if not is_cut.any() or is_cut.all():
+        return is_cut
+    between, within = float(pauses[is_cut].min()), float(np.median(pauses[~is_cut]))
+    return (
+        is_cut
+        | (pauses > _SAME_PAUSE * between)
+        | ((pauses * _SAME_PAUSE > between) & (pauses > _CLEAR_PAUSE * within))
+    )
+
+
+def _apart_at_stations(stack: Stack, codes: Codes) -> Codes:
+    """Cut the one pass that goes on from a table position to the next, where all others end or begin.
+
+    It is the last time point of one and the first of the other.
+    """
+    ends = [(int(stack.places[part[0]]), int(stack.places[part[-1]])) for part in stack.parts(codes)]
+    starting, ending = Counter(start for start, _ in ends), Counter(end for _, end in ends)
+    borders = [
+        place
+        for place in sorted(starting)
+        if starting[place]
+        and ending[place - 1]
+        and starting[place] + ending[place - 1] >= _LEAST_AT_BORDER
+        and sum(start < place <= end for start, end in ends) == 1
+    ]
+    if not borders:
+        return codes
+    return np.unique(codes * (len(borders) + 1) + np.searchsorted(borders, stack.places, "right"), return_inverse=True)[
+        1
+    ]
 
 
 def _tells_repeats(stack: Stack, blocks: Codes, moments: Values, direction: float) -> bool:
@@ -97,7 +137,7 @@ def _to_and_fro(stack: Stack, blocks: Codes, moments: Values) -> Iterator[Codes]
             direction = step if before > after else 0
         else:
             direction = step
-    yield codes[blocks]
+    yield _apart_at_stations(stack, codes[blocks])
 
 
 def _ends(positions_mm: Values, blocks: Codes) -> tuple[Values, Values]:
@@ -123,7 +163,7 @@ def _divided_by_pauses(stack: Stack, seconds: Values) -> Iterator[Codes]:
         yield _cut(is_cut, blocks)
 
 
-def _cut(is_cut: np.ndarray, blocks: Codes) -> Codes:
+def _cut(is_cut: npt.NDArray[np.bool_], blocks: Codes) -> Codes:
     return np.concatenate([[0], np.cumsum(is_cut)])[blocks]
 
 

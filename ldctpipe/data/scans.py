@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ldctpipe.dicom.discovery import Discovery, discover, files_below
 from ldctpipe.dicom.reading import read_volume
+from ldctpipe.dicom.series import Series
 from ldctpipe.errors import InputError
 from ldctpipe.files import require_exists
 from ldctpipe.progress import warn
@@ -31,7 +32,15 @@ def load_volumes(path: Path, threads: int | None = None) -> list[Volume]:
         return [read_nifti(image) for image in images]
     discovery = discover(path, threads)
     _warn_of_faults(path, discovery)
-    return [read_volume(series, threads) for series in discovery.series]
+    return [_read(path, series, threads) for series in discovery.series]
+
+
+def _read(path: Path, series: Series, threads: int | None) -> Volume:
+    """Read a series, with a warning of what its pixels show to be odd; what headers show, `inspect` says."""
+    volume = read_volume(series, threads)
+    for warning in volume.warnings[len(series.warnings) :]:
+        warn(f"{path}: series {series.key}: {warning}")
+    return volume
 
 
 def _warn_of_faults(path: Path, discovery: Discovery) -> None:

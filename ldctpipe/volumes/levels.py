@@ -11,6 +11,7 @@ import numpy.typing as npt
 from ldctpipe.volumes.volume import HuArray
 
 BlockMeans = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.bool_]
 Counts = npt.NDArray[np.int64]
 
 _LARGEST_BLOCK, _BLOCKS_A_SIDE = 8, 16
@@ -31,10 +32,10 @@ class Blocks:
     """
 
     means: BlockMeans
-    is_filled: npt.NDArray[np.bool_]
+    is_filled: Mask
 
 
-def blocks_of(hu: HuArray, padding: npt.NDArray[np.bool_] | None = None) -> Blocks:
+def blocks_of(hu: HuArray, padding: Mask | None = None) -> Blocks:
     """Return the blocks of one slice (rows, columns) in HU, of which `padding` marks what holds no measurement."""
     side = max(1, min(_LARGEST_BLOCK, min(hu.shape) // _BLOCKS_A_SIDE))
     rows, columns = hu.shape[0] // side, hu.shape[1] // side
@@ -43,18 +44,19 @@ def blocks_of(hu: HuArray, padding: npt.NDArray[np.bool_] | None = None) -> Bloc
     added = np.add.reduce(cut, axis=1, dtype=_sum_type(hu)).reshape(rows, columns, side)
     means = np.add.reduce(added, axis=2).astype(np.float32) / np.float32(side * side)
     if padding is not None and padding.any():
-        padded = padding[: rows * side, : columns * side].reshape(rows, side, columns, side).any(axis=(1, 3))
+        of_block = padding[: rows * side, : columns * side].reshape(rows, side, columns, side)
+        padded: Mask = np.logical_or.reduce(of_block, axis=(1, 3))
         means[_grown(padded)] = np.nan
     lowest = np.minimum.reduce(np.minimum.reduce(cut, axis=1).reshape(rows, columns, side), axis=2)
     return Blocks(means, _filled(means, lowest))
 
 
-def _filled(means: BlockMeans, lowest: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+def _filled(means: BlockMeans, lowest: npt.NDArray[Any]) -> Mask:
     is_known = ~np.isnan(means)
     fill = lowest[is_known].min() if is_known.any() else np.inf
     if (means == fill).sum() < max(1, _FEWEST_FILLED * is_known.sum()):
         return np.zeros_like(is_known)
-    holds_fill: npt.NDArray[np.bool_] = is_known & (lowest == fill)
+    holds_fill: Mask = is_known & (lowest == fill)
     return _grown(holds_fill)
 
 
@@ -62,7 +64,7 @@ def _sum_type(hu: HuArray) -> npt.DTypeLike:
     return np.int32 if hu.dtype.kind == "i" else np.float64
 
 
-def _grown(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+def _grown(mask: Mask) -> Mask:
     """The mask and its eight neighbors."""
     tall = mask.copy()
     tall[1:] |= mask[:-1]
@@ -120,7 +122,7 @@ class Levels:
         return [level for level in levels if level is not None]
 
 
-def _rim(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+def _rim(mask: Mask) -> Mask:
     outside = np.pad(~mask, 1, constant_values=True)
     return _grown(outside)[1:-1, 1:-1] & mask
 

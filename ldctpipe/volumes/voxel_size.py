@@ -15,7 +15,7 @@ def pixel_size_fault(spacing_mm: Sequence[float], shape: Sequence[int]) -> str |
     """Return why pixels (distance of rows, of columns in mm) of an image (rows, columns) can't be a CT's, or None."""
     size = " x ".join(f"{one:.3g}" for one in spacing_mm)
     if not all(_SMALLEST_MM <= one <= _LARGEST_MM for one in spacing_mm):
-        return f"pixels of {size} mm, a pixel size that no CT has"
+        return f"pixels of {size} mm, a pixel spacing that no CT has"
     if max(spacing_mm) > _LONGEST_TO_SHORTEST * min(spacing_mm):
         return f"pixels of {size} mm, a pixel spacing that no CT has"
     sides_mm = [one * count for one, count in zip(spacing_mm, shape, strict=True)]

@@ -14,7 +14,7 @@ from ldctpipe.dicom.reading import read_volume
 from ldctpipe.dicom.series import Series
 from ldctpipe.errors import InputError
 from ldctpipe.files import new_folder, refuse_occupied, write_json
-from ldctpipe.progress import track
+from ldctpipe.progress import track, warn
 from ldctpipe.volumes.case import write_case
 from ldctpipe.volumes.volume import Volume
 
@@ -58,7 +58,9 @@ def ingest(
             try:
                 volume = _whole_hu(read_volume(series, threads))
                 _write(folder / series.key, volume, discovery, _identity(series, keep_identifiers))
-                written.append(series)
+                for warning in volume.warnings[len(series.warnings) :]:  # what only the pixels show
+                    warn(f"series {series.key}: {warning}")
+                written.append(replace(series, warnings=volume.warnings))
             except InputError as error:
                 refused[series.key] = error.fault
         if not written:

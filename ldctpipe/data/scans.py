@@ -32,7 +32,7 @@ def load_volumes(path: Path, threads: int | None = None) -> list[Volume]:
         return [read_nifti(image) for image in images]
     discovery = discover(path, threads)
     _warn_of_faults(path, discovery)
-    return [read_volume(series, threads) for series in _volumes_of(path, discovery)]
+    return [_read(path, series, threads) for series in _volumes_of(path, discovery)]
 
 
 def _volumes_of(path: Path, discovery: Discovery) -> list[Series]:
@@ -42,6 +42,14 @@ def _volumes_of(path: Path, discovery: Discovery) -> list[Series]:
         if series.refusal:
             warn(f"{path}: left out series {series.key}: {series.refusal.reason}; {series.refusal.remedy}")
     return volumes or list(discovery.series)
+
+
+def _read(path: Path, series: Series, threads: int | None) -> Volume:
+    """Read a series, with a warning of what its pixels show to be odd; what headers show, `inspect` says."""
+    volume = read_volume(series, threads)
+    for warning in volume.warnings[len(series.warnings) :]:
+        warn(f"{path}: series {series.key}: {warning}")
+    return volume
 
 
 def _warn_of_faults(path: Path, discovery: Discovery) -> None:

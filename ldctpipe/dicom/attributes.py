@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import re
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,15 +23,33 @@ _ESCAPE = b"\x1b"
 _PADDING_CHARACTERS = "\0 "
 
 
+# OverlayBitPosition of each overlay plane (PS3.5 §7.6): pydicom has no keywords for repeating groups.
+OVERLAY_BIT_POSITIONS = tuple(f"OverlayBitPosition{plane}" for plane in range(16))
+_OVERLAY_TAGS = {keyword: 0x60000102 + (plane << 17) for plane, keyword in enumerate(OVERLAY_BIT_POSITIONS)}
+# PS3.5 §6.2, DS; Python's float takes more ("1_0", "nan", digits of other scripts), which no DICOM reader may.
+_DECIMAL = re.compile(rb"\s*([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)\s*")
+
+
 @functools.cache
 def tags_of(keywords: tuple[str, ...]) -> Mapping[int, str]:
     """Return the keyword of each tag of `keywords` (PS3.6)."""
-    return {tag: keyword for keyword in keywords if (tag := tag_for_keyword(keyword)) is not None}
+    return {tag: keyword for keyword in keywords if (tag := _tag_of(keyword)) is not None}
+
+
+def _tag_of(keyword: str) -> int | None:
+    return _OVERLAY_TAGS[keyword] if keyword in _OVERLAY_TAGS else tag_for_keyword(keyword)
+
+
+def _decimal(text: bytes) -> bytes:
+    match = _DECIMAL.fullmatch(text)
+    if match is None:
+        raise ValueError(text)
+    return match[1]
 
 
 @functools.cache
 def _dictionary_vr(keyword: str) -> bytes:
-    tag = tag_for_keyword(keyword)
+    tag = _tag_of(keyword)
     return dictionary_VR(tag)[:2].encode() if tag is not None else b""  # "US or SS" counts as US
 
 
@@ -66,7 +85,7 @@ class Attributes:
         vr, content = self._vr_and_bytes(keyword)
         try:
             is_binary = vr in _BINARY_CODES
-            values = self._binary(vr, content) if is_binary else content.rstrip(b"\0").split(b"\\")
+            values = self._binary(vr, content) if is_binary else map(_decimal, content.rstrip(b"\0").split(b"\\"))
             numbers = tuple(float(value) for value in values)
         except (ValueError, OverflowError):
             return ()

@@ -15,7 +15,8 @@ from pydicom.uid import CTImageStorage, DeflatedExplicitVRLittleEndian, Explicit
 from ldctpipe.dicom.decompression import decompressed
 from ldctpipe.dicom.headers import Header, header_of
 from ldctpipe.dicom.opening import read_whole, unreadable
-from ldctpipe.dicom.pixels import PixelFormat, PixelSpan, Values, Words, padding_mask
+from ldctpipe.dicom.padding_pixels import padding_of
+from ldctpipe.dicom.pixels import PixelFormat, PixelSpan, Values, Words
 from ldctpipe.dicom.rejection import CUT_SHORT, DAMAGED, Rejected
 from ldctpipe.dicom.retyping import mend_types
 from ldctpipe.errors import InputError
@@ -45,7 +46,7 @@ def decode(path: Path) -> Image:
         words = np.empty((header.rows, header.columns), dtype=np.uint16)
         _fill(words, path, header.pixels)
         values = header.pixels.pixel_format.values(words)
-        mask = padding_mask(words, values, header.pixels, header.slope, header.intercept)
+        mask = padding_of(words, values, header.pixels, header.slope, header.intercept).mask
         padding = np.zeros(words.shape, dtype=bool) if mask is None else mask
         return Image(dataset, words, values, padding, header.pixels.pixel_format)
     except Rejected as rejected:

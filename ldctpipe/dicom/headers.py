@@ -17,13 +17,14 @@ from pydicom.uid import (
 )
 
 from ldctpipe.dicom.admission import pixel_format_of, refuse_other_objects, required, whole_pixels
-from ldctpipe.dicom.attributes import Attributes
+from ldctpipe.dicom.attributes import OVERLAY_BIT_POSITIONS, Attributes
 from ldctpipe.dicom.codecs import missing_codec
 from ldctpipe.dicom.membership import membership_of
 from ldctpipe.dicom.pixels import PixelFormat, PixelSpan, padding_range
 from ldctpipe.dicom.rejection import DAMAGED, Rejected, unsupported
 from ldctpipe.dicom.scanning import PixelPlace, Scan, scan
 from ldctpipe.volumes.volume import Acquisition
+from ldctpipe.volumes.voxel_size import pixel_size_fault
 
 CODING_SCHEME = "99LDCTPIPE"
 NOISE_REDUCTION_CODE = "NOISERED"
@@ -97,6 +98,7 @@ KEYWORDS = (
     "PixelRepresentation",
     "PixelPaddingValue",
     "PixelPaddingRangeLimit",
+    *OVERLAY_BIT_POSITIONS,
     "RescaleSlope",
     "RescaleIntercept",
     "RescaleType",
@@ -174,8 +176,10 @@ def _validated(path: Path, found: Scan, place: PixelPlace, pixel_format: PixelFo
     slope, intercept = _rescaling(given)
     row_direction, column_direction = _directions(given)
     spacing_mm = given.numbers("PixelSpacing")
-    if len(spacing_mm) != 2 or min(spacing_mm) <= 0 or max(spacing_mm) > _FARTHEST_MM:
+    if len(spacing_mm) != 2 or min(spacing_mm) <= 0:
         raise Rejected(unsupported("no pixel spacing"))
+    if fault := pixel_size_fault(spacing_mm, (required(given, "Rows"), required(given, "Columns"))):
+        raise Rejected(unsupported(fault))
     origin_mm = given.numbers("ImagePositionPatient")
     if len(origin_mm) != 3 or max(map(abs, origin_mm)) > _FARTHEST_MM:
         raise Rejected(unsupported("no position in the patient"))
@@ -226,7 +230,13 @@ def _pixel_span(found: Scan, place: PixelPlace, pixel_format: PixelFormat) -> Pi
         padding=padding_range(first, last, pixel_format),
         file_bytes=found.file_bytes,
         modified_ns=found.modified_ns,
+        overlay_bits=_overlay_bits(given),
     )
+
+
+def _overlay_bits(given: Attributes) -> int:
+    positions = (given.whole_number(keyword) for keyword in OVERLAY_BIT_POSITIONS if keyword in given)
+    return sum({1 << position for position in positions if position is not None and 0 <= position < 16})
 
 
 def _series_number(given: Attributes) -> int | None:
@@ -239,7 +249,7 @@ def _rescaling(given: Attributes) -> tuple[float, float]:
     if not _HU_SPELLINGS.fullmatch(given.text("RescaleType")):
         raise Rejected(unsupported("pixel values not in HU (RescaleType)", "give images in HU"))
     slope, intercept = given.number("RescaleSlope"), given.number("RescaleIntercept")
-    if not slope or intercept is None or max(abs(slope), abs(intercept)) > _LARGEST_RESCALING:
+    if not slope or slope < 0 or intercept is None or max(slope, abs(intercept)) > _LARGEST_RESCALING:
         raise Rejected(unsupported("no valid rescale slope and intercept, so no HU", "give images in HU"))
     return slope, intercept
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 Words = npt.NDArray[np.uint16]
 Values = npt.NDArray[np.int32]
-Mask = npt.NDArray[np.bool_]
 
 _WORD_BITS = 16
-_FILLED_BELOW_HU = -1500.0  # no measurement of air is this far below its −1000 HU
 
 
 @dataclass(frozen=True)
@@ -74,7 +71,8 @@ class PixelSpan:
     """The pixel data of one file as discovery saw it.
 
     `offset` is where native pixels start in the file, None where they are compressed or the dataset is deflated.
-    `padding` is the declared range of stored values that stand for no measurement. `file_bytes` and `modified_ns` are
+    `padding` is the declared range of stored values that stand for no measurement. `overlay_bits` are the bits of a
+    word in which the header places an overlay (PS3.3 §C.9.2). `file_bytes` and `modified_ns` are
     the file's size and time of change at that moment, so that a change before the pixels are read is noticed.
     """
 
@@ -84,6 +82,7 @@ class PixelSpan:
     padding: tuple[int, int] | None
     file_bytes: int
     modified_ns: int
+    overlay_bits: int = 0
 
     @property
     def pads_beyond_values(self) -> bool:
@@ -100,25 +99,3 @@ def padding_range(first: int | None, last: int | None, pixel_format: PixelFormat
         return None
     ends = [pixel_format.limit(value) for value in (first, first if last is None else last)]
     return min(ends), max(ends)
-
-
-def padding_mask(
-    words: Words, values: npt.NDArray[Any], span: PixelSpan, slope: float, intercept: float
-) -> Mask | None:
-    """Return which pixels hold no measurement, or None where none is marked as such.
-
-    Those are the declared range, or else what scanners fill the image with around the reconstructed circle without
-    declaring it (Toshiba: −2048 HU): the value of all four corners, where that is too low for any measurement.
-    """
-    if span.padding is None:
-        corners = values[[0, 0, -1, -1], [0, -1, 0, -1]]
-        is_filled = float(corners[0]) * slope + intercept <= _FILLED_BELOW_HU and bool((corners == corners[0]).all())
-        return values == corners[0] if is_filled else None
-    mask = _within(values, *span.padding)
-    if span.pads_beyond_values:
-        mask |= _within(words.view(np.int16) if span.pixel_format.is_signed else words, *span.padding)
-    return mask if mask.any() else None
-
-
-def _within(values: npt.NDArray[Any], low: int, high: int) -> Mask:
-    return values == low if low == high else (values >= low) & (values <= high)

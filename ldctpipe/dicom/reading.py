@@ -2,22 +2,53 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
 from ldctpipe.devices import usable_cores
 from ldctpipe.dicom.decoding import Image, read_words
 from ldctpipe.dicom.hounsfield import become_whole_hu, rescaled
-from ldctpipe.dicom.pixels import padding_mask
+from ldctpipe.dicom.padding_pixels import padding_of
+from ldctpipe.dicom.pixels import Words
+from ldctpipe.dicom.rejection import Rejected
 from ldctpipe.dicom.series import Series, Slice, series_key
+from ldctpipe.dicom.word_bits import refuse_larger_values, stray_bits
 from ldctpipe.errors import InputError
 from ldctpipe.volumes.padding import Padding
-from ldctpipe.volumes.plausibility import scale_fault
+from ldctpipe.volumes.plausibility import hu_doubt, hu_fault
 from ldctpipe.volumes.volume import HuArray, Volume
+from ldctpipe.volumes.voxel_size import step_fault
 
 _SLICES_A_TASK = 8  # a task a slice would take as long as the slice
-_SAMPLED_SLICES, _SAMPLED_PIXEL_STEP = 64, 4
+_REMEDY = "export it again with a right rescale slope and intercept"
+
+
+@dataclass
+class _Doubts:
+    """Numbers of the slices in which something is odd; threads add to them."""
+
+    padding: list[int] = field(default_factory=list)
+    covered: list[int] = field(default_factory=list)
+    bits: list[int] = field(default_factory=list)
+
+    def warnings(self) -> tuple[str, ...]:
+        found = []
+        if self.padding:
+            fault = "a declared padding value is one that tissue has; its pixels count as measured"
+            found.append(f"{fault} ({_slices(self.padding)})")
+        if self.bits:
+            fault = "bits outside BitsStored are set and no overlay is declared there; they are ignored"
+            found.append(f"{fault} ({_slices(self.bits)})")
+        return tuple(found)
+
+
+def _slices(numbers: Sequence[int]) -> str:
+    return "1 slice" if len(numbers) == 1 else f"{len(numbers)} slices"
 
 
 def read_volume(series: Series, threads: int | None = None) -> Volume:
@@ -29,9 +60,12 @@ def read_volume(series: Series, threads: int | None = None) -> Volume:
     """
     if series.refusal:
         raise InputError(f"series {series.key}", series.refusal.reason, series.refusal.remedy)
-    hu, padding = _read(series, threads or usable_cores())
+    hu, padding, doubts = _read(series, threads or usable_cores())
+    _refuse_padding_everywhere(series, padding, doubts)
+    warnings = doubts.warnings()
     if not series.is_denoised:  # its scale is known: what looks wrong there is the model's doing, and is to be measured
         _refuse_impossible_hu(series, hu, padding)
+        warnings = (*warnings, *filter(None, [hu_doubt(hu, padding)]))
     return Volume(
         hu,
         series.affine,
@@ -40,7 +74,7 @@ def read_volume(series: Series, threads: int | None = None) -> Volume:
         series.acquisition,
         series.key,
         series_key(series.frame_of_reference_uid) if series.frame_of_reference_uid else None,
-        series.warnings,
+        (*series.warnings, *warnings),
         {"source": "dicom", "key": series.key, "slices": len(series.slices)},
         tuple(place.path for place in series.slices),
     )
@@ -51,23 +85,23 @@ def source_hu(image: Image, place: Slice) -> HuArray:
     return rescaled(image.values, place.slope, place.intercept)
 
 
-def _read(series: Series, threads: int) -> tuple[HuArray, Padding]:
+def _read(series: Series, threads: int) -> tuple[HuArray, Padding, _Doubts]:
     """HU and padding: int16 where every HU of the series is whole, else everything once more as float32."""
     shape = len(series.slices), series.rows, series.columns
-    hu, padding = np.empty(shape, dtype=np.int16), Padding.none(shape)
-    if _all_read(series, hu, padding, threads):
-        return hu, padding
+    hu, padding, doubts = np.empty(shape, dtype=np.int16), Padding.none(shape), _Doubts()
+    if _all_read(series, hu, padding, doubts, threads):
+        return hu, padding, doubts
     del hu
-    exact, padding = np.empty(shape, dtype=np.float32), Padding.none(shape)
-    _all_read(series, exact, padding, threads)
-    return exact, padding
+    exact, padding, doubts = np.empty(shape, dtype=np.float32), Padding.none(shape), _Doubts()
+    _all_read(series, exact, padding, doubts, threads)
+    return exact, padding, doubts
 
 
-def _all_read(series: Series, hu: HuArray, padding: Padding, threads: int) -> bool:
+def _all_read(series: Series, hu: HuArray, padding: Padding, doubts: _Doubts, threads: int) -> bool:
     """Read all slices into `hu`, or return False where its type can't hold those of one of them."""
 
     def read_some(numbers: range) -> bool:
-        return all(_read_slice(series.slices[number], hu[number], padding, number) for number in numbers)
+        return all(_read_slice(series.slices[number], hu[number], padding, doubts, number) for number in numbers)
 
     count = len(series.slices)
     at_once = min(_SLICES_A_TASK, -(-count // threads))
@@ -76,29 +110,46 @@ def _all_read(series: Series, hu: HuArray, padding: Padding, threads: int) -> bo
         return all(pool.map(read_some, tasks))
 
 
-def _read_slice(place: Slice, hu: HuArray, padding: Padding, number: int) -> bool:
+def _read_slice(place: Slice, hu: HuArray, padding: Padding, doubts: _Doubts, number: int) -> bool:
     span, is_whole = place.pixels, hu.dtype == np.int16
     words = hu.view(np.uint16) if is_whole else np.empty(hu.shape, dtype=np.uint16)
     read_words(place.path, span, words)
-    stored = words.copy() if span.pads_beyond_values else words
+    stray = stray_bits(words, span)
+    stored = words.copy() if span.pads_beyond_values or stray is not None else words
     values = span.pixel_format.values_in_place(words)
-    mask = padding_mask(stored, values, span, place.slope, place.intercept)
-    if mask is not None:
-        padding.mark(number, mask)
+    found = padding_of(stored, values, span, place.slope, place.intercept)
+    if stray is not None and _has_stray_bits(place, stored, stray if found.mask is None else stray & ~found.mask):
+        doubts.bits.append(number)
+    if found.mask is not None:
+        padding.mark(number, found.mask)
+    if found.is_doubted:
+        doubts.padding.append(number)
+    if found.covers_image:
+        doubts.covered.append(number)
     if is_whole:
         return become_whole_hu(values, place.slope, place.intercept)
     hu[...] = rescaled(values, place.slope, place.intercept)
     return True
 
 
+def _has_stray_bits(place: Slice, words: Words, stray: npt.NDArray[np.bool_]) -> bool:
+    try:
+        refuse_larger_values(words, stray, place.pixels)
+    except Rejected as rejected:
+        fault = f"can't be used: {rejected.rejection.reason}"
+        raise InputError(place.path, fault, rejected.rejection.remedy) from None
+    return bool(stray.any())
+
+
+def _refuse_padding_everywhere(series: Series, padding: Padding, doubts: _Doubts) -> None:
+    if len(doubts.covered) == len(series.slices) or padding.count() == math.prod(padding.shape):
+        raise InputError(f"series {series.key}", "padding covers every pixel, so nothing was measured", _REMEDY)
+
+
 def _refuse_impossible_hu(series: Series, hu: HuArray, padding: Padding) -> None:
-    """Refuse volumes whose soft tissue is nowhere near 0 HU: none denser than lung, a lost intercept, a wild slope."""
-    numbers = range(0, len(hu), -(-len(hu) // _SAMPLED_SLICES))
-    pixels = np.s_[::_SAMPLED_PIXEL_STEP, ::_SAMPLED_PIXEL_STEP]
-    sampled = np.concatenate([hu[number][pixels][~padding[number][pixels]] for number in numbers])
-    if sampled.size and scale_fault(sampled):
-        raise InputError(
-            f"series {series.key}",  # folders are named after patients
-            "its values can't be HU: soft tissue is nowhere near 0",
-            "export it again with a right rescale slope and intercept",
-        )
+    """Refuse volumes whose values, or the distance of whose slices, can't be those of a CT."""
+    key = f"series {series.key}"  # folders are named after patients
+    if fault := hu_fault(hu, padding if padding.any() else None):
+        raise InputError(key, f"its values can't be HU: it {fault}", _REMEDY)
+    if len(series.slices) > 1 and (fault := step_fault(float(np.median(np.diff(series.positions_mm))))):
+        raise InputError(key, f"has {fault}", "export it again with right positions")

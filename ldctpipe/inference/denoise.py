@@ -190,17 +190,17 @@ def _denoise_series(
     try:
         if series.denoising_refusal:
             raise InputError(None, series.denoising_refusal, "give its source series")
-        files = _write_denoised(request, job, denoiser, series, folder, progress)
+        files, warnings = _write_denoised(request, job, denoiser, series, folder, progress)
     except InputError as error:
         warn(f"{_place(series, named, error)} not denoised: {error.fault}; {error.remedy}")
         for name in (*derived_names(named), _nifti_name(named)):
             (folder / name).unlink(missing_ok=True)
         progress.advance(first + len(series.slices) - progress.done)
         return SeriesOutcome(named.key, REFUSED, len(series.slices), source, reason=error.fault)
-    for warning in series.warnings:
+    for warning in warnings:
         warn(f"series {named.key}: {warning}")
     seconds = time.monotonic() - started
-    return SeriesOutcome(named.key, DENOISED, len(series.slices), source, None, seconds, files, series.warnings)
+    return SeriesOutcome(named.key, DENOISED, len(series.slices), source, None, seconds, files, warnings)
 
 
 def _place(series: Series, named: Series, error: InputError) -> str:
@@ -211,7 +211,8 @@ def _place(series: Series, named: Series, error: InputError) -> str:
 
 def _write_denoised(
     request: DenoiseRequest, job: Job, denoiser: Denoiser, series: Series, folder: Path, progress: Progress
-) -> dict[str, str]:
+) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Write what is made of one series, and return the digests of its files and what is odd about the series."""
     volume = read_volume(series, request.threads)
     hu = denoiser.denoise(volume, request.blend, progress.advance)
     form = job.form
@@ -227,7 +228,7 @@ def _write_denoised(
     )
     if form.nifti:
         paths.append(_write_as_nifti(paths, folder / _nifti_name(form.published(series)), request.threads))
-    return digests(paths)
+    return digests(paths), volume.warnings
 
 
 def _write_as_nifti(derived: Sequence[Path], target: Path, threads: int | None) -> Path:

@@ -13,9 +13,11 @@ import numpy.typing as npt
 
 from ldctpipe.errors import InputError
 from ldctpipe.files import new_file, sha256_of_file
-from ldctpipe.volumes.plausibility import LARGEST_ROWS_OR_COLUMNS, hu_fault
+from ldctpipe.volumes.padding import filled
+from ldctpipe.volumes.plausibility import LARGEST_ROWS_OR_COLUMNS, hu_doubt, hu_fault
 from ldctpipe.volumes.stack_shape import plane_warning
 from ldctpipe.volumes.volume import HuArray, Volume
+from ldctpipe.volumes.voxel_size import pixel_size_fault, step_fault
 
 # Odd but readable headers are no business of the user's, and damaged ones get a sentence of their own.
 logging.getLogger("nibabel.global").setLevel(logging.CRITICAL + 1)
@@ -35,6 +37,8 @@ _LARGEST_SLICES = 16384
 _LARGEST_INFLATION = 1100  # deflate can't do more than 1032 times
 _MM_PER_UNIT = {"mm": 1.0, "meter": 1000.0, "micron": 0.001, "unknown": 1.0}
 _SHEAR_TOLERANCE = 1e-3
+_MOST_SKEW = 0.1
+_LEAST_UPRIGHT = 0.7  # gantries tilt by 30°; this is 45°
 _SCANNER_ANATOMY = 1
 # The fields of a header that say where voxels lie (NIfTI-1 §"3D image orientation and location in space").
 _PLACE_FIELDS = (
@@ -60,8 +64,9 @@ def read_nifti(path: Path) -> Volume:
 
     Slices run along the third axis of the file; a fourth axis of length 1 is dropped. Where no header field says where
     the voxels lie, and where slices are not axial, the volume carries a warning. Raises `InputError` for files that are
-    not NIfTI in one file, damaged, not 3-D, too large, without an invertible affine, or hold values that can't be HU
-    (colours, complex or not finite numbers, normalised or 8-bit grey values, labels, a lost intercept).
+    not NIfTI in one file, damaged, not 3-D, too large, without an invertible affine or with voxels that no CT has, or
+    that hold values that can't be HU (colours, complex or not finite numbers, and what `hu_fault` refuses). A fill far
+    below air around the reconstructed circle is padding, as in DICOM.
     """
     image = _opened(path)
     try:
@@ -72,9 +77,12 @@ def read_nifti(path: Path) -> Volume:
         raise InputError(
             path, f"can't be read as NIfTI ({_in_one_line(error)})", "copy it again or export it anew"
         ) from None
-    if fault := hu_fault(hu):
-        raise InputError(path, fault, _REMEDY)
     affine = _affine_mm(path, image)
+    padding = filled(hu)
+    if padding is not None and padding.count() == hu.size:
+        raise InputError(path, "holds nothing but padding", _REMEDY)
+    if fault := hu_fault(hu, padding):
+        raise InputError(path, fault, _REMEDY)
     normal = np.cross(affine[:3, 0], affine[:3, 1])
     step_mm = abs(float(affine[:3, 2] @ normal / np.linalg.norm(normal)))
     digest = sha256_of_file(path)
@@ -82,8 +90,9 @@ def read_nifti(path: Path) -> Volume:
         hu,
         affine,
         np.arange(len(hu), dtype=np.float64) * step_mm,
+        padding,
         key=digest[:12],
-        warnings=_warnings(image, affine),
+        warnings=(*_warnings(image, affine), *filter(None, [hu_doubt(hu, padding)])),
         provenance={"source": "nifti", "sha256": digest},
         files=(path,),
     )
@@ -160,7 +169,21 @@ def _affine_mm(path: Path, image: Any) -> npt.NDArray[np.float64]:
     affine[:3] *= _MM_PER_UNIT[_unit(image.header)]
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
         raise InputError(path, "has an affine that places all voxels in a plane or nowhere", "export it anew")
+    if fault := _voxel_fault(affine, image.shape):
+        raise InputError(path, f"has {fault}", "export it anew with right voxel sizes and axes")
     return affine
+
+
+def _voxel_fault(affine: npt.NDArray[np.float64], shape: tuple[int, ...]) -> str | None:
+    """Why voxels can't be a CT's: their size, or axes that no gantry tilt explains."""
+    column, row, step = np.linalg.norm(affine[:3, :3], axis=0)
+    if fault := pixel_size_fault((row, column), (shape[1], shape[0])) or step_fault(step):
+        return fault
+    axes = affine[:3, :3] / (column, row, step)
+    normal = np.cross(axes[:, 0], axes[:, 1])
+    if abs(axes[:, 0] @ axes[:, 1]) > _MOST_SKEW or abs(axes[:, 2] @ normal) < _LEAST_UPRIGHT * np.linalg.norm(normal):
+        return "rows, columns and slices that are not at right angles"
+    return None
 
 
 def _unit(header: Any) -> str:

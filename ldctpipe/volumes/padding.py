@@ -10,6 +10,10 @@ import numpy.typing as npt
 
 Mask = npt.NDArray[np.bool_]
 
+FILLED_BELOW_HU = -1500.0  # no measurement of air is this far below its −1000 HU
+
+_CORNER = 3
+
 
 @dataclass(frozen=True, eq=False)
 class Padding:
@@ -59,3 +63,33 @@ class Padding:
     def count(self) -> int:
         """Return the number of pixels that are padding."""
         return sum(int(np.unpackbits(row).sum(dtype=np.int64)) for row in self.bits)
+
+
+def fill_value(values: npt.NDArray[Any], slope: float = 1.0, intercept: float = 0.0) -> list[float]:
+    """Return with which values a slice (rows, columns) is filled around what was reconstructed; mostly none or one.
+
+    Those are the values of 3 × 3 pixels in a corner that are even, and at or below −1500 HU: too low for a measurement.
+    """
+    rows, columns = values.shape
+    found = set()
+    for row in {0, max(0, rows - _CORNER)}:
+        for column in {0, max(0, columns - _CORNER)}:
+            corner = values[row : row + _CORNER, column : column + _CORNER]
+            value = corner[0, 0]
+            if float(value) * slope + intercept <= FILLED_BELOW_HU and bool((corner == value).all()):
+                found.add(value)
+    return sorted(found)
+
+
+def filled(hu: npt.NDArray[Any]) -> Padding | None:
+    """Return what of a volume (slices, rows, columns) in HU is filled around the reconstructed circle, or None.
+
+    The value of a corner that no measurement can have (see `fill_value`) is fill wherever it occurs in the volume.
+    """
+    values = sorted({value for one in hu for value in fill_value(one)})
+    if not values:
+        return None
+    padding = Padding.none((hu.shape[0], hu.shape[1], hu.shape[2]))
+    for index, one in enumerate(hu):
+        padding.mark(index, np.isin(one, values) if len(values) > 1 else one == values[0])
+    return padding

@@ -1,61 +1,167 @@
-"""Whether the values of a volume can be HU at all, and its size that of a CT."""
+"""Whether the values of a volume can be HU at all: one judgement for DICOM and NIfTI."""
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Iterator
 
+import numpy as np
+import numpy.typing as npt
+
+from ldctpipe.volumes.levels import Blocks, Levels, blocks_of
+from ldctpipe.volumes.padding import Padding
+from ldctpipe.volumes.slice_scale import far_fault, neighbor_fault
 from ldctpipe.volumes.volume import HuArray
 
 LARGEST_ROWS_OR_COLUMNS = 4096
+NO_TISSUE = "holds nothing denser than -300 HU: air or lung alone, or HU that are too low"
 
-_SAMPLED_VALUES = 4_000_000
+_SAMPLED_SLICES, _SAMPLED_PIXEL_STEP = 64, 4
 _LARGEST_HU = 65536.0  # extended CT scales for metal end at 65535
-_DENSEST_OF_AIR_HU = -300.0
-_BRIGHT_WITHOUT_INTERCEPT_HU = 800.0
-_AIR_HU, _SOFT_TISSUE_HU = (-1100.0, -900.0), (-200.0, 200.0)
-_SMALLEST_SPREAD_HU = 30.0  # the noise alone of an even volume spreads further
+_SMALLEST_SPREAD_HU, _TINY_SPREAD_HU = 24.0, 4.0
 _LABELS = 64
 _HIGHEST_GREY = 255
 
+# Shares of block means, which noise of 100 HU moves by less than 25. Air is −1000 HU, give or take its calibration.
+_BELOW_AIR_HU, _MOST_BELOW_AIR = -1080, 0.01
+_DENSEST_OF_LUNG_HU = -300
+_LEAST_TISSUE = 0.001
+_SOFT_HU = (-200, 300)  # fat to contrast medium
+_LEAST_AIR, _LEAST_SOFT = 0.005, 0.03
+_DENSE_HU = 300
+_LEAST_RIM = 0.75
+_AIR_TO_TISSUE_HU = (850, 1250)  # fat is 900 HU, muscle 1050 HU above air
 
-def hu_fault(values: HuArray) -> str | None:
-    """Return why finite values of any shape and origin can't be HU, as a clause ("holds …"), or None where they can.
 
-    Refuses what `scale_fault` does, and beside it values that were scaled on purpose: normalised or standardised ones,
-    8-bit grey values, labels. Looks at an even sample of large volumes.
+def hu_fault(hu: HuArray, padding: Padding | None = None) -> str | None:
+    """Return why finite values (slices, rows, columns) can't be HU, as a clause ("holds …"), or None where they can.
+
+    Refused are a scale on which air, soft tissue and bone can't lie as they do (a lost or doubled intercept, another
+    slope or sign), in the whole or in a single slice; normalised or standardised values, 8-bit grey values, labels, one
+    value alone. Judged are means of blocks, without the scanner's padding and without what the volume is filled with
+    to its lowest value, so that neither noise nor a few pixels of metal decide. Takes memory for a slice at a time.
     """
-    sampled = values.ravel()[:: max(1, values.size // _SAMPLED_VALUES)]
+    sampled = _sampled(hu, padding)
+    if not sampled.size:
+        return None
+    if fault := _number_fault(sampled):
+        return fault
+    levels, before, far = Levels(), None, None
+    for number, blocks in enumerate(_blocks(hu, padding), 1):
+        levels.add(blocks)
+        if fault := neighbor_fault(blocks.means, before):
+            return f"holds slices on different scales of HU: slice {number} {fault}"
+        far = far or far_fault(blocks.means, number)
+        before = blocks.means
+    return scale_fault(levels) or far or _normalised(hu, padding, sampled)
+
+
+def hu_doubt(hu: HuArray, padding: Padding | None = None) -> str | None:
+    """Return what is odd about values that may be HU, as a clause for a warning, or None."""
+    sampled = _sampled(hu, padding)
+    is_empty = sampled.size and np.mean(sampled > _DENSEST_OF_LUNG_HU) < _LEAST_TISSUE
+    return NO_TISSUE if is_empty else None
+
+
+def scale_fault(levels: Levels) -> str | None:
+    """Return why block means can't be those of HU, as a clause, or None where they can."""
+    if levels.below(_BELOW_AIR_HU) > _MOST_BELOW_AIR:
+        share = 100 * levels.below(_BELOW_AIR_HU)
+        return f"holds {share:.0f} % below {_BELOW_AIR_HU} HU, and nothing is lighter than air at -1000"
+    soft = levels.share(*_SOFT_HU)
+    if levels.share(_BELOW_AIR_HU, _DENSEST_OF_LUNG_HU) < _LEAST_AIR and soft < _LEAST_SOFT:
+        return "holds neither air near -1000 HU nor soft tissue near 0"
+    rims_hu = levels.rim_levels(_LEAST_RIM)
+    lost = (_lost_intercept(levels, rim_hu) for rim_hu in (*rims_hu, 0.0))
+    wrong = (_wrong_surroundings(levels, rim_hu) for rim_hu in rims_hu)
+    others = _nothing_dense(levels, rims_hu), _no_soft_tissue(levels, soft)
+    return next(filter(None, (*lost, *wrong, *others)), None)
+
+
+def _lost_intercept(levels: Levels, rim_hu: float) -> str | None:
+    """Air near 0 and the body 900 HU above it; bone in soft tissue has no such peak, and fat or air beside it."""
+    air_hu = 10 * round(rim_hu / 10)
+    if not -250 <= air_hu <= _DENSE_HU or levels.below(air_hu - 150) > _LEAST_AIR:
+        return None
+    dense = levels.above(air_hu + 300)
+    fat, muscle = levels.share(air_hu + 860, air_hu + 960), levels.share(air_hu + 1000, air_hu + 1130)
+    body = levels.share(air_hu + _AIR_TO_TISSUE_HU[0], air_hu + _AIR_TO_TISSUE_HU[1])
+    is_body = dense > 0.15 and body > 0.5 * dense
+    is_small_body = dense > 0.02 and fat > 0.05 * dense and muscle > 0.3 * dense
+    if is_body or is_small_body:
+        return "holds air near 0 and soft tissue near 1000: the intercept to HU (often -1024) was lost"
+    return None
+
+
+def _wrong_surroundings(levels: Levels, rim_hu: float) -> str | None:
+    """An even surrounding of the body that is neither air nor lung nor a material like tissue."""
+    is_between = -650 < rim_hu < -250 and levels.above(-200) > 0.02
+    is_dense = rim_hu > _DENSE_HU and levels.share(*_SOFT_HU) > 0.15
+    is_flattened = -250 <= rim_hu < -25 and levels.share(-20, 80) > 0.05 and _is_flat(levels, rim_hu)
+    if is_between or is_dense or is_flattened:
+        return f"holds {rim_hu:.0f} HU all around, where air at -1000 or soft tissue would be"
+    return None
+
+
+def _nothing_dense(levels: Levels, rims_hu: list[float]) -> str | None:
+    """A body lighter than lung in air; air alone, foam on a table and lung without its surroundings do occur."""
+    is_in_air = any(-1060 <= rim_hu <= -940 for rim_hu in rims_hu)
+    is_light = levels.above(_DENSEST_OF_LUNG_HU) < _LEAST_TISSUE
+    if is_in_air and is_light and levels.share(-940, _DENSEST_OF_LUNG_HU) > 0.25:
+        return f"holds nothing denser than {_DENSEST_OF_LUNG_HU} HU, so soft tissue is nowhere near 0"
+    return None
+
+
+def _is_flat(levels: Levels, rim_hu: float) -> bool:
+    return levels.below(10 * round(rim_hu / 10) - 50) < 0.002 and levels.above(_DENSE_HU) < 0.002
+
+
+def _no_soft_tissue(levels: Levels, soft: float) -> str | None:
+    dense = levels.above(_DENSEST_OF_LUNG_HU)
+    if dense > 0.1 and soft < _LEAST_SOFT * dense:
+        return "holds no soft tissue near 0 HU, but much that is denser than lung"
+    return None
+
+
+def _number_fault(sampled: HuArray) -> str | None:
+    """Why numbers can't be HU whatever they show."""
     lowest, highest = float(sampled.min()), float(sampled.max())
-    if max(-lowest, highest) > _LARGEST_HU:
-        return scale_fault(sampled)
+    if not max(-lowest, highest) <= _LARGEST_HU:
+        return f"holds values from {lowest:g} to {highest:g}, which can't be HU"
     if lowest == highest:
         return f"holds nothing but the value {lowest:g}"
     if lowest >= 0 and _is_label_map(sampled):
         return "holds a few whole numbers from 0: a map of labels, not HU"
-    if highest - lowest < _SMALLEST_SPREAD_HU:
-        return f"holds values from {lowest:.3g} to {highest:.3g}: normalised, not HU"
     if lowest >= 0 and highest <= _HIGHEST_GREY:
         return f"holds grey values from 0 to {highest:g}, not HU"
-    return scale_fault(sampled)
-
-
-def scale_fault(sampled: HuArray) -> str | None:
-    """Return why values from a CT can't be HU, as a clause ("holds …"), or None where they can.
-
-    HU of a CT have air near −1000 and soft tissue near 0. A lost intercept or a wild slope puts them elsewhere.
-    """
-    lowest, highest = float(sampled.min()), float(sampled.max())
-    if max(-lowest, highest) > _LARGEST_HU:
-        return f"holds values from {lowest:g} to {highest:g}, which can't be HU"
-    dense = float(np.percentile(sampled, 99.9))
-    if dense < _DENSEST_OF_AIR_HU:
-        return f"holds nothing denser than {_DENSEST_OF_AIR_HU:g} HU, so soft tissue is nowhere near 0"
-    if lowest >= 0 and dense > _BRIGHT_WITHOUT_INTERCEPT_HU:
-        return "holds no negative value but bright ones: the intercept to HU (often −1024) was lost"
-    if not any(((sampled >= low) & (sampled <= high)).any() for low, high in (_AIR_HU, _SOFT_TISSUE_HU)):
-        return "holds neither air near -1000 HU nor soft tissue near 0"
     return None
 
 
-def _is_label_map(sampled: HuArray) -> bool:
-    return bool((sampled == np.rint(sampled)).all()) and len(np.unique(sampled)) <= _LABELS
+def _normalised(hu: HuArray, padding: Padding | None, sampled: HuArray) -> str | None:
+    """A tiny spread, or a small one that structures make and not noise, as in an even phantom."""
+    low, high = np.percentile(sampled, (1, 99))
+    if high - low >= _SMALLEST_SPREAD_HU:
+        return None
+    middle = len(hu) // 2
+    means = blocks_of(hu[middle], None if padding is None else padding[middle]).means
+    if high - low < _TINY_SPREAD_HU or np.nanstd(means) > 0.6 * sampled.std():
+        return f"holds values from {low:.3g} to {high:.3g}: normalised, not HU"
+    return None
+
+
+def _sampled(hu: HuArray, padding: Padding | None) -> HuArray:
+    """An even sample of the measured pixels."""
+    step = _SAMPLED_PIXEL_STEP if min(hu.shape[1:]) >= 16 * _SAMPLED_PIXEL_STEP else 1
+    numbers = range(0, len(hu), -(-len(hu) // _SAMPLED_SLICES))
+    pixels = np.s_[::step, ::step]
+    if padding is None:
+        return np.concatenate([hu[number][pixels].ravel() for number in numbers])
+    return np.concatenate([hu[number][pixels][~padding[number][pixels]] for number in numbers])
+
+
+def _blocks(hu: HuArray, padding: Padding | None) -> Iterator[Blocks]:
+    for number, one in enumerate(hu):
+        yield blocks_of(one, None if padding is None else padding[number])
+
+
+def _is_label_map(sampled: npt.NDArray[np.generic]) -> bool:
+    return bool((sampled == np.rint(sampled)).all()) and len(np.unique(sampled)) <= _LABELS  # type: ignore[call-overload]

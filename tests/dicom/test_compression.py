@@ -45,8 +45,8 @@ def noise(pixel_format: PixelFormat) -> np.ndarray:
 @pytest.mark.parametrize("bits", [12, 16])
 def test_simpleitk_decodes_the_same_values(tmp_path: Path, compression: Compression, bits: int, signed: bool) -> None:
     pixel_format = PixelFormat(bits, bits - 1, signed)
-    stored = body().astype(np.uint16) - (1024 if signed else 0)
-    stored[:33, :47] = noise(pixel_format)
+    stored = body(shape=(256, 288)).clip(24) - np.uint16(24)
+    stored[:16, :24] = noise(pixel_format)[:16, :24]
     stored = stored.view(np.int16) if signed else stored
     source = write_ct(tmp_path / "source" / "a", stored, BitsStored=bits, HighBit=bits - 1, RescaleIntercept=-1000)
 

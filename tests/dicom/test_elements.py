@@ -21,7 +21,7 @@ from pydicom.uid import (
 )
 from small_dicom import body, ct_dataset
 
-from ldctpipe.dicom.attributes import Attributes
+from ldctpipe.dicom.attributes import Attributes, tags_of
 from ldctpipe.dicom.headers import KEYWORDS, header_of
 from ldctpipe.dicom.rejection import Rejected
 from ldctpipe.dicom.scanning import Scan, scan
@@ -47,15 +47,15 @@ def texts_of(value: object) -> tuple[str, ...]:
 
 def assert_same(found: Attributes, expected: Dataset) -> None:
     """Hold every attribute that discovery wants against what pydicom has for it."""
-    for keyword in KEYWORDS:
-        assert (keyword in found) == (keyword in expected), keyword
+    for tag, keyword in tags_of(KEYWORDS).items():
+        assert (keyword in found) == (tag in expected), keyword
         if keyword in SEQUENCES:
             items = expected.get(keyword) or ()
             codes = {(str(item.get("CodingSchemeDesignator")), str(item.get("CodeValue"))) for item in items}
             assert found.codes(keyword) == codes
             continue
-        texts = texts_of(expected.get(keyword))
-        if keyword in expected and expected[keyword].VR in ("DS", "IS", "US", "SS"):
+        texts = texts_of(expected[tag].value if tag in expected else None)
+        if tag in expected and expected[tag].VR in ("DS", "IS", "US", "SS"):
             assert found.numbers(keyword) == tuple(float(text) for text in texts), keyword
         else:
             assert found.texts(keyword) == texts, keyword

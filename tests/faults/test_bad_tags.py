@@ -218,3 +218,36 @@ def test_sequences_in_sequences(tmp_path: Path, depth: int, is_closed: bool) -> 
     else:
         assert is_closed
         np.testing.assert_array_equal(hu, HU)
+
+
+@pytest.mark.parametrize(
+    "slope",
+    ["1_0", "nan", "inf", "-inf", "1e400", "0x1", "１", "1 0", "1,0", "--1", "1e", "", "0", "0.0", "-1", "-0.5"],
+)
+def test_a_slope_that_is_no_positive_decimal_string_is_refused(tmp_path: Path, slope: str) -> None:
+    content = with_attribute(encoded(ct_dataset(body())), "RescaleSlope", slope.encode())
+
+    assert "no valid rescale slope" in refusal_of(tmp_path, content)
+
+
+@pytest.mark.parametrize("slope", ["1", " 1 ", "+1", "1.", "1.0E0", "10e-1", ".1e1"])
+def test_decimal_strings_of_any_form_are_read(tmp_path: Path, slope: str) -> None:
+    (tmp_path / "image.dcm").write_bytes(with_attribute(encoded(ct_dataset(body())), "RescaleSlope", slope.encode()))
+
+    assert discover(tmp_path).series[0].slices[0].slope == 1
+
+
+@pytest.mark.parametrize(
+    "spacing", ["1e-9\\1e-9", "1e5\\1e5", "0.1\\100", "100\\0.1", "0.1\\0.5", "11\\11", "0.001\\0.001", "1_0\\1"]
+)
+def test_pixels_of_an_impossible_size_are_refused(tmp_path: Path, spacing: str) -> None:
+    content = with_attribute(encoded(ct_dataset(body())), "PixelSpacing", spacing.encode())
+
+    assert "pixel spacing" in refusal_of(tmp_path, content)
+
+
+@pytest.mark.parametrize("spacing", ["0.01\\0.01", "0.05\\0.05", "0.3\\0.3", "0.7\\0.8", "1.95\\1.95", "2.5\\5"])
+def test_pixels_of_odd_scanners_are_read(tmp_path: Path, spacing: str) -> None:
+    (tmp_path / "image.dcm").write_bytes(with_attribute(encoded(ct_dataset(body())), "PixelSpacing", spacing.encode()))
+
+    assert len(discover(tmp_path).series) == 1

@@ -257,3 +257,58 @@ def test_dicom_written_as_nifti_lies_where_simpleitk_puts_it(tmp_path: Path, req
         np.testing.assert_allclose(
             ours.TransformIndexToPhysicalPoint(ours.TransformPhysicalPointToIndex(point)), point, atol=1e-3
         )
+
+
+@pytest.mark.parametrize("value", [-1500, -2000, -2048, -3024, -32768])
+def test_fill_around_the_circle_is_padding_as_in_dicom(tmp_path: Path, value: int) -> None:
+    columns, rows = np.indices((48, 42))
+    outside = np.hypot((columns - 23.5) / 24, (rows - 20.5) / 21) > 1
+    values = np.where(outside[..., None], np.int16(value), stack())
+
+    volume = read_nifti(saved(tmp_path / "scan.nii", values))
+
+    assert volume.padding is not None
+    np.testing.assert_array_equal(volume.padding[:], (values == value).transpose(2, 1, 0))
+    assert volume.warnings == ()
+
+
+def test_air_around_the_circle_is_no_padding_and_padding_alone_no_scan(tmp_path: Path) -> None:
+    assert read_nifti(saved(tmp_path / "scan.nii", stack().clip(-1024))).padding is None
+    with pytest.raises(InputError, match="nothing but padding"):
+        read_nifti(saved(tmp_path / "empty.nii", np.full((40, 40, 3), -3024, np.int16)))
+
+
+@pytest.mark.parametrize(("scale", "offset"), [(1, -1024), (1, 1024), (10, 0), (0.1, 0), (-1, 0), (0.00019, 0.19)])
+def test_nifti_on_another_scale_is_refused_as_dicom_is(tmp_path: Path, scale: float, offset: float) -> None:
+    with pytest.raises(InputError, match=" holds "):
+        read_nifti(saved(tmp_path / "scan.nii", (stack() * scale + offset).astype(np.float32)))
+
+
+@pytest.mark.parametrize(
+    ("sizes_mm", "fault"),
+    [
+        ((1e-9, 1e-9, 3), "in a plane or nowhere"),
+        ((0.001, 0.001, 3), "pixel spacing that no CT has"),
+        ((700, 700, 3000), "pixel spacing that no CT has"),
+        ((0.5, 4, 3), "pixel spacing that no CT has"),
+        ((0.7, 0.7, 3000), "slices 3e\\+03 mm apart"),
+        ((0.7, 0.7, 0.001), "slices 0.001 mm apart"),
+    ],
+)
+def test_voxels_that_no_ct_has_are_refused(tmp_path: Path, sizes_mm: tuple[float, ...], fault: str) -> None:
+    with pytest.raises(InputError, match=fault):
+        read_nifti(saved(tmp_path / "scan.nii", stack(), np.diag([*sizes_mm, 1.0])))
+
+
+@pytest.mark.parametrize(("row", "column"), [(0, 1), (0, 2), (1, 2)])
+def test_axes_that_no_gantry_has_are_refused(tmp_path: Path, row: int, column: int) -> None:
+    affine = np.diag([-0.7, -0.7, 1.5, 1.0])
+    affine[row, column] = 4.0 if column == 2 else 0.3
+
+    with pytest.raises(InputError, match="not at right angles"):
+        read_nifti(saved(tmp_path / "scan.nii", stack(), affine))
+
+
+@pytest.mark.parametrize("sizes_mm", [(0.02, 0.02, 0.02), (0.35, 0.35, 0.4), (0.98, 0.98, 10), (2, 2, 60)])
+def test_voxels_of_odd_scanners_are_read(tmp_path: Path, sizes_mm: tuple[float, ...]) -> None:
+    assert read_nifti(saved(tmp_path / "scan.nii", stack(), np.diag([*sizes_mm, 1.0]))).warnings == ()

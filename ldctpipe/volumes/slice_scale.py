@@ -1,0 +1,51 @@
+"""Whether one slice lies on another scale of HU than the slice before it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ldctpipe.volumes.levels import BlockMeans
+
+_FEWEST_BLOCKS = 16
+_LEAST_SPREAD_HU, _LEAST_DEVIATION_HU = 200.0, 1.0
+_LEAST_CORRELATION = 0.95
+_AIR_HU, _MOST_SHIFT_HU = -1000.0, 150.0
+_MOST_MOVED = 0.25
+_FURTHEST_HU, _MOST_FAR = (-1200.0, 4000.0), 0.25
+
+
+def far_fault(means: BlockMeans, number: int) -> str | None:
+    """Return why the block means of slice `number` can't be HU, as a clause, or None: much of it lies far away."""
+    measured = means[~np.isnan(means)]
+    if measured.size < _FEWEST_BLOCKS:
+        return None
+    far = (measured < _FURTHEST_HU[0]) | (measured > _FURTHEST_HU[1])
+    if np.mean(far) > _MOST_FAR:
+        return f"holds values near {float(np.median(measured[far])):.0f} HU in much of slice {number}"
+    return None
+
+
+def neighbor_fault(means: BlockMeans, before: BlockMeans | None) -> str | None:
+    """Return why the block means of a slice can't be HU beside those of the one before, as a clause, or None.
+
+    Neighbors show nearly the same anatomy. Where one is a straight line of the other that moves air, and much of what
+    there is, by more than 150 HU, their scales differ: a sign, a slope or an intercept. A slice in which the body
+    begins or ends is no such line, and one of another material keeps its air.
+    """
+    if before is None or before.shape != means.shape:
+        return None
+    both = ~(np.isnan(means) | np.isnan(before))
+    now, then = means[both].astype(np.float64), before[both].astype(np.float64)
+    if now.size < _FEWEST_BLOCKS or max(np.ptp(now), np.ptp(then)) < _LEAST_SPREAD_HU:
+        return None
+    if min(now.std(), then.std()) < _LEAST_DEVIATION_HU:
+        return None
+    correlation = float(np.corrcoef(now, then)[0, 1])
+    if abs(correlation) < _LEAST_CORRELATION:
+        return None
+    slope = correlation * float(now.std() / then.std())
+    air_hu = float(now.mean()) + slope * (_AIR_HU - float(then.mean()))
+    moved = np.abs(now - then) > _MOST_SHIFT_HU
+    if abs(air_hu - _AIR_HU) <= _MOST_SHIFT_HU or np.mean(moved) <= _MOST_MOVED:
+        return None
+    return f"shows what the slice before shows, but {float(np.median((now - then)[moved])):+.0f} HU apart"

@@ -72,16 +72,20 @@ def write_sheet(path: Path, rows: Sequence[Row]) -> None:
         raise InputError(path, "would hold a path that is not text in UTF-8", "rename that folder") from None
 
 
-def rows_of_cohort(root: Path, test_patients: Sequence[str] = (), mayo: MayoSeries | None = None) -> list[Row]:
+def rows_of_cohort(
+    root: Path, test_patients: Sequence[str] = (), mayo: MayoSeries | None = None, *, every_entry: bool = False
+) -> list[Row]:
     """Return one row a patient for a cohort folder in a known layout, or for a samplesheet; every row has its split.
 
+    With `every_entry`, nobody is left out: neither patients without full dose nor folders without a known scan.
     `test_patients` are held out. Where nobody says who is, that is L506 if it is there, else the last of two or more
     patients; a line on stderr tells. Raises `InputError` for an unknown layout or an unknown test patient.
     """
     if require_exists(root).is_file():
         rows = read_sheet(root)
     else:
-        found = _with_full_dose(patients_in(root, mayo or MayoSeries()))
+        found = patients_in(root, mayo or MayoSeries(), every_entry=every_entry)
+        found = found if every_entry else _with_full_dose(found)
         rows = [Row(one.patient, one.low_dose, one.full_dose) for one in found]
         _refuse_repeats(root, rows)
     return _with_splits(root, rows, test_patients)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from pathlib import Path
 
-from ldctpipe.dicom.discovery import Discovery, discover, files_below
+from ldctpipe.dicom.discovery import Discovery, discover, files_below, unread_error
 from ldctpipe.dicom.reading import read_volume
 from ldctpipe.errors import InputError
 from ldctpipe.files import require_exists
@@ -20,9 +20,10 @@ _NAMED_FILES = 3
 def load_volumes(path: Path, threads: int | None = None) -> list[Volume]:
     """Return the volumes in `path`, in an order that depends on its content only.
 
-    `path` is a DICOM file, folder or zip archive, a case folder, a folder with cases anywhere below it, a NIfTI file
-    or a folder of NIfTI files. Where a folder holds several kinds, cases come before NIfTI and NIfTI before DICOM.
-    Raises `InputError` where nothing in it can be read.
+    `path` is a DICOM file, folder or zip archive, a case folder, a folder with cases anywhere below it, a NIfTI file or
+    a folder of NIfTI files. Where a folder holds several kinds, cases come before NIfTI and NIfTI before DICOM. Raises
+    `InputError` where nothing in it can be used, and `ReadError` where something in it can't be read now: what is made
+    of a volume would lack its slices for good.
     """
     refuse_image_pair(require_exists(path))
     if path.is_dir() and (cases := case_folders(path)):
@@ -30,6 +31,8 @@ def load_volumes(path: Path, threads: int | None = None) -> list[Volume]:
     if images := nifti_files(path):
         return [read_nifti(image) for image in images]
     discovery = discover(path, threads)
+    if discovery.unread:
+        raise unread_error(path, discovery.unread)
     _warn_of_faults(path, discovery)
     return [read_volume(series, threads) for series in discovery.series]
 

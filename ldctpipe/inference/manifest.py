@@ -12,12 +12,14 @@ from ldctpipe.files import read_json, sha256_of_file, write_json
 from ldctpipe.inference.job import Job
 
 MANIFEST = "manifest.json"
-DENOISED, REFUSED, DONE_BEFORE = "denoised", "refused", "done before"
+DENOISED, REFUSED, FAILED, DONE_BEFORE = "denoised", "refused", "failed", "done before"
 
 
 @dataclass(frozen=True)
 class SeriesOutcome:
-    """What became of one series: "denoised" or "refused", with the reason; in the result of a run "done before" too.
+    """What became of one series, with the reason: "denoised", "refused" or, where another try may do it, "failed".
+
+    In the result of a run "done before" too.
 
     `source` stands for the files that it was made from, `files` has the SHA-256 of each file that was made.
     """
@@ -31,6 +33,11 @@ class SeriesOutcome:
     files: dict[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     sent_to: tuple[str, ...] = ()
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether nothing came of the series."""
+        return self.state in (REFUSED, FAILED)
 
     def as_json(self) -> dict[str, Any]:
         """Return the outcome as values that JSON has."""

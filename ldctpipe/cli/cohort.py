@@ -24,6 +24,7 @@ from ldctpipe.cli.options import (
 )
 from ldctpipe.dicom.compression import Compression
 from ldctpipe.errors import InputError
+from ldctpipe.progress import say
 
 group = typer.Typer(help="Denoise many patients: plan tasks, denoise a group, list what became of every series.")
 
@@ -111,6 +112,7 @@ def denoise(
     Ends with 0 whatever became of the patients, and with a line of counts: `ldctpipe cohort manifest` lists them. What
     is there already is not done again, so that the same command goes on after a kill.
     """
+    say(f"loading the model {model}")  # with its libraries, which take some seconds
     from ldctpipe.inference.cohort import CohortRequest, denoise_cohort
     from ldctpipe.inference.cohort_manifest import rows_of, tally
     from ldctpipe.inference.cohort_scans import scans_of_cohort

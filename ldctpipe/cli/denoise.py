@@ -26,6 +26,7 @@ from ldctpipe.cli.options import (
 )
 from ldctpipe.dicom.compression import Compression
 from ldctpipe.errors import InputError, ReadError
+from ldctpipe.progress import say
 
 
 def command(
@@ -53,6 +54,7 @@ def command(
     patient's series go into OUT, several patients' into a folder each. Running the same job again does only what is
     missing.
     """
+    say(f"loading the model {model}")  # with its libraries, which take some seconds
     from ldctpipe.dicom.discovery import unread_error
     from ldctpipe.inference.denoise import DenoiseRequest, denoise
 

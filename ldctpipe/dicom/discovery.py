@@ -201,7 +201,7 @@ def unread_error(path: Path, unread: Sequence[Skipped]) -> ReadError:
 
 def nothing_usable(path: Path, skipped: Sequence[Skipped]) -> InputError:
     """Return the error for a path in which no file is a usable CT image, with the reasons."""
-    if not skipped:
+    if path.is_dir() and all(skip.reason == NOT_DICOM.reason for skip in skipped):
         return NothingFound(
             path, "holds no usable CT image (no DICOM file at all)", "give a folder with CT images in HU"
         )

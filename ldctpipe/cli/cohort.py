@@ -128,8 +128,7 @@ def denoise(
             print(f"{record.patient}: {record.state}: {record.reason}")
         for outcome in record.series:
             if outcome.is_missing:
-                told = f"series {outcome.key} ({outcome.slices} slices): {outcome.reason}"
-                print(f"{record.patient}: {outcome.state}: {told}")
+                print(f"{record.patient}: {outcome.state}: {outcome.title}: {outcome.reason}")
         for reason, count in record.skipped_files.items():
             print(f"{record.patient}: left out: {count} files: {reason}")
     if not patients:  # of one task among many nobody wants the counts

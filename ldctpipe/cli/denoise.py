@@ -62,7 +62,7 @@ def command(
     result = denoise(DenoiseRequest(input, out, model, blend, device.value, threads, overwrite, form, push))
     done = [outcome for outcome in result.outcomes if not outcome.is_missing]
     for outcome in (*result.refused, *result.failed):
-        print(f"{outcome.state}: series {outcome.key} ({outcome.slices} slices): {outcome.reason}")
+        print(f"{outcome.state}: {outcome.title}: {outcome.reason}")
     for reason, count in result.skipped.items():
         print(f"left out: {count} files: {reason}")
     slices = sum(outcome.slices for outcome in done)

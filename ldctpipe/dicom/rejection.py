@@ -41,6 +41,9 @@ NOT_DICOM_DESPITE_NAME = Rejection("not a DICOM file in spite of its name", "rem
 DAMAGED = Rejection("damaged DICOM file", "copy or export it again", True)
 CHANGED = Rejection("changed while it was read", "run the same command again", True, is_transient=True)
 CUT_SHORT = Rejection("cut short: the file ends before its pixel data do", "copy or export it again", True)
+NO_PIXELS = Rejection(
+    "no pixel data: exported without them, or cut short before them", "copy or export it again with its pixels", True
+)
 WRONG_LENGTH = Rejection("pixel data of a wrong length for its rows and columns", "copy or export it again", True)
 LOCALIZER = Rejection("localizer", "give the axial series", False)
 NO_REGULAR_FILE = Rejection("a named pipe, socket or device", "give a file or a folder", True)

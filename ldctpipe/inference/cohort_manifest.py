@@ -22,13 +22,17 @@ NO_RECORD = "its task ended before it was done; pipeline_info/trace.txt has the 
 class Row:
     """One series of the manifest; a patient without any series that can be read has one row with no key.
 
-    `input_checksum` stands for UIDs, sizes and times of the files of the source. `output_checksums` has the SHA-256 of
-    each file in `folder`, which is below the folder of results.
+    `number`, `description` and `file` (one of the source's) are empty where identity is removed. `input_checksum`
+    stands for UIDs, sizes and times of the files of the source. `output_checksums` has the SHA-256 of each file in
+    `folder`, which is below the folder of results.
     """
 
     patient: str
     series: str
     state: str
+    number: int | None = None
+    description: str = ""
+    file: str = ""
     reason: str = ""
     slices: int = 0
     seconds: float = 0.0
@@ -68,7 +72,7 @@ class Tally:
 
 def rows_of(records: dict[str, PatientRecord], planned: Iterable[str]) -> list[Row]:
     """Return a row a series, sorted by patient; a planned patient without a record has failed."""
-    lost = [Row(patient, "", FAILED, NO_RECORD) for patient in planned if patient not in records]
+    lost = [Row(patient, "", FAILED, reason=NO_RECORD) for patient in planned if patient not in records]
     rows = [row for record in records.values() for row in _rows_of_record(record)]
     return sorted([*rows, *lost], key=lambda row: (row.patient, row.series))
 
@@ -87,6 +91,9 @@ def _row(record: PatientRecord, outcome: SeriesOutcome) -> Row:
         patient=record.patient,
         series=outcome.key,
         state=state,
+        number=outcome.number,
+        description=outcome.description,
+        file=outcome.file,
         reason=outcome.reason or record.reason or "",
         slices=outcome.slices,
         seconds=round(outcome.seconds, 2),

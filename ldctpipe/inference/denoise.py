@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from ldctpipe.data.scans import nifti_files
 from ldctpipe.dicom.discovery import Discovery, Skipped, nothing_usable, survey
@@ -28,6 +29,7 @@ from ldctpipe.inference.manifest import (
     REFUSED,
     SeriesOutcome,
     digests,
+    name_below,
     write_manifest,
 )
 from ldctpipe.inference.model import Model
@@ -229,6 +231,7 @@ def _denoise_series(
 ) -> SeriesOutcome:
     started, first = time.monotonic(), progress.done
     named, source = job.form.published(series), source_digest(series, job.form)
+    known = _known_by(series, request)
     try:
         if series.denoising_refusal:
             raise InputError(None, series.denoising_refusal, "give its source series")
@@ -239,11 +242,20 @@ def _denoise_series(
             (folder / name).unlink(missing_ok=True)
         progress.advance(first + len(series.slices) - progress.done)
         state = FAILED if isinstance(error, ReadError) else REFUSED
-        return SeriesOutcome(named.key, state, len(series.slices), source, reason=error.fault)
+        return SeriesOutcome(named.key, state, len(series.slices), source, error.fault, **known)
     for warning in series.warnings:
         warn(f"series {named.key}: {warning}")
     seconds = time.monotonic() - started
-    return SeriesOutcome(named.key, DENOISED, len(series.slices), source, None, seconds, files, series.warnings)
+    done = SeriesOutcome(named.key, DENOISED, len(series.slices), source, None, seconds, files, series.warnings)
+    return replace(done, **known)
+
+
+def _known_by(series: Series, request: DenoiseRequest) -> dict[str, Any]:
+    """By what a person knows a series; nothing where identity is removed."""
+    if request.form.deidentifier:
+        return {}
+    file = name_below(request.input, series.slices[0].path)
+    return {"number": series.number, "description": series.description, "file": file}
 
 
 def _place(series: Series, named: Series, error: InputError) -> str:

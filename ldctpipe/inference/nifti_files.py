@@ -21,6 +21,7 @@ from ldctpipe.inference.manifest import (
     SeriesOutcome,
     digests,
     earlier_run,
+    name_below,
     write_manifest,
 )
 from ldctpipe.progress import Progress, warn
@@ -63,7 +64,8 @@ def _outcome(source: Path, out: Path, job: Job, denoiser: Denoiser, *, overwrite
         key = _key_without_volume(source, job.form)
         warn(f"{key if job.form.deidentifier else source.name} not denoised: {error.fault}; {error.remedy}")
         state = FAILED if isinstance(error, ReadError) or error.path != source else REFUSED
-        outcome = SeriesOutcome(key, state, 0, sha256_of_text(key), reason=error.fault)
+        file = "" if job.form.deidentifier else name_below(source.parent, source)
+        outcome = SeriesOutcome(key, state, 0, sha256_of_text(key), error.fault, file=file)
         name = f"{key}.nii.gz" if job.form.deidentifier or is_nifti(out) else source.name
         manifest = out.with_name(f"{out.name}.{MANIFEST}") if is_nifti(out) else out / f"{name}.{MANIFEST}"
         if error.path == source and not manifest.with_name(manifest.name.removesuffix(f".{MANIFEST}")).exists():
@@ -111,8 +113,9 @@ def denoise_nifti(source: Path, out: Path, job: Job, denoiser: Denoiser, *, over
     write_nifti(target, hu, volume.affine, like=source)
     progress.finish()
     seconds = time.monotonic() - started
+    file = "" if job.form.deidentifier else name_below(source.parent, source)
     outcome = SeriesOutcome(
-        volume.key, DENOISED, len(hu), source_digest, None, seconds, digests([target]), volume.warnings
+        volume.key, DENOISED, len(hu), source_digest, None, seconds, digests([target]), volume.warnings, file=file
     )
     write_manifest(manifest, job, [outcome], {})
     return outcome

@@ -261,7 +261,13 @@ def _files_in(folder: Path) -> list[Path]:
 
 
 def _subfolders(root: Path) -> list[Path]:
-    return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    folders = (path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    return sorted(folder for folder in folders if not _holds_results(folder))
+
+
+def _holds_results(folder: Path) -> bool:
+    """Tell whether an earlier run wrote its results into the cohort's own folder."""
+    return os.path.isdir(folder / "pipeline_info" / "patients")  # noqa: PTH112 - never raises
 
 
 def _holds_scans(folder: Path) -> bool:

@@ -201,16 +201,13 @@ def unread_error(path: Path, unread: Sequence[Skipped]) -> ReadError:
 
 def nothing_usable(path: Path, skipped: Sequence[Skipped]) -> InputError:
     """Return the error for a path in which no file is a usable CT image, with the reasons."""
-    if path.is_dir() and all(skip.reason == NOT_DICOM.reason for skip in skipped):
-        return NothingFound(
-            path, "holds no usable CT image (no DICOM file at all)", "give a folder with CT images in HU"
-        )
     unread = [skip for skip in skipped if skip.is_unread]
-    kind = ReadError if unread else InputError
+    is_nothing = path.is_dir() and all(skip.reason == NOT_DICOM.reason for skip in skipped)
+    kind = ReadError if unread else NothingFound if is_nothing else InputError
     if len(skipped) == 1:
         only = skipped[0]
         return kind(only.path, only.reason if unread else f"can't be used: {only.reason}", only.remedy)
     counts = Counter(skip.reason for skip in skipped).most_common()
-    reasons = ", ".join(f"{count} × {reason}" for reason, count in counts)
+    reasons = ", ".join(f"{count} × {reason}" for reason, count in counts) or "no DICOM file at all"
     remedy = unread[0].remedy if unread else "give a folder with CT images in HU"
     return kind(path, f"holds no usable CT image ({reasons})", remedy)

@@ -18,6 +18,7 @@ from small_dicom import write_series
 from unreadable import unreadable
 
 from ldctpipe.cli.app import run
+from ldctpipe.data.samplesheet import rows_of_cohort
 from ldctpipe.data.scans import load_volumes
 from ldctpipe.dicom import decoding
 from ldctpipe.errors import ExitCode, ReadError, is_transient
@@ -292,3 +293,24 @@ def test_overwrite_is_no_remedy_for_an_output_that_is_the_input(
         assert "is the input itself" in said
         assert "--overwrite" not in said
     assert source.read_bytes() == before
+
+
+def test_results_inside_the_cohort_are_no_patient(quick_bundle: Path, tmp_path: Path) -> None:
+    cohort = write_patients(tmp_path / "cohort", range(2))
+
+    for _ in range(2):
+        rows = denoise_cohort(cohort, cohort / "results", quick_bundle)
+
+        assert {name: row["state"] for name, row in rows.items()} == {"P000": "done", "P001": "done"}
+
+
+@pytest.mark.parametrize("closed", ["P001", "P001/series"])
+def test_a_folder_that_can_not_be_listed_has_a_row_in_the_sheet(tmp_path: Path, closed: str) -> None:
+    cohort = write_patients(tmp_path / "cohort", range(1))
+    write_series(cohort / "P001" / "series", slices=1)
+    (cohort / "list.xlsx").write_text("who is who")
+
+    with unreadable(cohort / closed, cohort / "list.xlsx", number=errno.EACCES):
+        rows = rows_of_cohort(cohort)
+
+    assert [row.patient for row in rows] == ["P000", "P001"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from pathlib import Path
 
-from ldctpipe.dicom.discovery import Discovery, discover, files_below, unread_error
+from ldctpipe.dicom.discovery import Discovery, discover, discover_all, files_below
 from ldctpipe.dicom.reading import read_volume
 from ldctpipe.errors import InputError
 from ldctpipe.files import require_exists
@@ -30,9 +30,7 @@ def load_volumes(path: Path, threads: int | None = None) -> list[Volume]:
         return [read_case(folder) for folder in cases]
     if images := nifti_files(path):
         return [read_nifti(image) for image in images]
-    discovery = discover(path, threads)
-    if discovery.unread:
-        raise unread_error(path, discovery.unread)
+    discovery = discover_all(path, threads)
     _warn_of_faults(path, discovery)
     return [read_volume(series, threads) for series in discovery.series]
 

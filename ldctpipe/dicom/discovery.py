@@ -82,6 +82,17 @@ def discover(path: Path, threads: int | None = None) -> Discovery:
     return found
 
 
+def discover_all(path: Path, threads: int | None = None) -> Discovery:
+    """Return what `discover` returns, or raise `ReadError` where something in `path` can't be read now.
+
+    For what is made once and used from then on: it would lack slices for good.
+    """
+    found = discover(path, threads)
+    if found.unread:
+        raise unread_error(path, found.unread)
+    return found
+
+
 def survey(path: Path, threads: int | None = None) -> Discovery:
     """Return what `discover` returns, also where no CT image can be used; raises `InputError` for no files at all."""
     unreadable_folders: list[OSError] = []

@@ -81,7 +81,7 @@ def _starts_as_dicom(path: Path) -> bool:
 
 def unreadable(error: OSError) -> Rejection:
     """Return the rejection of a file that the system can't open or read: no permission, gone, a disk at fault."""
-    return Rejection(f"can't be read ({error.strerror})", READ_REMEDY, True, is_transient(error))
+    return Rejection(f"can't be read ({error.strerror or error})", READ_REMEDY, True, is_transient(error))
 
 
 def first_element_offset(read: ReadAt) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,7 +17,7 @@ from ldctpipe.dicom.pacs import check
 from ldctpipe.dicom.reading import read_volume
 from ldctpipe.dicom.series import Series
 from ldctpipe.dicom.writing import derived_names, write_derived_series
-from ldctpipe.errors import InputError, ReadError, reading
+from ldctpipe.errors import InputError, ReadError, UsageError, reading
 from ldctpipe.files import link_or_copy, new_folder
 from ldctpipe.inference.delivery import deliver
 from ldctpipe.inference.denoiser import Denoiser
@@ -108,6 +109,15 @@ def denoise(request: DenoiseRequest, model: Model | None = None) -> DenoiseResul
     return _denoise_dicom(request, job, model, _with_images_left_out(discovery, images))
 
 
+def _refuse_output_over_input(request: DenoiseRequest) -> None:
+    """Raise before anything else is said of `out`: --overwrite is no remedy where it is what is read."""
+    place = Path(os.path.realpath(request.out))  # never raises
+    for source in (request.input, request.model):
+        if Path(os.path.realpath(source)).is_relative_to(place):
+            fault = f"is the input {source} or holds it, and the results would replace it"
+            raise UsageError(request.out, fault, "name another output folder")
+
+
 def _denoise_images(
     request: DenoiseRequest, job: Job, model: Model, images: Sequence[Path], discovery: Discovery
 ) -> DenoiseResult:
@@ -129,6 +139,7 @@ def _with_images_left_out(discovery: Discovery, images: Sequence[Path]) -> Disco
 
 
 def _denoise_dicom(request: DenoiseRequest, job: Job, model: Model, discovery: Discovery) -> DenoiseResult:
+    _refuse_output_over_input(request)
     if request.push:
         check(request.push)  # a wrong password must not show only after hours of work
     skipped = discovery.skipped_by_reason()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
+import pydicom
 import pytest
 from broken_cohort import write_patients
 from noisy_body import noisy_body
@@ -21,7 +22,7 @@ from ldctpipe.cli.app import run
 from ldctpipe.data.samplesheet import rows_of_cohort
 from ldctpipe.data.scans import load_volumes
 from ldctpipe.dicom import decoding
-from ldctpipe.errors import ExitCode, ReadError, is_transient
+from ldctpipe.errors import ExitCode, InputError, ReadError, is_transient
 
 
 @pytest.fixture(scope="module")
@@ -183,6 +184,33 @@ def test_training_data_lack_no_slice_by_a_bad_moment(tmp_path: Path) -> None:
     assert [len(volume.hu) for volume in load_volumes(source)] == [3]
 
 
+@pytest.mark.parametrize("command", ["ingest", "simulate"])
+def test_what_is_made_once_lacks_no_slice_for_good(tmp_path: Path, command: str, capfd) -> None:
+    source = write_series(tmp_path / "in", slices=3)
+
+    with unreadable(source / "IM002", number=errno.EIO):
+        assert ldctpipe(command, source, tmp_path / "out", "-q") == ExitCode.IO
+
+    assert "IM002: can't be read (Input/output error), so series may lack slices" in capfd.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_patient_s_fault_names_no_none(tmp_path: Path) -> None:
+    from ldctpipe.data.patient_scans import PatientScans
+
+    low, full = (write_series(tmp_path / name, slices=3) for name in ("low", "full"))
+    for file in low.iterdir():
+        image = pydicom.dcmread(file)
+        image.FrameOfReferenceUID = "1.2.3"
+        image.save_as(file)
+
+    with pytest.raises(InputError) as refusal:
+        list(PatientScans("P01", "test", low, full).pairs(None, 1))
+
+    assert str(refusal.value).startswith("patient P01: ")
+    assert "None" not in str(refusal.value)
+
+
 def test_every_folder_of_a_cohort_has_a_row(quick_bundle: Path, tmp_path: Path, capfd) -> None:
     cohort = write_patients(tmp_path / "cohort", range(1))
     (cohort / "notes").mkdir()
@@ -273,6 +301,23 @@ def test_a_mask_beside_dicom_keeps_no_series_back(quick_bundle: Path, tmp_path: 
 
     assert len(list((tmp_path / "out").glob("*.dcm"))) == 2
     assert "left out: 1 files: a NIfTI file beside DICOM" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("link", ["symbolic", "same", "parent"])
+def test_overwrite_is_no_remedy_for_an_output_folder_that_is_the_input(
+    quick_bundle: Path, tmp_path: Path, capfd, link: str
+) -> None:
+    source = write_series(tmp_path / "scans" / "in", slices=2)
+    out = {"same": source, "parent": source.parent, "symbolic": tmp_path / "out"}[link]
+    if link == "symbolic":
+        out.symlink_to(source)
+
+    for more in ((), ("--overwrite",)):
+        assert ldctpipe("denoise", source, out, "--model", quick_bundle, *more) == ExitCode.USAGE
+        said = capfd.readouterr().err
+        assert "the results would replace it" in said
+        assert "--overwrite" not in said
+    assert len(list(source.iterdir())) == 2
 
 
 @pytest.mark.parametrize("link", ["symbolic", "hard", "same"])

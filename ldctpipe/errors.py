@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
+
+# What stays so until somebody changes the path itself. All else that a system says of a file can be over in a minute:
+# rights, a network file system that is gone, a disk in trouble, too many open files.
+_LASTING = {errno.ELOOP, errno.ENAMETOOLONG, errno.EISDIR, errno.ENXIO, errno.ENODEV, errno.EINVAL}
+READ_REMEDY = "check that it is still there, its permissions and its disk, and run the same command again"
 
 
 class ExitCode(IntEnum):
@@ -34,6 +43,29 @@ class UsageError(InputError):
     """An argument, option or recipe value is at fault."""
 
     exit_code = ExitCode.USAGE
+
+
+class ReadError(InputError):
+    """A file can't be read now, which says nothing about its content: the same command may succeed later."""
+
+    exit_code = ExitCode.IO
+
+
+def is_transient(error: OSError) -> bool:
+    """Tell whether a failure to read may be over at the next try; a library's own words about a format are not one."""
+    known = isinstance(error, (FileNotFoundError, PermissionError, TimeoutError, ConnectionError))
+    return known if error.errno is None else error.errno not in _LASTING
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn what the system says where `path` is read into `ReadError`, or `InputError` where that won't change."""
+    try:
+        yield
+    except OSError as error:
+        where = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes)) else path
+        kind = ReadError if is_transient(error) else InputError
+        raise kind(where, f"can't be read ({error.strerror or error})", READ_REMEDY) from None
 
 
 class StoppedEarly(BaseException):

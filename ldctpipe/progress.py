@@ -18,6 +18,7 @@ _quiet = False
 _LINE_EVERY_S = 10.0
 _REDRAW_EVERY_S = 0.2
 _BAR_WIDTH = 24
+_CLEAR_LINE = "\r\033[K"
 
 
 def set_quiet(quiet: bool) -> None:
@@ -47,10 +48,19 @@ def tell(text: str, stream: TextIO | None = None, end: str = "\n") -> None:
     stream = stream or sys.stderr
     if stream is None:  # the process was started with stderr closed
         return
+    # A bar may stand on the line, of this process or of another on the same terminal: it is drawn again in a moment.
+    cleared = _CLEAR_LINE if _is_terminal(stream) else ""
     try:
-        print(text, end=end, file=stream, flush=True)
+        print(f"{cleared}{text}", end=end, file=stream, flush=True)
     except OSError:
         discard(stream)
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    try:
+        return stream is not None and stream.isatty()
+    except ValueError:  # closed
+        return False
 
 
 def discard(stream: TextIO) -> None:
@@ -73,7 +83,7 @@ class Progress:
         self.title, self.total, self.unit = title, total, unit
         self.done, self._first = done, done
         self._stream = stream or sys.stderr
-        self._on_terminal = self._stream is not None and self._stream.isatty()
+        self._on_terminal = _is_terminal(self._stream)
         self._started = time.monotonic()
         self._shown = self._started
 
@@ -98,7 +108,8 @@ class Progress:
             when = f"in {duration(elapsed_s)}"
         else:
             when = f"{duration((self.total - self.done) / rate)} left" if rate > 0 else "time left unknown"
-        text = f"{self.title}: {self.done}/{self.total} {self.unit}, {rate:.3g}/s, {when}"
+        speed = f"{_speed(rate, self.unit)}, " if rate > 0 else ""
+        text = f"{self.title}: {self.done}/{self.total} {self.unit}, {speed}{when}"
         return f"{text}  {note}" if note else text
 
     def _show(self, note: str, end: str) -> None:
@@ -109,7 +120,15 @@ class Progress:
             return
         filled = round(_BAR_WIDTH * self.done / self.total) if self.total else _BAR_WIDTH
         bar = "━" * filled + "╌" * (_BAR_WIDTH - filled)
-        tell(f"\r\033[K{bar} {self.line(note)}", self._stream, end)
+        tell(self._fitting(f"{bar} {self.line(note)}"), self._stream, end)
+
+    def _fitting(self, text: str) -> str:
+        """As much of the line as the terminal has room for: what wraps could not be cleared."""
+        try:
+            columns = os.get_terminal_size(self._stream.fileno()).columns
+        except (OSError, ValueError, AttributeError):  # no terminal of the system
+            return text
+        return text[: columns - 1] if columns else text
 
 
 def track(items: Iterable[Item], title: str, unit: str = "items", total: int | None = None) -> Iterator[Item]:
@@ -120,6 +139,13 @@ def track(items: Iterable[Item], title: str, unit: str = "items", total: int | N
         yield item
         progress.advance()
     progress.finish()
+
+
+def _speed(rate: float, unit: str) -> str:
+    """How many units a second, or how many seconds a unit where that is more."""
+    if rate < 1:
+        return f"{1 / rate:.3g} s/{unit if unit == 'series' else unit.removesuffix('s')}"
+    return f"{rate:.0f}/s" if rate >= 100 else f"{rate:.3g}/s"
 
 
 def duration(seconds: float) -> str:

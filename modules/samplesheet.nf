@@ -6,6 +6,7 @@ process SAMPLESHEET {
     input:
     path root
     val test_patients
+    val every_entry // whether folders in which no scan is recognized have a row, too
 
     output:
     path 'samplesheet.csv', emit: sheet
@@ -14,7 +15,7 @@ process SAMPLESHEET {
     script:
     def test = test_patients ? "--test-patients '${test_patients}'" : ''
     """
-    ldctpipe samplesheet '${root}' samplesheet.csv ${test}
+    ldctpipe samplesheet '${root}' samplesheet.csv ${test} ${every_entry ? '--every-entry' : ''}
     """
 
     stub:

@@ -12,7 +12,7 @@ workflow DENOISE_COHORT {
     settings // map of checked parameters
 
     main:
-    SAMPLESHEET(file(settings.input), '')
+    SAMPLESHEET(file(settings.input), '', true)
 
     def results = resultsFolder(settings.outdir)
     def model = file(settings.model)

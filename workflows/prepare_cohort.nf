@@ -25,7 +25,7 @@ workflow PREPARE_COHORT {
         root = PHANTOM.out.cohort
         other_versions = PHANTOM.out.versions
     }
-    SAMPLESHEET(root, settings.test_patients ?: '')
+    SAMPLESHEET(root, settings.test_patients ?: '', false)
 
     // [patient: L001, split: train, low_dose: folder or null, full_dose: folder]
     def rows = patientRows(SAMPLESHEET.out.sheet).branch { row ->

@@ -11,7 +11,7 @@ import traceback
 from io import TextIOWrapper
 from pathlib import Path
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -114,9 +114,8 @@ def _attempt(arguments: list[str]) -> int:
         if type(error).__name__ == "NoArgsIsHelpError":  # typer makes no public name of it
             tell(error.format_message())
             return ExitCode.USAGE
-        return _fail(
-            f"{error.format_message()} (ldctpipe {' '.join(arguments[:1])} --help lists what it takes)", ExitCode.USAGE
-        )
+        hint = f"{_command_in(arguments)} --help lists what it takes"
+        return _fail(f"{error.format_message()} ({hint})", ExitCode.USAGE)
     except (InputError, StoppedEarly) as error:
         return _fail(str(error), error.exit_code)
     except OSError as error:
@@ -126,6 +125,18 @@ def _attempt(arguments: list[str]) -> int:
     except Exception:  # noqa: BLE001 - the last resort: whatever arrives here is a bug and shows itself in full
         tell(traceback.format_exc())
         return _fail(f"this is a bug in ldctpipe {__version__}: please report it with the lines above.", ExitCode.BUG)
+
+
+def _command_in(arguments: list[str]) -> str:
+    """Return the longest start of a command line that is a command, whose --help works: a typo is none."""
+    command: Any = typer.main.get_command(app)
+    words = ["ldctpipe"]
+    for word in arguments:
+        command = getattr(command, "commands", {}).get(word)
+        if command is None:
+            break
+        words.append(word)
+    return " ".join(words)
 
 
 def _invoke(arguments: list[str]) -> int:

@@ -24,6 +24,7 @@ from ldctpipe.cli.options import (
 )
 from ldctpipe.dicom.compression import Compression
 from ldctpipe.errors import InputError
+from ldctpipe.progress import say
 
 group = typer.Typer(help="Denoise many patients: plan tasks, denoise a group, list what became of every series.")
 
@@ -108,25 +109,30 @@ def denoise(
 ) -> None:
     """Denoise every patient of a cohort with one model, loaded once; each series is there as soon as it is done.
 
-    Ends with 0 whatever became of the patients: `ldctpipe cohort manifest` tells. What is there already is not done
-    again, so that the same command goes on after a kill.
+    Ends with 0 whatever became of the patients, and with a line of counts: `ldctpipe cohort manifest` lists them. What
+    is there already is not done again, so that the same command goes on after a kill.
     """
+    say(f"loading the model {model}")  # with its libraries, which take some seconds
     from ldctpipe.inference.cohort import CohortRequest, denoise_cohort
+    from ldctpipe.inference.cohort_manifest import rows_of, tally
     from ldctpipe.inference.cohort_scans import scans_of_cohort
     from ldctpipe.inference.denoise import DenoiseRequest
-    from ldctpipe.inference.manifest import REFUSED
 
     form = output_form(compress, nifti, keep_private, deidentify, deidentification_key)
     scans = scans_of_cohort(cohort, [name for name in patients.split(",") if name])
     each = DenoiseRequest(cohort, out, model, blend, device.value, threads, form=form, push=push)
+    records = {}
     for record in denoise_cohort(CohortRequest(scans, out, each, results)):
+        records[record.patient] = record
         if record.reason:
             print(f"{record.patient}: {record.state}: {record.reason}")
         for outcome in record.series:
-            if outcome.state == REFUSED:
-                print(f"{record.patient}: refused: series {outcome.key} ({outcome.slices} slices): {outcome.reason}")
+            if outcome.is_missing:
+                print(f"{record.patient}: {outcome.state}: {outcome.title}: {outcome.reason}")
         for reason, count in record.skipped_files.items():
             print(f"{record.patient}: left out: {count} files: {reason}")
+    if not patients:  # of one task among many nobody wants the counts
+        print(tally(rows_of(records, [])).sentence())
 
 
 @group.command()

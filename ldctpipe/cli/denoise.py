@@ -25,7 +25,8 @@ from ldctpipe.cli.options import (
     output_form,
 )
 from ldctpipe.dicom.compression import Compression
-from ldctpipe.errors import InputError
+from ldctpipe.errors import InputError, ReadError
+from ldctpipe.progress import say
 
 
 def command(
@@ -48,20 +49,30 @@ def command(
 ) -> None:
     """Denoise every CT series found and write a derived DICOM series for each, with a manifest.
 
-    Series that can't be denoised are refused with the reason and do not stop the others. One patient's series go into
-    OUT, several patients' into a folder each. Running the same job again does only what is missing.
+    Series that can't be denoised are refused with the reason and do not stop the others. What can't be read now counts
+    as failed, not as refused: the same command tries it again, and ends with 74 as long as something is missing. One
+    patient's series go into OUT, several patients' into a folder each. Running the same job again does only what is
+    missing.
     """
+    say(f"loading the model {model}")  # with its libraries, which take some seconds
+    from ldctpipe.dicom.discovery import unread_error
     from ldctpipe.inference.denoise import DenoiseRequest, denoise
 
     form = output_form(compress, nifti, keep_private, deidentify, deidentification_key, keep_identifiers)
     result = denoise(DenoiseRequest(input, out, model, blend, device.value, threads, overwrite, form, push))
-    done = [outcome for outcome in result.outcomes if outcome.state != "refused"]
-    for outcome in result.refused:
-        print(f"refused: series {outcome.key} ({outcome.slices} slices): {outcome.reason}")
+    done = [outcome for outcome in result.outcomes if not outcome.is_missing]
+    for outcome in (*result.refused, *result.failed):
+        print(f"{outcome.state}: {outcome.title}: {outcome.reason}")
     for reason, count in result.skipped.items():
         print(f"left out: {count} files: {reason}")
     slices = sum(outcome.slices for outcome in done)
-    print(f"{out}: {len(done)} series with {slices} slices denoised, {len(result.refused)} series refused")
+    counts = f"{len(done)} series with {slices} slices denoised, {len(result.refused)} refused"
+    print(f"{out}: {counts}, {len(result.failed)} failed")
+    if result.unread:
+        raise unread_error(input, result.unread)
+    if result.failed:
+        fault = f"{len(result.failed)} of {len(result.outcomes)} series could not be read"
+        raise ReadError(input, fault, "see the reasons above and run the same command again")
     if result.refused and not keep_going:
         fault = f"{len(result.refused)} of {len(result.outcomes)} series could not be denoised"
         raise InputError(input, fault, "see the reasons above, or add --keep-going to end with 0")

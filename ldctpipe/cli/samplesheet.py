@@ -36,6 +36,9 @@ def command(
     ] = "",
     thickness: Annotated[Thickness, typer.Option("--thickness", help="AAPM-Mayo: which slices.")] = Thickness.MM3,
     kernel: Annotated[Kernel, typer.Option("--kernel", help="AAPM-Mayo: which kernel.")] = Kernel.B30,
+    every_entry: Annotated[
+        bool, typer.Option("--every-entry", help="For denoising: a row for each folder, known as a scan or not.")
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
     """Write one row a patient (patient,low_dose,full_dose,split) for a cohort, with absolute paths.
@@ -48,5 +51,6 @@ def command(
     from ldctpipe.data.samplesheet import rows_of_cohort, write_sheet
 
     named = [name.strip() for name in test_patients.split(",") if name.strip()]
-    write_sheet(sheet, rows_of_cohort(root, named, MayoSeries(thickness.value, kernel.value)))
+    mayo = MayoSeries(thickness.value, kernel.value)
+    write_sheet(sheet, rows_of_cohort(root, named, mayo, every_entry=every_entry))
     print(sheet)

@@ -9,10 +9,10 @@ import numpy as np
 
 from ldctpipe import __version__
 from ldctpipe.dicom.deidentification import Deidentifier
-from ldctpipe.dicom.discovery import Discovery, discover
+from ldctpipe.dicom.discovery import Discovery, discover_all
 from ldctpipe.dicom.reading import read_volume
 from ldctpipe.dicom.series import Series
-from ldctpipe.errors import InputError
+from ldctpipe.errors import InputError, ReadError
 from ldctpipe.files import new_folder, refuse_occupied, write_json
 from ldctpipe.progress import track, warn
 from ldctpipe.volumes.case import write_case
@@ -44,12 +44,12 @@ def ingest(
     """Write each CT series in `source` as the case `cases/<key>` and `cases/ingest.json`, and return what became of it.
 
     `cases` appears whole or not at all; a series that can't be read doesn't keep the others from being written. Keys
-    and UIDs go through `deidentifier`; with `keep_identifiers`, descriptions hold the PatientID. Raises `InputError`
-    where `source` holds no usable CT series, or `cases` holds files and `overwrite` is not given, and `UsageError`
-    where `cases` would take the place of `source`.
+    and UIDs go through `deidentifier`; with `keep_identifiers`, descriptions hold the PatientID. Raises `ReadError`
+    where something can't be read now, `InputError` where `source` holds no usable CT series, or `cases` holds files and
+    `overwrite` is not given, and `UsageError` where `cases` would take the place of `source`.
     """
     refuse_occupied(cases, overwrite=overwrite, inputs=[source])  # before the time it takes to read every header
-    discovery = discover(source, threads)
+    discovery = discover_all(source, threads)
     written: list[Series] = []
     refused: dict[str, str] = {}
     with new_folder(cases, overwrite=overwrite, inputs=[source]) as folder:
@@ -61,6 +61,8 @@ def ingest(
                 for warning in volume.warnings[len(series.warnings) :]:  # what only the pixels show
                     warn(f"series {series.key}: {warning}")
                 written.append(replace(series, warnings=volume.warnings))
+            except ReadError:
+                raise
             except InputError as error:
                 refused[series.key] = error.fault
         if not written:

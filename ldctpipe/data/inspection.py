@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +35,9 @@ class Range:
 class Finding:
     """One series: `refusal` says why it can't be denoised and is None where it can; None stands for what is not known.
 
-    A series that can't be used has no slices, only `unusable_files`. `shear_deg` is measured from the positions of the
-    slices, `gantry_tilt_deg` is what the header says; the signs of the latter differ from maker to maker.
+    `series_number`, `series_description` and one `file` of it are None, too, where identity is left out. A series that
+    can't be used has no slices, only `unusable_files`. `shear_deg` is measured from the positions of the slices,
+    `gantry_tilt_deg` is what the header says; the signs of the latter differ from maker to maker.
     """
 
     key: str
@@ -44,6 +45,9 @@ class Finding:
     modality: str
     slices: int
     refusal: str | None
+    series_number: int | None = None
+    series_description: str | None = None
+    file: str | None = None
     unusable_files: int = 0
     rows: int | None = None
     columns: int | None = None
@@ -100,21 +104,29 @@ class Inspection:
         return {"series": found, "skipped": self.skipped, **listed}
 
 
-def inspect(path: Path, threads: int | None = None, *, list_skipped: bool = False) -> Inspection:
+def inspect(
+    path: Path, threads: int | None = None, *, list_skipped: bool = False, anonymous: bool = False
+) -> Inspection:
     """Return what series are in `path` (DICOM, cases or NIfTI) and which can be denoised; of DICOM, reads headers only.
 
     Series of other modalities, and CT series of which no image can be used, are there with the reason. Raises
-    `InputError` where there is no DICOM series of any kind. With `list_skipped`, names the files left out: paths can
-    hold a patient's name, so nobody gets them unasked.
+    `InputError` where there is no DICOM series of any kind. With `list_skipped`, names the files left out. With
+    `anonymous`, the series are there by their keys alone: descriptions and paths can hold a patient's name.
     """
+    found = _inspected(path, threads, list_skipped)
+    series = [replace(one, series_number=None, series_description=None, file=None) for one in found.series]
+    return replace(found, series=tuple(series)) if anonymous else found
+
+
+def _inspected(path: Path, threads: int | None, list_skipped: bool) -> Inspection:
     require_exists(path)
     refuse_image_pair(path)
     if path.is_dir() and (cases := case_folders(path)):
-        return Inspection(tuple(_of_file(case, "case", read_case) for case in cases), {})
+        return Inspection(tuple(_of_file(path, case, "case", read_case) for case in cases), {})
     if images := nifti_files(path):
-        return Inspection(tuple(_of_file(image, "NIfTI", read_nifti) for image in images), {})
+        return Inspection(tuple(_of_file(path, image, "NIfTI", read_nifti) for image in images), {})
     discovery = survey(path, threads)
-    found = (*map(_of_series, discovery.series), *_unusable(discovery))
+    found = (*(_of_series(path, series) for series in discovery.series), *_unusable(path, discovery))
     if not found:
         raise nothing_usable(path, discovery.skipped)
     listed = tuple(LeftOut(_below(path, skip.path), skip.reason) for skip in discovery.skipped)
@@ -125,25 +137,31 @@ def _below(root: Path, file: Path) -> str:
     return str(file.relative_to(root)) if file.is_relative_to(root) and file != root else file.name
 
 
-def _of_series(series: Series) -> Finding:
+def _of_series(root: Path, series: Series) -> Finding:
+    file = _below(root, series.slices[0].path)
+    known = {"series_number": series.number, "series_description": series.description or None, "file": file}
     if series.refusal:
-        return Finding(
+        found = Finding(
             series.key, "DICOM", "CT", 0, series.refusal.reason, len(series.slices), warnings=series.warnings
         )
+        return replace(found, **known)
     size = len(series.slices), series.rows, series.columns
     shape = stack_shape(series.affine, series.positions_mm)
-    return _finding(series, "DICOM", size, shape, series.denoising_refusal, series.transfer_syntaxes)
+    found = _finding(series, "DICOM", size, shape, series.denoising_refusal, series.transfer_syntaxes)
+    file = _below(root, series.slices[0].path)
+    return replace(found, series_number=series.number, series_description=series.description or None, file=file)
 
 
-def _of_file(path: Path, kind: str, read: Callable[[Path], Volume]) -> Finding:
+def _of_file(root: Path, path: Path, kind: str, read: Callable[[Path], Volume]) -> Finding:
     try:
         volume = read(path)
     except InputError as error:
         key = sha256_of_file(path)[:_KEY_DIGITS] if path.is_file() else path.name
-        return Finding(key, kind, "CT", 0, error.fault, 1)
+        return Finding(key, kind, "CT", 0, error.fault, file=_below(root, path), unusable_files=1)
     slices, rows, columns = volume.hu.shape
     refusal = "an ingested case, without the headers of its DICOM" if kind == "case" else None
-    return _finding(volume, kind, (slices, rows, columns), stack_shape(volume.affine, volume.positions_mm), refusal)
+    shape = stack_shape(volume.affine, volume.positions_mm)
+    return replace(_finding(volume, kind, (slices, rows, columns), shape, refusal), file=_below(root, path))
 
 
 def _finding(
@@ -196,18 +214,20 @@ def _range(values: Sequence[float | None] | None) -> Range | None:
     return Range(min(known), max(known), sum(known) / len(known)) if known else None
 
 
-def _unusable(discovery: Discovery) -> list[Finding]:
+def _unusable(root: Path, discovery: Discovery) -> list[Finding]:
     """Series of which no image can be used, sorted by key; files that lie beside a usable series are only counted."""
     usable = {series.uid for series in discovery.series}
     groups: dict[Membership, list[Skipped]] = defaultdict(list)
     for skip in discovery.skipped:
         if skip.member and skip.member.series_uid not in usable:
             groups[skip.member].append(skip)
-    found = [_of_skipped(member, skipped) for member, skipped in groups.items()]
+    found = [_of_skipped(root, member, skipped) for member, skipped in groups.items()]
     return sorted(found, key=lambda one: (one.key, one.modality))
 
 
-def _of_skipped(member: Membership, skipped: Sequence[Skipped]) -> Finding:
+def _of_skipped(root: Path, member: Membership, skipped: Sequence[Skipped]) -> Finding:
     counts = Counter(skip.reason for skip in skipped).most_common()
     reasons = [reason if len(counts) == 1 else f"{count} × {reason}" for reason, count in counts]
-    return Finding(series_key(member.series_uid), "DICOM", member.modality, 0, "; ".join(reasons), len(skipped))
+    file = _below(root, skipped[0].path)
+    key, count = series_key(member.series_uid), len(skipped)
+    return Finding(key, "DICOM", member.modality, 0, "; ".join(reasons), file=file, unusable_files=count)

@@ -15,6 +15,7 @@ _HEADINGS = (
 _NUMBERS = {"slices", "step", "pixel", "kV", "mAs", "CTDIvol", "tilt"}
 _UNKNOWN = "–"
 _LONGEST_TEXT = 10
+_WIDTH, _SHORTEST_FILE = 110, 20
 _SYNTAXES = (
     ("High-Throughput", "HTJ2K"), ("JPEG 2000", "J2K"), ("JPEG-LS", "JPEG-LS"), ("JPEG Lossless", "JPEG LL"),
     ("JPEG", "JPEG"), ("RLE", "RLE"), ("Deflated", "deflated"), ("Big Endian", "big end."), ("Implicit", "implicit"),
@@ -53,7 +54,17 @@ def _cells(one: Finding) -> tuple[str, ...]:
 
 
 def _notes(one: Finding) -> list[str]:
-    return [*([] if one.refusal is None else [f"can't be denoised: {one.refusal}"]), *one.warnings]
+    refusal = [] if one.refusal is None else [f"can't be denoised: {one.refusal}"]
+    return [*filter(None, [_known_by(one)]), *refusal, *one.warnings]
+
+
+def _known_by(one: Finding) -> str:
+    """The scanner's number and description, and a file to look at."""
+    number = "" if one.series_number is None else f"series {one.series_number}"
+    known = ", ".join(filter(None, (number, one.series_description)))
+    room = max(_SHORTEST_FILE, _WIDTH - len(known))
+    file = one.file or ""
+    return ", ".join(filter(None, (known, file if len(file) <= room else f"…{file[1 - room :]}")))
 
 
 def _counts(inspection: Inspection) -> list[str]:

@@ -6,15 +6,16 @@ TCIA series in folders that are called by UIDs.
 
 from __future__ import annotations
 
+import os
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ldctpipe.dicom.attributes import Attributes
 from ldctpipe.dicom.discovery import DICOM_SUFFIXES, files_below
-from ldctpipe.dicom.opening import looks_like_dicom
+from ldctpipe.dicom.opening import looks_like_dicom, may_be_dicom
 from ldctpipe.dicom.rejection import Rejected
 from ldctpipe.dicom.scanning import scan
 from ldctpipe.errors import InputError
@@ -55,19 +56,26 @@ class Found:
     full_dose: Path | None
 
 
-def patients_in(root: Path, mayo: MayoSeries) -> list[Found]:
+def patients_in(root: Path, mayo: MayoSeries, *, every_entry: bool = False) -> list[Found]:
     """Return the patients in `root`, sorted by name, in the first layout that fits.
 
-    Raises `InputError` where no layout fits, the wanted reconstruction isn't there, or a patient has two of a kind.
+    With `every_entry`, folders of `root` in which no scan is recognized count as patients too, and so do archives and
+    NIfTI files beside the patients' folders: whoever denoises a cohort wants to know what became of each. Raises
+    `InputError` where no layout fits, the wanted reconstruction isn't there, a patient has two of a kind, or two
+    patients would get one name.
     """
     root = root.resolve()
-    folders = sorted({file.parent for file in files_below(root)})
-    if not folders:
+    unread: list[OSError] = []
+    folders = sorted({file.parent for file in files_below(root, unread.append)})
+    if not folders and not unread:
         raise InputError(root, "holds no files", "give a cohort folder or a samplesheet")
     for layout in (_mayo_scans, _tcia_scans, _dose_folders, _tcia_scans_by_header):
         if named := list(layout(root, folders, mayo)):
-            return _by_patient(root, named)
-    return _plain_patients(root)
+            found = _by_patient(root, named)
+            break
+    else:
+        found = _plain_patients(root)
+    return sorted([*found, *_other_entries(root, found)], key=lambda one: one.patient) if every_entry else found
 
 
 Scan = tuple[str, str, Path]  # patient, dose, folder
@@ -113,7 +121,7 @@ def _mayo_folder(root: Path, folder: Path) -> _MayoFolder | None:
 
 def _kernels_and_thicknesses(folder: Path) -> tuple[frozenset[str], frozenset[float]]:
     """What the headers in a folder say, each of them: two series can lie mixed in one folder."""
-    headers = [header for file in folder.iterdir() if file.is_file() and (header := _header(file))]
+    headers = [header for file in _files_in(folder) if (header := _header(file))]
     kernels = {header.text("ConvolutionKernel") for header in headers} - {""}
     thicknesses_mm = {mm for header in headers if (mm := header.number("SliceThickness"))}
     return frozenset(kernels), frozenset(thicknesses_mm)
@@ -154,7 +162,7 @@ def _tcia_scans(root: Path, folders: list[Path], _: MayoSeries) -> Iterator[Scan
 def _tcia_scans_by_header(_root: Path, folders: list[Path], _: MayoSeries) -> Iterator[Scan]:
     """Folders named by UIDs, as downloaders make them: SeriesDescription has the dose, PatientID the public number."""
     for folder in folders:
-        header = next((found for file in sorted(folder.iterdir()) if file.is_file() and (found := _header(file))), None)
+        header = next((found for file in _files_in(folder) if (found := _header(file))), None)
         match = _TCIA_SERIES.search(header.text("SeriesDescription")) if header else None
         if header and match and _TCIA_PATIENT.fullmatch(patient := header.text("PatientID")):
             yield patient, _DOSES[match["dose"].lower()], folder
@@ -171,8 +179,11 @@ def _plain_patients(root: Path) -> list[Found]:
     """A folder a patient with the full dose only; or, where images lie in `root` itself, one patient."""
     for folder in [root, *_subfolders(root)]:
         _refuse_mixed_doses(folder)
-    found = [Found(safe_name(folder.name), None, folder) for folder in _subfolders(root) if _holds_scans(folder)]
-    if any(looks_like_dicom(file) for file in root.iterdir() if file.is_file()):
+    folders = [folder for folder in _subfolders(root) if _holds_scans(folder)]
+    # beside folders of patients, a file that can't be read is more likely a table than an image
+    is_one_patient = any(map(may_be_dicom if not folders else looks_like_dicom, _files_in(root)))
+    found = _named(root, [(folder.name, None, folder) for folder in folders])
+    if is_one_patient:
         return [Found(safe_name(root.name), None, root)]
     if not found:
         raise InputError(root, "holds no CT images in a known layout", "give a cohort folder or write a samplesheet")
@@ -180,7 +191,7 @@ def _plain_patients(root: Path) -> list[Found]:
 
 
 def _refuse_mixed_doses(folder: Path) -> None:
-    doses = {match["dose"].upper() for file in folder.iterdir() if (match := _MAYO_FILE.fullmatch(file.name))}
+    doses = {match["dose"].upper() for file in _files_in(folder) if (match := _MAYO_FILE.fullmatch(file.name))}
     if "QD" in doses:
         fault = "holds quarter-dose images (…_QD_…) in a folder whose name doesn't say so"
         raise InputError(folder, fault, "move them to PATIENT/quarter_3mm, and full dose (…_FD_…) to PATIENT/full_3mm")
@@ -194,19 +205,80 @@ def _by_patient(root: Path, scans: list[Scan]) -> list[Found]:
             fault = f"patient {patient} has two {dose} series ({both})"
             raise InputError(root, fault, "write a samplesheet that names one")
         folders[patient][dose] = folder
-    found = [Found(safe_name(name), of.get(LOW), of.get(FULL)) for name, of in folders.items()]
+    found = _named(root, [(name, of.get(LOW), of.get(FULL)) for name, of in folders.items()])
     return sorted(found, key=lambda one: one.patient)
 
 
+def _named(root: Path, scans: Sequence[tuple[str, Path | None, Path | None]]) -> list[Found]:
+    """Patients under names that folders can have; raises `InputError` where two would be called alike."""
+    owners: dict[str, str] = {}
+    for name, _, _ in scans:
+        other = owners.setdefault(safe_name(name).casefold(), name)
+        if other != name:
+            fault = f"the patients {other!r} and {name!r} would both be called {safe_name(name)} in results"
+            if safe_name(other) != safe_name(name):
+                fault = f"the names of the patients {other!r} and {name!r} differ in capitals only"
+            raise InputError(root, fault, "rename one of the two folders")
+    return [Found(safe_name(name), low_dose, full_dose) for name, low_dose, full_dose in scans]
+
+
+def _other_entries(root: Path, found: Sequence[Found]) -> list[Found]:
+    """What lies in `root` beside the scans of `found`, under names that none of them has."""
+    scans = [scan for one in found for scan in (one.low_dose, one.full_dose) if scan]
+    if root in scans:
+        return []
+    entries = [*filter(_is_no_known_series, _subfolders(root)), *filter(_is_scan_file, _files_in(root))]
+    others = [entry for entry in entries if not any(scan.is_relative_to(entry) for scan in scans)]
+    named = _named(
+        root,
+        [(one.patient, one.low_dose, one.full_dose) for one in found]
+        + [(entry.name if entry.is_dir() else _stem(entry), None, entry) for entry in others],
+    )
+    return named[len(found) :]
+
+
+def _is_no_known_series(folder: Path) -> bool:
+    """Tell whether a folder is none of AAPM-Mayo, of which one reconstruction is taken and the others are not."""
+    inner = (Path(parent).name for parent, _, _ in os.walk(folder))
+    return not any(map(_MAYO_SERIES.fullmatch, inner))
+
+
+def _is_scan_file(file: Path) -> bool:
+    return is_nifti(file) or file.suffix.lower() in (*DICOM_SUFFIXES, ".zip")
+
+
+def _stem(file: Path) -> str:
+    return re.sub(r"(\.nii)?\.\w+$", "", file.name)
+
+
+def _files_in(folder: Path) -> list[Path]:
+    """The files directly in a folder, broken links included; none of a folder that can't be listed."""
+    try:
+        names = sorted(os.listdir(folder))  # noqa: PTH208 - names only, which is enough to sort
+    except OSError:
+        return []
+    return [folder / name for name in names if not os.path.isdir(folder / name)]  # noqa: PTH112 - never raises
+
+
 def _subfolders(root: Path) -> list[Path]:
-    return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    folders = (path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    return sorted(folder for folder in folders if not _holds_results(folder))
+
+
+def _holds_results(folder: Path) -> bool:
+    """Tell whether an earlier run wrote its results into the cohort's own folder."""
+    return os.path.isdir(folder / "pipeline_info" / "patients")  # noqa: PTH112 - never raises
 
 
 def _holds_scans(folder: Path) -> bool:
     """Tell whether a folder has a scan of any kind, or what its name says is one; stops at the first."""
-    return folder.is_dir() and any(map(_is_scan, files_below(folder)))
+    if not os.path.isdir(folder):  # noqa: PTH112 - never raises
+        return False
+    unread: list[OSError] = []
+    return any(map(_is_scan, files_below(folder, unread.append))) or bool(unread)
 
 
 def _is_scan(file: Path) -> bool:
-    # a damaged file counts by its name: left out here, its patient would be missing without a word
-    return file.name == "case.json" or file.suffix.lower() in DICOM_SUFFIXES or is_nifti(file) or looks_like_dicom(file)
+    # a damaged file counts by its name, and one that can't be read in any case: left out here, its patient would be
+    # missing without a word
+    return file.name == "case.json" or file.suffix.lower() in DICOM_SUFFIXES or is_nifti(file) or may_be_dicom(file)

@@ -12,7 +12,7 @@ from ldctpipe.data.samplesheet import Row
 from ldctpipe.data.scans import load_volumes
 from ldctpipe.dicom.dicomdir import is_dicomdir, referenced_files
 from ldctpipe.dicom.discovery import files_below
-from ldctpipe.errors import InputError
+from ldctpipe.errors import InputError, ReadError
 
 if TYPE_CHECKING:  # a store of given pairs needs no torch, which takes longer to load than many a scan
     from ldctpipe.data.simulated_doses import SimulatedDoses
@@ -60,7 +60,9 @@ class PatientScans:
             elif self.low_dose is not None:
                 yield from ((pair, None) for pair in pair_volumes(load_volumes(self.low_dose, threads), full))
         except InputError as error:
-            raise InputError(f"patient {self.patient}, {error.path}", error.fault, error.remedy) from None
+            where = f"patient {self.patient}" if error.path is None else f"patient {self.patient}, {error.path}"
+            kind = ReadError if isinstance(error, ReadError) else InputError
+            raise kind(where, error.fault, error.remedy) from None
 
 
 def _files(scan: Path) -> list[Path]:

@@ -22,6 +22,8 @@ _COLUMN_SCHEMAS = json.loads(Path(__file__).with_name("samplesheet_schema.json")
 COLUMNS = tuple(_COLUMN_SCHEMAS)
 SPLITS = tuple(split for split in _COLUMN_SCHEMAS["split"]["enum"] if split)
 
+_UTF_16 = ((b"\xff\xfe", "text in UTF-16"), (b"\xfe\xff", "text in UTF-16"))
+_SAVE_AS_CSV = "save it as CSV in UTF-8"
 _MAYO_TEST_PATIENT = "L506"  # held out by most papers on the AAPM-Mayo set
 _PATIENT_NAME = re.compile(_COLUMN_SCHEMAS["patient"]["pattern"])
 
@@ -44,12 +46,10 @@ def read_sheet(path: Path, *, check_paths: bool = True) -> list[Row]:
     fault: no such file, no rows, a missing column, a patient twice (or in train and test), a path that isn't there, one
     folder for two patients, an unknown split, a name that can't be a folder's.
     """
+    text = _text(require_exists(path))
     try:
-        text = require_exists(path).read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise InputError(path, "is not text in UTF-8", "save it as CSV in UTF-8") from None
-    try:
-        rows = _rows(path, csv.DictReader(io.StringIO(text), skipinitialspace=True), check_paths)
+        # line breaks as they are: a folder's name can hold any of them
+        rows = _rows(path, csv.DictReader(io.StringIO(text, newline=""), skipinitialspace=True), check_paths)
     except csv.Error as error:
         raise InputError(path, f"is not a CSV file ({error})", "save it as CSV") from None
     if not rows:
@@ -58,30 +58,56 @@ def read_sheet(path: Path, *, check_paths: bool = True) -> list[Row]:
     return rows
 
 
+def _text(path: Path) -> str:
+    content = path.read_bytes()
+    kinds = ((b"PK\x03\x04", "an Excel workbook"), (b"\xd0\xcf\x11\xe0", "an Excel workbook"), *_UTF_16)
+    for start, kind in kinds:
+        if content.startswith(start):
+            raise InputError(path, f"is {kind}", _SAVE_AS_CSV)
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise InputError(path, "is not text in UTF-8", _SAVE_AS_CSV) from None
+    if "\0" in text:
+        raise InputError(path, "is text in UTF-16, or no text at all", _SAVE_AS_CSV)
+    return text
+
+
 def write_sheet(path: Path, rows: Sequence[Row]) -> None:
     """Write `rows` to `path` atomically, with absolute paths; raises `InputError` for a path that is not UTF-8."""
+    cells = [(row.patient, _path_cell(row.low_dose), _path_cell(row.full_dose), row.split) for row in rows]
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    # the writer knows by itself of all that asks for quotes but this
+    has_returns = any("\r" in cell for row in cells for cell in row)
+    writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL if has_returns else csv.QUOTE_MINIMAL)
     writer.writerow(COLUMNS)
-    for row in rows:
-        scans = ("" if scan is None else str(scan.resolve()) for scan in (row.low_dose, row.full_dose))
-        writer.writerow((row.patient, *scans, row.split))
+    writer.writerows(cells)
+    write_text(path, text.getvalue())
+
+
+def _path_cell(scan: Path | None) -> str:
+    text = "" if scan is None else str(scan.resolve())
     try:
-        write_text(path, text.getvalue())
+        text.encode()
     except UnicodeEncodeError:
-        raise InputError(path, "would hold a path that is not text in UTF-8", "rename that folder") from None
+        raise InputError(text, "has a name that is not text in UTF-8", "rename it") from None
+    return text
 
 
-def rows_of_cohort(root: Path, test_patients: Sequence[str] = (), mayo: MayoSeries | None = None) -> list[Row]:
+def rows_of_cohort(
+    root: Path, test_patients: Sequence[str] = (), mayo: MayoSeries | None = None, *, every_entry: bool = False
+) -> list[Row]:
     """Return one row a patient for a cohort folder in a known layout, or for a samplesheet; every row has its split.
 
+    With `every_entry`, nobody is left out: neither patients without full dose nor folders without a known scan.
     `test_patients` are held out. Where nobody says who is, that is L506 if it is there, else the last of two or more
     patients; a line on stderr tells. Raises `InputError` for an unknown layout or an unknown test patient.
     """
     if require_exists(root).is_file():
         rows = read_sheet(root)
     else:
-        found = _with_full_dose(patients_in(root, mayo or MayoSeries()))
+        found = patients_in(root, mayo or MayoSeries(), every_entry=every_entry)
+        found = found if every_entry else _with_full_dose(found)
         rows = [Row(one.patient, one.low_dose, one.full_dose) for one in found]
         _refuse_repeats(root, rows)
     return _with_splits(root, rows, test_patients)
@@ -99,13 +125,34 @@ def _with_full_dose(found: list[Found]) -> list[Found]:
 def _rows(path: Path, reader: csv.DictReader[str], check_paths: bool) -> list[Row]:
     missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
     if missing:
-        raise InputError(path, f"has no column {' or '.join(missing)}", f"its first line must be {','.join(COLUMNS)}")
+        raise _fault_of_columns(path, reader.fieldnames or (), missing)
     return [_row(path, reader.line_num, fields, check_paths) for fields in reader if any(fields.values())]
+
+
+def _fault_of_columns(path: Path, names: Sequence[str], missing: Sequence[str]) -> InputError:
+    """What a table program has made of the first line: it is not guessed at, because other programs read it, too."""
+    first = f"make its first line {','.join(COLUMNS)}"
+    line = ",".join(names)
+    for sign, meaning in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
+        if COLUMNS[0] in (cell.strip(' "').casefold() for cell in line.split(sign)) and sign in line:
+            remedy = "save it as CSV with commas, and with quotes around a path that has one"
+            return InputError(path, f"has {meaning} between its columns instead of commas", remedy)
+    if line.startswith("sep="):
+        return InputError(path, f"starts with the line {line!r}, which only Excel knows", first)
+    plain = {re.sub(r"[\s_-]+", "_", name.strip()).casefold(): name for name in names}
+    if alike := [name for name in missing if name in plain]:
+        told = " and ".join(f"{plain[name]!r} where {name!r} is wanted" for name in alike)
+        return InputError(path, f"has the column {told}", first)
+    return InputError(path, f"has no column {' or '.join(missing)}", first)
 
 
 def _row(path: Path, line: int, fields: dict[str, str], check_paths: bool) -> Row:
     cells = {name: (fields.get(name) or "").strip() for name in COLUMNS}
     where = f"row in line {line} (patient {cells['patient']!r})"
+    beyond = next((cells for name, cells in fields.items() if name is None), ())  # where csv puts what is too much
+    if any(beyond):
+        fault = f"{where} has more cells than the first line"
+        raise InputError(path, fault, "put quotes around a path that has a comma")
     if not _PATIENT_NAME.fullmatch(cells["patient"]):
         fault = f"{where} has a name that can't be used for a folder"
         raise InputError(path, fault, "use letters, digits, dots, dashes and underscores")
@@ -133,12 +180,17 @@ def _scan(sheet: Path, where: str, column: str, cell: str, check_path: bool) -> 
 def _refuse_repeats(path: Path, rows: Sequence[Row]) -> None:
     known: dict[str, Row] = {}
     owners: dict[Path, str] = {}
+    capitals: dict[str, str] = {}
     for row in rows:
         earlier = known.setdefault(row.patient, row)
         if earlier is not row:
             parts = {earlier.split, row.split}
             fault = f"patient {row.patient} is in {' and '.join(sorted(parts))}" if len(parts) > 1 else ""
             raise InputError(path, fault or f"patient {row.patient} is there twice", "keep one row a patient")
+        namesake = capitals.setdefault(row.patient.casefold(), row.patient)
+        if namesake != row.patient:  # their results would lie in one folder of a disk that knows no capitals
+            fault = f"the names of the patients {namesake} and {row.patient} differ in capitals only"
+            raise InputError(path, fault, "rename one of them")
         for scan in (row.low_dose, row.full_dose):
             owner = owners.setdefault(scan.resolve(), row.patient) if scan else row.patient
             if owner != row.patient:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from pathlib import Path
 
-from ldctpipe.dicom.discovery import Discovery, discover, files_below
+from ldctpipe.dicom.discovery import Discovery, discover, discover_all, files_below
 from ldctpipe.dicom.reading import read_volume
 from ldctpipe.dicom.series import Series
 from ldctpipe.errors import InputError
@@ -21,16 +21,17 @@ _NAMED_FILES = 3
 def load_volumes(path: Path, threads: int | None = None) -> list[Volume]:
     """Return the volumes in `path`, in an order that depends on its content only.
 
-    `path` is a DICOM file, folder or zip archive, a case folder, a folder with cases anywhere below it, a NIfTI file
-    or a folder of NIfTI files. Where a folder holds several kinds, cases come before NIfTI and NIfTI before DICOM.
-    Raises `InputError` where nothing in it can be read.
+    `path` is a DICOM file, folder or zip archive, a case folder, a folder with cases anywhere below it, a NIfTI file or
+    a folder of NIfTI files. Where a folder holds several kinds, cases come before NIfTI and NIfTI before DICOM. Raises
+    `InputError` where nothing in it can be used, and `ReadError` where something in it can't be read now: what is made
+    of a volume would lack its slices for good.
     """
     refuse_image_pair(require_exists(path))
     if path.is_dir() and (cases := case_folders(path)):
         return [read_case(folder) for folder in cases]
     if images := nifti_files(path):
         return [read_nifti(image) for image in images]
-    discovery = discover(path, threads)
+    discovery = discover_all(path, threads)
     _warn_of_faults(path, discovery)
     return [_read(path, series, threads) for series in _volumes_of(path, discovery)]
 

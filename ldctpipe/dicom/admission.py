@@ -19,6 +19,7 @@ from ldctpipe.dicom.rejection import (
     DAMAGED,
     LOCALIZER,
     MULTI_FRAME,
+    NO_PIXELS,
     PROJECTION,
     SCREEN,
     WRONG_LENGTH,
@@ -32,6 +33,9 @@ from ldctpipe.volumes.plausibility import LARGEST_ROWS_OR_COLUMNS
 
 DIRECTORY = Rejection("a DICOMDIR, which holds no image", "give the folder that it lies in", False)
 
+_PRIVATE_HEADERS = (0x0029,)  # Siemens keeps large headers there (CSA)
+_SMALLEST_PRIVATE_BYTES = 1024
+_PIXELS_A_PRIVATE_BYTE = 16  # 32-fold is more than any lossless compression reaches on CT
 _LOCALIZER_WORDS = {"LOCALIZER", "SCOUT", "TOPOGRAM", "SURVIEW"}
 # What isn't the mean of attenuation in a slice, as makers name it in ImageType ("MIP", "CT_SOM5 MIP", "MIN IP", "VRT").
 # The average of a slab is a thicker slice, and so is a reformat in another plane; both stay.
@@ -74,10 +78,25 @@ def _other_class(uid: str) -> Rejection:
 
 
 def whole_pixels(found: Scan) -> PixelPlace:
-    """Return where the pixel data lie; raises `Rejected` where the file ends before they do."""
-    if found.pixels is None or not found.pixels.is_whole or "Rows" not in found.attributes:
+    """Return where the pixel data lie; raises `Rejected` where there are none, or the file ends before they do."""
+    if found.pixels is None or found.pixels.length_bytes == 0:
+        raise Rejected(_instead_of_pixels(found), found.attributes.text("SeriesInstanceUID"))
+    if not found.pixels.is_whole or "Rows" not in found.attributes:
         raise Rejected(CUT_SHORT, found.attributes.text("SeriesInstanceUID"))
     return found.pixels
+
+
+def _instead_of_pixels(found: Scan) -> Rejection:
+    """Makers with a compression of their own (ELSCINT1, old GE and Philips) keep pixels in a private element."""
+    private = found.largest_private
+    if private is None or private.tag >> 16 in _PRIVATE_HEADERS:
+        return NO_PIXELS
+    pixels = (found.attributes.number("Rows") or 0) * (found.attributes.number("Columns") or 0)
+    if private.length_bytes < max(_SMALLEST_PRIVATE_BYTES, pixels / _PIXELS_A_PRIVATE_BYTE):
+        return NO_PIXELS
+    where = f"({private.tag >> 16:04x},{private.tag & 0xFFFF:04x})"
+    remedy = "export it from the scanner or the archive as standard DICOM, uncompressed"
+    return Rejection(f"its pixels lie in a private element of its maker {where}", remedy, True)
 
 
 def pixel_format_of(given: Attributes, place: PixelPlace) -> PixelFormat:

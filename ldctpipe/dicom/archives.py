@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from ldctpipe.errors import InputError
+from ldctpipe.errors import InputError, ReadError
 from ldctpipe.files import is_left_behind, process_mark
 
 _PREFIX = "ldctpipe-zip-"
@@ -47,8 +47,8 @@ def unpacked(archive: Path) -> Path:
     with a part that starts with a dot are left out, as in folders. Archives inside it are unpacked too. What killed
     processes had unpacked is removed first.
 
-    Raises `InputError` where the archive is damaged, cut short or locked with a password, or where it would take more
-    space than is free, or beyond 1 GiB more than 200 times its own size.
+    Raises `InputError` where the archive is damaged, cut short or locked with a password, or would take beyond 1 GiB
+    more than 200 times its own size, and `ReadError` where it can't be read now or needs more space than is free.
     """
     _clear_leftovers()
     folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{process_mark()}-"))
@@ -57,12 +57,22 @@ def unpacked(archive: Path) -> Path:
         _Unpacking(archive, folder).unpack(archive, 1)
     except _DAMAGED:  # their words hold the names of files
         shutil.rmtree(folder, ignore_errors=True)
-        remedy = "copy it again, or unpack it yourself and give the folder"
-        raise InputError(archive, "can't be unpacked: damaged, cut short or packed in an unknown way", remedy) from None
+        raise _damaged(archive) from None
+    except OSError as error:  # of the archive, or of the disk that it is unpacked to
+        shutil.rmtree(folder, ignore_errors=True)
+        if error.errno is None:  # bz2's word for damage
+            raise _damaged(archive) from None
+        remedy = f"check the archive, the space in {folder.parent} (TMPDIR names another place), and run it again"
+        raise ReadError(archive, f"can't be unpacked ({error.strerror or error})", remedy) from None
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
     return folder
+
+
+def _damaged(archive: Path) -> InputError:
+    remedy = "copy it again, or unpack it yourself and give the folder"
+    return InputError(archive, "can't be unpacked: damaged, cut short or packed in an unknown way", remedy)
 
 
 def _clear_leftovers() -> None:
@@ -96,7 +106,7 @@ class _Unpacking:
             raise self._refusal("unpacks to far more than CT images do", "unpack it yourself and give the folder")
         if size_bytes > shutil.disk_usage(self._folder).free - _KEPT_FREE_BYTES:
             remedy = f"free space in {self._folder.parent} or set TMPDIR to a larger disk"
-            raise self._refusal("needs more space to unpack than is free", remedy)
+            raise ReadError(self._archive, "needs more space to unpack than is free", remedy)
 
     def _unpack_member(self, content: zipfile.ZipFile, member: zipfile.ZipInfo, depth: int) -> None:
         suffix = PurePosixPath(member.filename).suffix.lower()

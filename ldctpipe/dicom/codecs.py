@@ -82,9 +82,8 @@ def _missing_codec(transfer_syntax: str) -> Rejection | None:
         return _reason_for_no_codec(transfer_syntax)
     if importlib.util.find_spec(codec.module):
         return None
-    return unsupported(
-        f"compressed in a way that needs the package {codec.package}", f"run pip install {codec.package}"
-    )
+    reason, remedy = f"compressed in a way that needs the package {codec.package}", f"run pip install {codec.package}"
+    return Rejection(reason, remedy, True, is_transient=True)  # nothing is wrong with the file
 
 
 def _reason_for_no_codec(transfer_syntax: str) -> Rejection:

@@ -17,9 +17,9 @@ from ldctpipe.dicom.headers import Header, header_of
 from ldctpipe.dicom.opening import read_whole, unreadable
 from ldctpipe.dicom.padding_pixels import padding_of
 from ldctpipe.dicom.pixels import PixelFormat, PixelSpan, Values, Words
-from ldctpipe.dicom.rejection import CUT_SHORT, DAMAGED, Rejected
+from ldctpipe.dicom.rejection import CHANGED, CUT_SHORT, DAMAGED, Rejected
 from ldctpipe.dicom.retyping import mend_types
-from ldctpipe.errors import InputError
+from ldctpipe.errors import InputError, ReadError
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,8 @@ class Image:
 def decode(path: Path) -> Image:
     """Return the decoded image at `path`; its arrays have shape (rows, columns).
 
-    Raises `InputError` where the file is damaged, cut short, or its compressed pixels can't be decoded.
+    Raises `InputError` where the file is damaged, cut short, or its compressed pixels can't be decoded, and `ReadError`
+    where it can't be read now.
     """
     try:
         header = header_of(path)
@@ -71,7 +72,8 @@ def _require_same_image(dataset: FileDataset, header: Header) -> None:
 def read_words(path: Path, span: PixelSpan, words: Words) -> None:
     """Fill `words` (rows, columns) with the stored words of the image at `path`, whose pixel data `span` describes.
 
-    Raises `InputError` where the file can't be read or decoded, or has changed in size or time since `span` was made.
+    Raises `InputError` where the file can't be decoded, and `ReadError` where it can't be read now or has changed in
+    size or time since `span` was made.
     """
     try:
         _fill(words, path, span)
@@ -83,7 +85,7 @@ def _fill(words: Words, path: Path, span: PixelSpan) -> None:
     try:
         descriptor = os.open(path, os.O_RDONLY)
         try:
-            _require_unchanged(path, os.fstat(descriptor), span)
+            _require_unchanged(os.fstat(descriptor), span)
             if span.offset is not None:
                 _read_native(descriptor, span.offset, words)
         finally:
@@ -97,17 +99,17 @@ def _fill(words: Words, path: Path, span: PixelSpan) -> None:
         words.byteswap(inplace=True)
 
 
-def _require_unchanged(path: Path, state: os.stat_result, span: PixelSpan) -> None:
+def _require_unchanged(state: os.stat_result, span: PixelSpan) -> None:
     if (state.st_size, state.st_mtime_ns) != (span.file_bytes, span.modified_ns):
-        raise InputError(path, "changed while it was read", "run the command again")
+        raise Rejected(CHANGED)
 
 
 def _read_native(descriptor: int, offset: int, words: Words) -> None:
     rest = words.data.cast("B")
     while rest:
         count = os.preadv(descriptor, [rest], offset)
-        if not count:
-            raise Rejected(CUT_SHORT)
+        if not count:  # discovery has seen that all is there
+            raise Rejected(CHANGED)
         rest, offset = rest[count:], offset + count
 
 
@@ -127,4 +129,7 @@ def _decompressed_words(path: Path, shape: tuple[int, ...]) -> Words:
 
 
 def _unusable(path: Path, rejected: Rejected) -> InputError:
-    return InputError(path, f"can't be used: {rejected.rejection.reason}", rejected.rejection.remedy)
+    rejection = rejected.rejection
+    if rejection.is_transient:
+        return ReadError(path, rejection.reason, rejection.remedy)
+    return InputError(path, f"can't be used: {rejection.reason}", rejection.remedy)

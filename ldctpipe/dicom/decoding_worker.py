@@ -114,7 +114,8 @@ def _reply_to(decode: Decode, path: Path) -> bytes:
 
 
 def _rejected(rejection: Rejection) -> bytes:
-    content = json.dumps([rejection.reason, rejection.remedy, rejection.is_fault]).encode()
+    told = [rejection.reason, rejection.remedy, rejection.is_fault, rejection.is_transient]
+    content = json.dumps(told).encode()
     return REPLY.pack(REJECTED, len(content), 0) + content
 
 

@@ -182,7 +182,9 @@ class _Decoder:
         while rest:
             if not self._has_reply.poll(max(0.0, deadline - time.monotonic()) * 1000):
                 reason = f"its compressed pixels take longer than {self._limit_s:g} s to decode"
-                raise _Broken(Rejection(reason, "copy or export it again", True), is_worth_another_try=False)
+                # a busy machine or a slow disk takes its time, too
+                rejection = Rejection(reason, "copy or export it again", True, is_transient=True)
+                raise _Broken(rejection, is_worth_another_try=False)
             received = os.readv(self._replies.fileno(), [rest])
             if not received:
                 raise _Broken(_CRASHED)

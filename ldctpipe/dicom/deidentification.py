@@ -67,6 +67,7 @@ class Deidentifier:
             study_uid=self.uid(series.study_uid),
             frame_of_reference_uid=self.uid(frame) if frame else None,
             patient_key=self._digest("patient key", series.patient_key).hex()[:KEY_DIGITS],
+            description="",
         )
 
     def apply(self, dataset: Dataset) -> None:

@@ -11,7 +11,7 @@ from pydicom.uid import MediaStorageDirectoryStorage
 
 from ldctpipe.dicom.opening import read_whole
 from ldctpipe.dicom.rejection import Rejected
-from ldctpipe.errors import InputError
+from ldctpipe.errors import InputError, ReadError
 
 _MARK = b"DICM"
 _CLASS = str(MediaStorageDirectoryStorage).encode()
@@ -41,7 +41,10 @@ def referenced_files(path: Path) -> list[Path]:
     try:
         listed = [_components(path, record) for record in _records(path)]
     except Rejected as rejected:
-        raise InputError(path, f"can't be used: {rejected.rejection.reason}", "give the folder instead") from None
+        rejection = rejected.rejection
+        if rejection.is_transient:
+            raise ReadError(path, rejection.reason, rejection.remedy) from None
+        raise InputError(path, f"can't be used: {rejection.reason}", "give the folder instead") from None
     found = {_on_disk(path.parent, components): None for components in listed if components}
     found.pop(path, None)
     if not found:

@@ -20,7 +20,7 @@ from ldctpipe.dicom.membership import Membership
 from ldctpipe.dicom.opening import unreadable
 from ldctpipe.dicom.rejection import NO_REGULAR_FILE, NOT_DICOM, NOT_DICOM_DESPITE_NAME, Rejected, Rejection
 from ldctpipe.dicom.series import Series
-from ldctpipe.errors import InputError
+from ldctpipe.errors import InputError, ReadError, reading
 from ldctpipe.files import require_exists
 from ldctpipe.progress import Progress
 
@@ -31,11 +31,16 @@ _SILENT = (NOT_DICOM, DIRECTORY)
 DICOM_SUFFIXES = (".dcm", ".ima", ".dicom")
 
 
+class NothingFound(InputError):
+    """There is no file that is DICOM, or is called so, or can't be read."""
+
+
 @dataclass(frozen=True)
 class Skipped:
     """A file that is in no series, the reason, and whether that is a fault of the file (`is_fault`).
 
-    `member` is the series that it says it belongs to, which may be of another modality; None where that is not known.
+    `is_unread` says that nobody knows what it is, because it can't be read now; a folder can be that, too. `member` is
+    the series that it says it belongs to, which may be of another modality; None where that is not known.
     """
 
     path: Path
@@ -43,6 +48,7 @@ class Skipped:
     remedy: str
     is_fault: bool
     member: Membership | None = None
+    is_unread: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,11 @@ class Discovery:
         """Return how many files were left out for each reason, most frequent first."""
         return dict(Counter(skip.reason for skip in self.skipped).most_common())
 
+    @property
+    def unread(self) -> tuple[Skipped, ...]:
+        """The files and folders that can't be read now: any of them may hold slices of the series."""
+        return tuple(skip for skip in self.skipped if skip.is_unread)
+
 
 def discover(path: Path, threads: int | None = None) -> Discovery:
     """Return the CT series in `path` and what was left out.
@@ -63,7 +74,7 @@ def discover(path: Path, threads: int | None = None) -> Discovery:
     `path` is a folder (any tree), a zip archive, a DICOMDIR (for the files that it lists) or one file. Names that start
     with a dot are passed over. Files that are not DICOM are left out silently unless their name says DICOM, and so is
     the DICOMDIR of a folder, whose files are tried anyway. Raises `InputError` when the path is missing, empty, neither
-    file nor folder, or holds no usable CT image.
+    file nor folder, or holds no usable CT image, and `ReadError` where that may be so because something can't be read.
     """
     found = survey(path, threads)
     if not found.series:
@@ -71,12 +82,24 @@ def discover(path: Path, threads: int | None = None) -> Discovery:
     return found
 
 
+def discover_all(path: Path, threads: int | None = None) -> Discovery:
+    """Return what `discover` returns, or raise `ReadError` where something in `path` can't be read now.
+
+    For what is made once and used from then on: it would lack slices for good.
+    """
+    found = discover(path, threads)
+    if found.unread:
+        raise unread_error(path, found.unread)
+    return found
+
+
 def survey(path: Path, threads: int | None = None) -> Discovery:
     """Return what `discover` returns, also where no CT image can be used; raises `InputError` for no files at all."""
     unreadable_folders: list[OSError] = []
-    files = _files(path, unreadable_folders.append)
+    with reading(path):
+        files = _files(path, unreadable_folders.append)
     if not files and not unreadable_folders:
-        raise InputError(path, "holds no files", "give a folder with CT images in DICOM")
+        raise NothingFound(path, "holds no files", "give a folder with CT images in DICOM")
     headers, skipped, losses = _headers(files, threads)
     skipped += [_skip(Path(error.filename), unreadable(error)) for error in unreadable_folders]
     series, left_out = series_of(headers)
@@ -159,11 +182,14 @@ def _explained(path: Path, rejection: Rejection) -> Rejection:
         return rejection
     if path.suffix.lower() in DICOM_SUFFIXES:
         return NOT_DICOM_DESPITE_NAME
-    return _ZIP if is_zip(path) else NOT_DICOM
+    try:
+        return _ZIP if is_zip(path) else NOT_DICOM
+    except OSError as error:
+        return unreadable(error)
 
 
 def _skip(path: Path, rejection: Rejection, member: Membership | None = None) -> Skipped:
-    return Skipped(path, rejection.reason, rejection.remedy, rejection.is_fault, member)
+    return Skipped(path, rejection.reason, rejection.remedy, rejection.is_fault, member, rejection.is_transient)
 
 
 def _with_losses(series: Sequence[Series], losses: Counter[str]) -> tuple[Series, ...]:
@@ -176,11 +202,23 @@ def _with_losses(series: Sequence[Series], losses: Counter[str]) -> tuple[Series
     )
 
 
+def unread_error(path: Path, unread: Sequence[Skipped]) -> ReadError:
+    """Return the error for files and folders of `path` that can't be read now, and names the first of them."""
+    first = unread[0]
+    more = f" (and {len(unread) - 1} more)" if len(unread) > 1 else ""
+    remedy = f"{first.remedy}; move away what is no part of the scan"
+    return ReadError(first.path, f"{first.reason}{more}, so series may lack slices", remedy)
+
+
 def nothing_usable(path: Path, skipped: Sequence[Skipped]) -> InputError:
     """Return the error for a path in which no file is a usable CT image, with the reasons."""
+    unread = [skip for skip in skipped if skip.is_unread]
+    is_nothing = path.is_dir() and all(skip.reason == NOT_DICOM.reason for skip in skipped)
+    kind = ReadError if unread else NothingFound if is_nothing else InputError
     if len(skipped) == 1:
         only = skipped[0]
-        return InputError(only.path, f"can't be used: {only.reason}", only.remedy)
+        return kind(only.path, only.reason if unread else f"can't be used: {only.reason}", only.remedy)
     counts = Counter(skip.reason for skip in skipped).most_common()
     reasons = ", ".join(f"{count} × {reason}" for reason, count in counts) or "no DICOM file at all"
-    return InputError(path, f"holds no usable CT image ({reasons})", "give a folder with CT images in HU")
+    remedy = unread[0].remedy if unread else "give a folder with CT images in HU"
+    return kind(path, f"holds no usable CT image ({reasons})", remedy)

@@ -161,6 +161,7 @@ def _series(uid: str, name: str, part: Part, patient_key: str, losses: tuple[str
         acquisition=_acquisition(headers),
         patient_id=first.patient_id,
         number=first.series_number,
+        description=first.series_description,
         transfer_syntaxes=tuple(sorted({UID(header.pixels.transfer_syntax_uid).name for header in headers})),
         is_denoised=first.is_denoised,
         warnings=(*geometry, *part.warnings, *losses),

@@ -83,6 +83,7 @@ KEYWORDS = (
     "ContentTime",
     "InstanceNumber",
     "SeriesNumber",
+    "SeriesDescription",
     "ImageOrientationPatient",
     "ImagePositionPatient",
     "PixelSpacing",
@@ -118,6 +119,7 @@ class Header:
     frame_of_reference_uid: str | None
     patient_id: str = field(repr=False)
     series_number: int | None
+    series_description: str = field(repr=False)
     rows: int
     columns: int
     row_direction: Vector
@@ -193,6 +195,7 @@ def _validated(path: Path, found: Scan, place: PixelPlace, pixel_format: PixelFo
         frame_of_reference_uid=given.text("FrameOfReferenceUID") or None,
         patient_id=given.text("PatientID"),
         series_number=_series_number(given),
+        series_description=_label(given.text("SeriesDescription")) or "",
         rows=required(given, "Rows"),
         columns=required(given, "Columns"),
         row_direction=row_direction,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import stat
 import warnings
 import zlib
 from pathlib import Path
@@ -17,6 +18,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 from ldctpipe.dicom.attributes import Attributes, tags_of
 from ldctpipe.dicom.elements import EXPLICIT_LITTLE, Element, ReadAt, top_level_elements
 from ldctpipe.dicom.rejection import DAMAGED, NOT_DICOM, Rejected, Rejection
+from ldctpipe.errors import READ_REMEDY, is_transient
 
 # What pydicom says about a faulty value holds the value, and that can be a name or a birth date.
 config.settings.reading_validation_mode = config.IGNORE
@@ -50,16 +52,36 @@ def read_whole(path: Path) -> FileDataset:
 def looks_like_dicom(path: Path) -> bool:
     """Tell whether a file starts as DICOM does; says nothing about the rest of it."""
     try:
-        with path.open("rb") as stream:
-            first_element_offset(_reader_of(stream))
-    except (OSError, Rejected):
+        return _starts_as_dicom(path)
+    except OSError:
+        return False
+
+
+def may_be_dicom(path: Path) -> bool:
+    """Tell whether a file starts as DICOM does, or can't be read now, so that nobody knows."""
+    try:
+        return _starts_as_dicom(path)
+    except OSError as error:
+        return is_transient(error)
+
+
+def _starts_as_dicom(path: Path) -> bool:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a named pipe would wait for a writer
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                return False
+            first_element_offset(lambda offset, count: os.pread(descriptor, count, offset))
+        finally:
+            os.close(descriptor)
+    except Rejected:
         return False
     return True
 
 
 def unreadable(error: OSError) -> Rejection:
     """Return the rejection of a file that the system can't open or read: no permission, gone, a disk at fault."""
-    return Rejection(f"can't be read ({error.strerror})", "check that it is still there and its permissions", True)
+    return Rejection(f"can't be read ({error.strerror or error})", READ_REMEDY, True, is_transient(error))
 
 
 def first_element_offset(read: ReadAt) -> int:
@@ -129,5 +151,9 @@ def _refuse_deflate_bomb(stream: BinaryIO) -> None:
 def _parse(stream: BinaryIO) -> FileDataset:
     try:
         return pydicom.dcmread(stream, force=True)
+    except OSError as error:
+        if error.errno is None:
+            raise Rejected(DAMAGED) from None
+        raise
     except Exception:  # noqa: BLE001 - a parser of foreign bytes fails in any way there is
         raise Rejected(DAMAGED) from None

@@ -13,12 +13,14 @@ if TYPE_CHECKING:
 class Rejection:
     """A reason for leaving a file out, what to do about it, and whether something is wrong with the file.
 
-    What merely lies beside the CT images (a localizer, a dose report, a text file) has no fault.
+    What merely lies beside the CT images (a localizer, a dose report, a text file) has no fault. `is_transient` where
+    the file says nothing of itself, because it can't be read now: what it holds is not known, and another try may tell.
     """
 
     reason: str
     remedy: str
     is_fault: bool
+    is_transient: bool = False
 
 
 class Rejected(Exception):
@@ -37,7 +39,11 @@ _EXPORT = "export it again from the scanner or the archive"
 NOT_DICOM = Rejection("not a DICOM file", "give DICOM files or a folder with them", False)
 NOT_DICOM_DESPITE_NAME = Rejection("not a DICOM file in spite of its name", "remove it or copy it again", True)
 DAMAGED = Rejection("damaged DICOM file", "copy or export it again", True)
+CHANGED = Rejection("changed while it was read", "run the same command again", True, is_transient=True)
 CUT_SHORT = Rejection("cut short: the file ends before its pixel data do", "copy or export it again", True)
+NO_PIXELS = Rejection(
+    "no pixel data: exported without them, or cut short before them", "copy or export it again with its pixels", True
+)
 WRONG_LENGTH = Rejection("pixel data of a wrong length for its rows and columns", "copy or export it again", True)
 LOCALIZER = Rejection("localizer", "give the axial series", False)
 SCREEN = Rejection("a screen of text, not a slice (ImageType)", "give the axial series", False)

@@ -41,13 +41,17 @@ class PixelPlace:
 
 @dataclass(frozen=True)
 class Scan:
-    """What was read of one file: its file meta, the attributes asked for, its pixel data's place, its size and time."""
+    """What was read of one file: its file meta, the attributes asked for, its pixel data's place, its size and time.
+
+    `largest_private` is the largest private element, where there are no pixel data, or empty ones.
+    """
 
     meta: Attributes
     attributes: Attributes
     pixels: PixelPlace | None
     file_bytes: int
     modified_ns: int
+    largest_private: Element | None = None
 
     @property
     def transfer_syntax_uid(self) -> str:
@@ -91,7 +95,18 @@ def _scan(descriptor: int, keywords: tuple[str, ...]) -> Scan:
     attributes, place = _dataset(read, start, size_bytes, encoding, keywords)
     if place and not is_complete:
         place = replace(place, is_whole=False)
-    return Scan(meta, attributes, place, state.st_size, state.st_mtime_ns)
+    private = None if place and place.length_bytes != 0 else _largest_private(read, start, size_bytes, encoding)
+    return Scan(meta, attributes, place, state.st_size, state.st_mtime_ns, private)
+
+
+def _largest_private(read: ReadAt, start: int, size_bytes: int, encoding: Encoding) -> Element | None:
+    """The largest private element (PS3.5 §7.8: of an odd group), before empty pixel data or behind them."""
+    elements = list(top_level_elements(read, start, size_bytes, encoding))
+    if elements and elements[-1].tag == PIXEL_DATA:
+        end = elements[-1].offset + elements[-1].length_bytes
+        elements += top_level_elements(read, end, size_bytes, encoding)
+    private = (one for one in elements if one.tag >> 16 & 1)
+    return max(private, key=lambda one: one.length_bytes, default=None)
 
 
 def _reader_of(content: bytes) -> ReadAt:

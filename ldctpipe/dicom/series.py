@@ -32,12 +32,13 @@ class Slice:
 class Series:
     """CT images that form one volume, in ascending position along the slice normal.
 
-    `key` stands for the series in file names and messages; `patient_key` is one for all series of a patient that
-    were discovered together. Neither can be turned back into a name or number of the patient. `patient_id` can, and is
-    for de-identification only: it goes into no message and no file. `affine` maps (column, row, slice, 1) to RAS+ mm.
-    `number` is SeriesNumber; `derived_number` is the one for a series made from this one: number × 100 + 1, or the next
-    that no series of the study has. `transfer_syntaxes` are the names in PS3.6, as they occur in the series. `refusal`
-    says why its images form no volume, in which case it can't be read at all.
+    `key` stands for the series in file names and messages; `patient_key` is one for all series of a patient that were
+    discovered together. Neither can be turned back into a name or number of the patient. `patient_id` can, and is for
+    de-identification only: it goes into no message and no file. `affine` maps (column, row, slice, 1) to RAS+ mm.
+    `number` and `description` are SeriesNumber and SeriesDescription, in which sites may write what they like;
+    `derived_number` is the one for a series made from this one: number × 100 + 1, or the next that no series of the
+    study has. `transfer_syntaxes` are the names in PS3.6, as they occur in the series. `refusal` says why its images
+    form no volume, in which case it can't be read at all.
     """
 
     key: str
@@ -52,6 +53,7 @@ class Series:
     acquisition: Acquisition
     patient_id: str = field(default="", repr=False)
     number: int | None = None
+    description: str = field(default="", repr=False)
     derived_number: int = 1
     transfer_syntaxes: tuple[str, ...] = ()
     is_denoised: bool = False

@@ -10,12 +10,13 @@ from pathlib import Path
 
 from ldctpipe import __version__
 from ldctpipe.dicom.dicomweb import PacsError
-from ldctpipe.errors import InputError
+from ldctpipe.dicom.discovery import NothingFound
+from ldctpipe.errors import InputError, ReadError, UsageError
 from ldctpipe.files import clear_leftovers
 from ldctpipe.inference.cohort_record import (
     DENOISED_FOLDER,
     DONE,
-    FAILED,
+    NOTHING,
     RECORDS_FOLDER,
     PatientRecord,
     job_key,
@@ -26,7 +27,7 @@ from ldctpipe.inference.cohort_record import (
 from ldctpipe.inference.cohort_scans import Scan, scan_digest
 from ldctpipe.inference.denoise import DenoiseRequest, DenoiseResult, denoise
 from ldctpipe.inference.job import Job
-from ldctpipe.inference.manifest import DENOISED, MANIFEST, REFUSED, earlier_run
+from ldctpipe.inference.manifest import DENOISED, FAILED, MANIFEST, REFUSED, earlier_run
 from ldctpipe.inference.model import Model
 from ldctpipe.progress import tell, warn
 from ldctpipe.provenance import run_time
@@ -86,8 +87,11 @@ def _denoise_scan(
     except PacsError as error:  # all is there, but not in the archive: another run sends what is missing
         record = replace(_with_result(blank, denoise(replace(request, push=None), model), results), state=FAILED)
         record = replace(record, reason=f"{error.fault}; {error.remedy}")
+    except NothingFound as error:
+        record = replace(blank, state=NOTHING, reason=f"{error.fault}; {error.remedy}")
     except InputError as error:
-        record = replace(blank, state=REFUSED, reason=f"{error.fault}; {error.remedy}")
+        state = REFUSED if _is_of_input(error, target) else FAILED
+        record = replace(blank, state=state, reason=f"{error.fault}; {error.remedy}")
     except OSError:
         raise
     except Exception as error:  # noqa: BLE001 - a bug with one patient is told in full, and the others get theirs
@@ -98,11 +102,30 @@ def _denoise_scan(
     return replace(record, seconds=round(time.monotonic() - started, 2))
 
 
+def _is_of_input(error: InputError, target: Path) -> bool:
+    """Tell whether a scan will be refused again as long as its files stay as they are.
+
+    What can't be read now may be read by the next run, and what lies in the way of the results may be gone by then.
+    """
+    if isinstance(error, (ReadError, UsageError)):
+        return False
+    return error.path is None or not Path(error.path).is_relative_to(target)
+
+
 def _with_result(blank: PatientRecord, result: DenoiseResult, results: Path) -> PatientRecord:
-    series = tuple(replace(one, state=REFUSED if one.state == REFUSED else DENOISED) for one in result.outcomes)
+    series = tuple(replace(one, state=one.state if one.is_missing else DENOISED) for one in result.outcomes)
     state = DONE if any(one.state == DENOISED for one in series) else REFUSED
+    if result.failed or result.unread:
+        state = FAILED
     folders = {key: str(folder.relative_to(results)) for key, folder in result.folders.items()}
-    return replace(blank, state=state, series=series, folders=folders, skipped_files=result.skipped)
+    record = replace(blank, state=state, series=series, folders=folders, skipped_files=result.skipped)
+    return replace(record, reason=_unread_reason(result)) if result.unread else record
+
+
+def _unread_reason(result: DenoiseResult) -> str:
+    """Why nothing of a patient is final, without the names of files."""
+    reasons = "; ".join(dict.fromkeys(skip.reason for skip in result.unread))
+    return f"{len(result.unread)} file(s) or folder(s) {reasons}, so series may lack slices; {result.unread[0].remedy}"
 
 
 def _holds_other_job(target: Path, job: Job) -> bool:

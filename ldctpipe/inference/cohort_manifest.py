@@ -11,8 +11,8 @@ from pathlib import Path
 
 from ldctpipe import __version__
 from ldctpipe.files import read_json, sha256_of_text, write_json, write_text
-from ldctpipe.inference.cohort_record import DONE, FAILED, PatientRecord
-from ldctpipe.inference.manifest import REFUSED, SeriesOutcome
+from ldctpipe.inference.cohort_record import DONE, NOTHING, PatientRecord
+from ldctpipe.inference.manifest import FAILED, REFUSED, SeriesOutcome
 
 FORMAT = "ldctpipe-cohort@1"
 NO_RECORD = "its task ended before it was done; pipeline_info/trace.txt has the task, and another run tries again"
@@ -22,13 +22,17 @@ NO_RECORD = "its task ended before it was done; pipeline_info/trace.txt has the 
 class Row:
     """One series of the manifest; a patient without any series that can be read has one row with no key.
 
-    `input_checksum` stands for UIDs, sizes and times of the files of the source. `output_checksums` has the SHA-256 of
-    each file in `folder`, which is below the folder of results.
+    `number`, `description` and `file` (one of the source's) are empty where identity is removed. `input_checksum`
+    stands for UIDs, sizes and times of the files of the source. `output_checksums` has the SHA-256 of each file in
+    `folder`, which is below the folder of results.
     """
 
     patient: str
     series: str
     state: str
+    number: int | None = None
+    description: str = ""
+    file: str = ""
     reason: str = ""
     slices: int = 0
     seconds: float = 0.0
@@ -55,18 +59,20 @@ class Tally:
     refused: int
     failed: int
     slices: int
+    nothing_to_do: int = 0
 
     def sentence(self) -> str:
         """Return the counts in words."""
+        idle = f", {self.nothing_to_do} without any scan" if self.nothing_to_do else ""
         return (
             f"{self.done} of {self.series} series of {self.patients} patients denoised ({self.slices} slices), "
-            f"{self.refused} refused, {self.failed} failed"
+            f"{self.refused} refused, {self.failed} failed{idle}"
         )
 
 
 def rows_of(records: dict[str, PatientRecord], planned: Iterable[str]) -> list[Row]:
     """Return a row a series, sorted by patient; a planned patient without a record has failed."""
-    lost = [Row(patient, "", FAILED, NO_RECORD) for patient in planned if patient not in records]
+    lost = [Row(patient, "", FAILED, reason=NO_RECORD) for patient in planned if patient not in records]
     rows = [row for record in records.values() for row in _rows_of_record(record)]
     return sorted([*rows, *lost], key=lambda row: (row.patient, row.series))
 
@@ -78,11 +84,16 @@ def _rows_of_record(record: PatientRecord) -> list[Row]:
 
 
 def _row(record: PatientRecord, outcome: SeriesOutcome) -> Row:
-    state = outcome.state if outcome.state in (REFUSED, FAILED) else FAILED if record.state == FAILED else DONE
+    state = outcome.state if outcome.state in (REFUSED, FAILED, NOTHING) else DONE
+    if state == DONE and record.state == FAILED and record.reason:  # not a fault of one series, but of all
+        state = FAILED
     return Row(
         patient=record.patient,
         series=outcome.key,
         state=state,
+        number=outcome.number,
+        description=outcome.description,
+        file=outcome.file,
         reason=outcome.reason or record.reason or "",
         slices=outcome.slices,
         seconds=round(outcome.seconds, 2),
@@ -98,8 +109,9 @@ def tally(rows: Sequence[Row]) -> Tally:
     """Return the counts over the rows of a manifest."""
     states = Counter(row.state for row in rows)
     slices = sum(row.slices for row in rows if row.state == DONE)
-    patients = len({row.patient for row in rows})
-    return Tally(patients, len(rows), states[DONE], states[REFUSED], states[FAILED], slices)
+    patients = len({row.patient for row in rows if row.state != NOTHING})
+    series = len(rows) - states[NOTHING]
+    return Tally(patients, series, states[DONE], states[REFUSED], states[FAILED], slices, states[NOTHING])
 
 
 def write_cohort_manifest(folder: Path, rows: Sequence[Row]) -> Tally:

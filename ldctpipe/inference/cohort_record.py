@@ -14,17 +14,20 @@ from typing import Any
 from ldctpipe.errors import InputError
 from ldctpipe.files import read_json, sha256_of_text, write_json
 from ldctpipe.inference.job import Job
-from ldctpipe.inference.manifest import REFUSED, SeriesOutcome
+from ldctpipe.inference.manifest import FAILED, SeriesOutcome
 
 FORMAT = "ldctpipe-patient@1"
 DENOISED_FOLDER = "denoised"
 RECORDS_FOLDER = Path("pipeline_info", "patients")
-DONE, FAILED = "done", "failed"  # and REFUSED
+DONE = "done"  # and REFUSED, FAILED, and for a folder without any scan:
+NOTHING = "nothing to do"
 
 
 @dataclass(frozen=True)
 class PatientRecord:
     """A patient of a cohort: done, refused (no CT that can be denoised) or failed (worth another try), and why.
+
+    There is "nothing to do" where no file looks like a scan.
 
     `scan` stands for the files given, `job` for the model and all settings. A patient is done although some series
     were refused: `series` tells. `folders` has where each series lies below the folder of results, by its key.
@@ -45,7 +48,7 @@ class PatientRecord:
     @property
     def is_final(self) -> bool:
         """Whether the same job with the same files would come to the same end."""
-        return self.state in (DONE, REFUSED)
+        return self.state != FAILED
 
     @property
     def files(self) -> Iterator[Path]:

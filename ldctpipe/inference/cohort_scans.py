@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 from ldctpipe.data.samplesheet import rows_of_cohort
 from ldctpipe.dicom.archives import is_zip
 from ldctpipe.dicom.discovery import files_below, survey
-from ldctpipe.errors import InputError
+from ldctpipe.errors import InputError, reading
 from ldctpipe.files import require_exists, sha256_of_text
 from ldctpipe.inference.job import OutputForm
 from ldctpipe.volumes.nifti import is_nifti
@@ -38,13 +39,13 @@ class Size:
 def scans_of_cohort(cohort: Path, patients: Sequence[str] = ()) -> list[Scan]:
     """Return the scan of each patient: the low dose where there are two doses, else the only one.
 
-    `cohort` is a cohort folder in a known layout or a samplesheet. With `patients`, it is a folder with a numbered
-    folder for each of them in this order (1, 2, …), which holds nothing but the scan. Raises `InputError` where that is
-    not so, and what `rows_of_cohort` raises.
+    `cohort` is a cohort folder in a known layout, of which every folder is there, or a samplesheet. With `patients`, it
+    is a folder with a numbered folder for each of them in this order (1, 2, …), which holds nothing but the scan.
+    Raises `InputError` where that is not so, and what `rows_of_cohort` raises.
     """
     if patients:
         return [Scan(patient, _only_entry(cohort / str(number))) for number, patient in enumerate(patients, 1)]
-    rows = rows_of_cohort(cohort)
+    rows = rows_of_cohort(cohort, every_entry=True)
     return [Scan(row.patient, path) for row in rows if (path := row.low_dose or row.full_dose)]
 
 
@@ -57,7 +58,7 @@ def _only_entry(folder: Path) -> Path:
 
 def scan_digest(scan: Scan, form: OutputForm) -> str:
     """Return what stands for all files of a scan, whatever they are: their names, sizes and times; reads none."""
-    files = sorted(files_below(scan.path)) if scan.path.is_dir() else [scan.path]
+    files = sorted(files_below(scan.path)) if os.path.isdir(scan.path) else [scan.path]  # noqa: PTH112 - never raises
     told = [_told(file, scan.path) for file in files]
     digest = sha256_of_text("\n".join(told))
     return form.deidentifier.uid(digest) if form.deidentifier else digest
@@ -74,15 +75,23 @@ def _told(file: Path, root: Path) -> str:
 
 def scan_size(scan: Scan, threads: int | None = None) -> Size:
     """Return how large a scan is; one that can't be used has no series."""
-    files = list(files_below(scan.path)) if scan.path.is_dir() else [scan.path]
+    try:
+        with reading(scan.path):
+            return _size(scan.path, threads)
+    except InputError:
+        return Size(0, 0, 0)
+
+
+def _size(path: Path, threads: int | None) -> Size:
+    files = list(files_below(path)) if path.is_dir() else [path]
     size_bytes = sum(file.stat().st_size for file in files if file.is_file())
-    if scan.path.is_file() and is_zip(scan.path):
+    if path.is_file() and is_zip(path):
         return Size(1, _estimated_slices(size_bytes * _COMPRESSION), size_bytes)
     if volumes := [file for file in files if is_nifti(file)]:
         factor = _COMPRESSION if volumes[0].suffix == ".gz" else 1
         return Size(len(volumes), _estimated_slices(size_bytes * factor), size_bytes)
     try:
-        series = survey(scan.path, threads).series
+        series = survey(path, threads).series
     except InputError:
         return Size(0, 0, size_bytes)
     return Size(len(series), sum(len(one.slices) for one in series), size_bytes)

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from ldctpipe.data.scans import nifti_files
-from ldctpipe.dicom.discovery import discover
+from ldctpipe.dicom.discovery import Discovery, Skipped, nothing_usable, survey
 from ldctpipe.dicom.grouping import series_of
 from ldctpipe.dicom.headers import header_of
 from ldctpipe.dicom.pacs import check
 from ldctpipe.dicom.reading import read_volume
 from ldctpipe.dicom.series import Series
 from ldctpipe.dicom.writing import derived_names, write_derived_series
-from ldctpipe.errors import InputError
+from ldctpipe.errors import InputError, ReadError, UsageError, reading
 from ldctpipe.files import link_or_copy, new_folder
 from ldctpipe.inference.delivery import deliver
 from ldctpipe.inference.denoiser import Denoiser
@@ -23,19 +25,23 @@ from ldctpipe.inference.job import Job, OutputForm
 from ldctpipe.inference.manifest import (
     DENOISED,
     DONE_BEFORE,
+    FAILED,
     MANIFEST,
     REFUSED,
     SeriesOutcome,
     digests,
+    name_below,
     write_manifest,
 )
 from ldctpipe.inference.model import Model
-from ldctpipe.inference.nifti_files import denoise_nifti, require_form_of_nifti
+from ldctpipe.inference.nifti_files import denoise_nifti, denoise_nifti_files, require_form_of_nifti
 from ldctpipe.inference.patients import PatientFolder, folder_of_series, patient_folders, source_digest
 from ldctpipe.progress import Progress, say, warn
 from ldctpipe.provenance import run_time
 from ldctpipe.volumes.case import is_case
 from ldctpipe.volumes.nifti import write_nifti
+
+_NIFTI_BESIDE_DICOM = "a NIfTI file beside DICOM, which is denoised instead"
 
 
 @dataclass(frozen=True)
@@ -59,36 +65,83 @@ class DenoiseRequest:
 
 @dataclass(frozen=True)
 class DenoiseResult:
-    """What came of it, over all series, the folder for each by its key, and how many files were in none."""
+    """What came of it, over all series, the folder for each by its key, and how many files were in none.
+
+    `unread` is what can't be read now and may be of any series; where there is some, nothing of this is final.
+    """
 
     outcomes: tuple[SeriesOutcome, ...]
     skipped: dict[str, int]
     folders: dict[str, Path]
+    unread: tuple[Skipped, ...] = ()
 
     @property
     def refused(self) -> list[SeriesOutcome]:
-        """The series that could not be denoised."""
+        """The series that can't be denoised."""
         return [outcome for outcome in self.outcomes if outcome.state == REFUSED]
+
+    @property
+    def failed(self) -> list[SeriesOutcome]:
+        """The series that another try may denoise."""
+        return [outcome for outcome in self.outcomes if outcome.state == FAILED]
 
 
 def denoise(request: DenoiseRequest, model: Model | None = None) -> DenoiseResult:
     """Denoise every CT series of the input and return what became of each; `model` is the request's, if read before.
 
     One patient's series go into `out` itself, several patients' into a folder each; a folder appears when all that is
-    in it is done. All is sent to the PACS at the end where one is named. What an earlier run of the same job finished,
-    or sent, is left as it is. Raises `InputError` when there is nothing to denoise, or when `out` holds something else.
+    in it is done. All is sent to the PACS at the end where one is named, unless something can't be read: what lacks a
+    slice is not to stay there. What an earlier run of the same job finished, or sent, is left as it is. Of a folder
+    with DICOM and NIfTI the DICOM is denoised. Raises `InputError` when there is nothing to denoise, or when `out`
+    holds something else, and `ReadError` when there may be something, but it can't be read now.
     """
     model = model or Model(request.model, request.device, request.threads)
     job = Job(model.bundle, request.blend, run_time(), request.form)
-    if files := nifti_files(request.input):
-        require_form_of_nifti(request.form, request.push)
-        overwrite = request.overwrite
-        outcomes = [denoise_nifti(file, request.out, job, model.denoiser, overwrite=overwrite) for file in files]
-        return DenoiseResult(tuple(outcomes), {}, {outcome.key: request.out for outcome in outcomes})
-    _refuse_cases(request.input)
+    with reading(request.input):
+        images = nifti_files(request.input)
+        if not images:
+            _refuse_cases(request.input)
+        discovery = survey(request.input, request.threads)
+    if images and not discovery.series:
+        return _denoise_images(request, job, model, images, discovery)
+    if not discovery.series:
+        raise nothing_usable(request.input, discovery.skipped)
+    return _denoise_dicom(request, job, model, _with_images_left_out(discovery, images))
+
+
+def _refuse_output_over_input(request: DenoiseRequest) -> None:
+    """Raise before anything else is said of `out`: --overwrite is no remedy where it is what is read."""
+    place = Path(os.path.realpath(request.out))  # never raises
+    for source in (request.input, request.model):
+        if Path(os.path.realpath(source)).is_relative_to(place):
+            fault = f"is the input {source} or holds it, and the results would replace it"
+            raise UsageError(request.out, fault, "name another output folder")
+
+
+def _denoise_images(
+    request: DenoiseRequest, job: Job, model: Model, images: Sequence[Path], discovery: Discovery
+) -> DenoiseResult:
+    require_form_of_nifti(request.form, request.push)
+    if request.input.is_file():
+        outcomes = [denoise_nifti(request.input, request.out, job, model.denoiser, overwrite=request.overwrite)]
+    else:
+        outcomes = denoise_nifti_files(images, request.out, job, model.denoiser, overwrite=request.overwrite)
+    beside = replace(discovery, skipped=tuple(skip for skip in discovery.skipped if skip.path not in images))
+    folders = {outcome.key: request.out for outcome in outcomes}
+    return DenoiseResult(tuple(outcomes), beside.skipped_by_reason(), folders, beside.unread)
+
+
+def _with_images_left_out(discovery: Discovery, images: Sequence[Path]) -> Discovery:
+    """NIfTI in a folder of DICOM is a mask or a result more often than a scan of its own."""
+    left_out = tuple(Skipped(image, _NIFTI_BESIDE_DICOM, "give it on its own", is_fault=False) for image in images)
+    known = {skip.path for skip in discovery.skipped}
+    return replace(discovery, skipped=(*discovery.skipped, *(skip for skip in left_out if skip.path not in known)))
+
+
+def _denoise_dicom(request: DenoiseRequest, job: Job, model: Model, discovery: Discovery) -> DenoiseResult:
+    _refuse_output_over_input(request)
     if request.push:
         check(request.push)  # a wrong password must not show only after hours of work
-    discovery = discover(request.input, request.threads)
     skipped = discovery.skipped_by_reason()
     patients = patient_folders(discovery.series, request.out, job, overwrite=request.overwrite)
     finished = [patient for patient in patients if patient.is_finished]
@@ -101,10 +154,12 @@ def denoise(request: DenoiseRequest, model: Model | None = None) -> DenoiseResul
         for patient in pending:
             outcomes += work(request, job, model.denoiser, patient, skipped, progress)
         progress.finish()
-    if request.push:
+    if request.push and not discovery.unread:
         deliver([patient.target / MANIFEST for patient in patients], request.push)
+    elif request.push:
+        warn(f"nothing sent to {request.push}: series may lack slices, because some files can't be read")
     folders = {job.form.published(one).key: patient.target for patient in patients for one in patient.series}
-    return DenoiseResult(tuple(outcomes), skipped, folders)
+    return DenoiseResult(tuple(outcomes), skipped, folders, discovery.unread)
 
 
 def _refuse_cases(source: Path) -> None:
@@ -136,14 +191,14 @@ def _denoise_each_series(
 
 
 def _parts(patient: PatientFolder, job: Job, outcomes: Sequence[SeriesOutcome]) -> Iterator[PatientFolder]:
-    """Yield the folder with one series after the other; `outcomes` grows meanwhile, and what was refused stays told."""
+    """Yield the folder with one series after the other; `outcomes` grows meanwhile, and what is missing stays told."""
     for series in patient.series:
-        is_there = patient.kept or any(outcome.state != REFUSED for outcome in outcomes)
+        is_there = patient.kept or any(not outcome.is_missing for outcome in outcomes)
         # until the first is done, what another job left may be in the way, which `patient` knows how to replace
         part = folder_of_series(series, patient.target, job) if is_there else replace(patient, series=(series,))
         told = {outcome.key for outcome in part.others}
-        refused = tuple(one for one in outcomes if one.state == REFUSED and one.key not in told)
-        yield replace(part, others=(*part.others, *refused))
+        missing = tuple(one for one in outcomes if one.is_missing and one.key not in told)
+        yield replace(part, others=(*part.others, *missing))
 
 
 def _denoise_patient(
@@ -170,7 +225,7 @@ def _denoise_patient(
             for series in patient.series:
                 kept = patient.kept.get(job.form.published(series).key)
                 outcomes.append(kept or _denoise_series(request, job, denoiser, series, folder, progress))
-            if all(outcome.state == REFUSED for outcome in (*patient.others, *outcomes)):
+            if all(outcome.is_missing for outcome in (*patient.others, *outcomes)):
                 raise _NothingDenoised
             write_manifest(folder / MANIFEST, job, [*patient.others, *outcomes], skipped, **identity)
     except _NothingDenoised:
@@ -179,7 +234,7 @@ def _denoise_patient(
 
 
 class _NothingDenoised(Exception):
-    """Every series of a patient was refused: no folder should appear for it."""
+    """Nothing came of any series of a patient: no folder should appear for it."""
 
 
 def _denoise_series(
@@ -187,6 +242,7 @@ def _denoise_series(
 ) -> SeriesOutcome:
     started, first = time.monotonic(), progress.done
     named, source = job.form.published(series), source_digest(series, job.form)
+    known = _known_by(series, request)
     try:
         if series.denoising_refusal:
             raise InputError(None, series.denoising_refusal, "give its source series")
@@ -196,11 +252,21 @@ def _denoise_series(
         for name in (*derived_names(named), _nifti_name(named)):
             (folder / name).unlink(missing_ok=True)
         progress.advance(first + len(series.slices) - progress.done)
-        return SeriesOutcome(named.key, REFUSED, len(series.slices), source, reason=error.fault)
+        state = FAILED if isinstance(error, ReadError) else REFUSED
+        return SeriesOutcome(named.key, state, len(series.slices), source, error.fault, **known)
     for warning in warnings:
         warn(f"series {named.key}: {warning}")
     seconds = time.monotonic() - started
-    return SeriesOutcome(named.key, DENOISED, len(series.slices), source, None, seconds, files, warnings)
+    done = SeriesOutcome(named.key, DENOISED, len(series.slices), source, None, seconds, files, warnings)
+    return replace(done, **known)
+
+
+def _known_by(series: Series, request: DenoiseRequest) -> dict[str, Any]:
+    """By what a person knows a series; nothing where identity is removed."""
+    if request.form.deidentifier:
+        return {}
+    file = name_below(request.input, series.slices[0].path)
+    return {"number": series.number, "description": series.description, "file": file}
 
 
 def _place(series: Series, named: Series, error: InputError) -> str:

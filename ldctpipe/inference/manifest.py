@@ -1,7 +1,11 @@
-"""What came of a denoising job: `manifest.json` beside the files. It names no patient and no source file."""
+"""What came of a denoising job: `manifest.json` beside the files.
+
+It names no patient, but describes each series as its scanner did and names one file of it, unless it is de-identified.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -12,14 +16,18 @@ from ldctpipe.files import read_json, sha256_of_file, write_json
 from ldctpipe.inference.job import Job
 
 MANIFEST = "manifest.json"
-DENOISED, REFUSED, DONE_BEFORE = "denoised", "refused", "done before"
+DENOISED, REFUSED, FAILED, DONE_BEFORE = "denoised", "refused", "failed", "done before"
 
 
 @dataclass(frozen=True)
 class SeriesOutcome:
-    """What became of one series: "denoised" or "refused", with the reason; in the result of a run "done before" too.
+    """What became of one series, with the reason: "denoised", "refused" or, where another try may do it, "failed".
 
-    `source` stands for the files that it was made from, `files` has the SHA-256 of each file that was made.
+    In the result of a run "done before" too.
+
+    `source` stands for the files that it was made from, `files` has the SHA-256 of each file that was made. `number`
+    and `description` are the scanner's, `file` is one of the source's below the input; all are empty where identity is
+    removed.
     """
 
     key: str
@@ -31,11 +39,28 @@ class SeriesOutcome:
     files: dict[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     sent_to: tuple[str, ...] = ()
+    number: int | None = None
+    description: str = ""
+    file: str = ""
+
+    @property
+    def title(self) -> str:
+        """The series in words: its key, and by what a person knows it."""
+        known = (f"number {self.number}" if self.number is not None else "", self.description, self.file)
+        return ", ".join([f"series {self.key}", *filter(None, known), f"{self.slices} slices"])
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether nothing came of the series."""
+        return self.state in (REFUSED, FAILED)
 
     def as_json(self) -> dict[str, Any]:
         """Return the outcome as values that JSON has."""
         return {
             "key": self.key,
+            "number": self.number,
+            "description": self.description,
+            "file": self.file,
             "state": self.state,
             "reason": self.reason,
             "slices": self.slices,
@@ -96,6 +121,12 @@ def series_in(path: Path) -> list[SeriesOutcome]:
     """Return the outcomes that the manifest at `path` lists, of whatever job."""
     manifest = read_json(path, "a manifest")
     return [SeriesOutcome.from_json(entry) for entry in manifest["series"]]
+
+
+def name_below(root: Path, file: Path) -> str:
+    """Return a file's path below the input `root` as text; of an archive's content, the archive's name."""
+    named = file.relative_to(root) if file.is_relative_to(root) and file != root else Path(root.name)
+    return os.fsencode(named).decode("utf-8", "backslashreplace")
 
 
 def digests(paths: Iterable[Path]) -> dict[str, str]:

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ldctpipe.errors import InputError, UsageError
-from ldctpipe.files import sha256_of_text
+from ldctpipe.dicom.series import KEY_DIGITS
+from ldctpipe.errors import InputError, ReadError, UsageError
+from ldctpipe.files import sha256_of_file, sha256_of_text
 from ldctpipe.inference.denoiser import Denoiser
 from ldctpipe.inference.job import Job, OutputForm
 from ldctpipe.inference.manifest import (
     DENOISED,
     DONE_BEFORE,
+    FAILED,
     MANIFEST,
+    REFUSED,
     SeriesOutcome,
     digests,
     earlier_run,
+    name_below,
     write_manifest,
 )
 from ldctpipe.progress import Progress, warn
@@ -37,11 +42,53 @@ def require_form_of_nifti(form: OutputForm, push: str | None) -> None:
         raise UsageError(None, f"{wrong[0]} is for DICOM and has no meaning for NIfTI", "leave it out")
 
 
+def denoise_nifti_files(
+    sources: Sequence[Path], out: Path, job: Job, denoiser: Denoiser, *, overwrite: bool
+) -> list[SeriesOutcome]:
+    """Denoise the files of a folder into the folder `out` and return what became of each, in their order.
+
+    One that is no CT in HU, or can't be read, doesn't keep the others back; its manifest says why. Raises `UsageError`
+    where `out` is the name of a file or what would be written over an input.
+    """
+    if is_nifti(out) and len(sources) > 1:
+        raise UsageError(out, f"is one file for the results of {len(sources)} volumes", "name a folder")
+    return [_outcome(source, out, job, denoiser, overwrite=overwrite) for source in sources]
+
+
+def _outcome(source: Path, out: Path, job: Job, denoiser: Denoiser, *, overwrite: bool) -> SeriesOutcome:
+    try:
+        return denoise_nifti(source, out, job, denoiser, overwrite=overwrite)
+    except UsageError:
+        raise
+    except InputError as error:
+        key = _key_without_volume(source, job.form)
+        warn(f"{key if job.form.deidentifier else source.name} not denoised: {error.fault}; {error.remedy}")
+        state = FAILED if isinstance(error, ReadError) or error.path != source else REFUSED
+        file = "" if job.form.deidentifier else name_below(source.parent, source)
+        outcome = SeriesOutcome(key, state, 0, sha256_of_text(key), error.fault, file=file)
+        name = f"{key}.nii.gz" if job.form.deidentifier or is_nifti(out) else source.name
+        manifest = out.with_name(f"{out.name}.{MANIFEST}") if is_nifti(out) else out / f"{name}.{MANIFEST}"
+        if error.path == source and not manifest.with_name(manifest.name.removesuffix(f".{MANIFEST}")).exists():
+            manifest.parent.mkdir(parents=True, exist_ok=True)
+            write_manifest(manifest, job, [outcome], {})
+        return outcome
+
+
+def _key_without_volume(source: Path, form: OutputForm) -> str:
+    """The key that the file would have as a volume; of one that can't be read, what stands for its name."""
+    try:
+        return sha256_of_file(source)[:KEY_DIGITS]
+    except OSError:
+        told = ascii(source.name)
+        return sha256_of_text(form.deidentifier.uid(told) if form.deidentifier else told)[:KEY_DIGITS]
+
+
 def denoise_nifti(source: Path, out: Path, job: Job, denoiser: Denoiser, *, overwrite: bool) -> SeriesOutcome:
     """Denoise the file `source` to `out`, a NIfTI file name or a folder, and return what became of it.
 
     In a folder the result has the source's name, or its key where it is to be de-identified. Raises `InputError` for a
-    volume that can't be HU and for a file at the target that the same job didn't write.
+    volume that can't be HU and for a file at the target that the same job didn't write, and `UsageError` where the
+    target is the source.
     """
     started = time.monotonic()
     volume = read_nifti(source)
@@ -52,7 +99,9 @@ def denoise_nifti(source: Path, out: Path, job: Job, denoiser: Denoiser, *, over
     source_digest = sha256_of_text(volume.key)
     if known and known.state == DENOISED and known.stands(target.parent, source_digest) and not overwrite:
         return replace(known, state=DONE_BEFORE)
-    if target.exists() and (target.samefile(source) or not (overwrite or earlier)):
+    if target.exists() and target.samefile(source):
+        raise UsageError(target, "is the input itself, or a link to it", "name another output")
+    if target.exists() and not (overwrite or earlier):
         raise InputError(target, "is there already", "name another output or add --overwrite")
     job = replace(job, run_time=earlier.run_time) if earlier and earlier.run_time else job
     for warning in volume.warnings:
@@ -64,8 +113,9 @@ def denoise_nifti(source: Path, out: Path, job: Job, denoiser: Denoiser, *, over
     write_nifti(target, hu, volume.affine, like=source)
     progress.finish()
     seconds = time.monotonic() - started
+    file = "" if job.form.deidentifier else name_below(source.parent, source)
     outcome = SeriesOutcome(
-        volume.key, DENOISED, len(hu), source_digest, None, seconds, digests([target]), volume.warnings
+        volume.key, DENOISED, len(hu), source_digest, None, seconds, digests([target]), volume.warnings, file=file
     )
     write_manifest(manifest, job, [outcome], {})
     return outcome

@@ -14,11 +14,11 @@ from typing import Any
 from ldctpipe import __version__
 from ldctpipe.devices import pick_device
 from ldctpipe.dicom.derivation import Derivation
-from ldctpipe.dicom.discovery import discover
+from ldctpipe.dicom.discovery import discover_all
 from ldctpipe.dicom.reading import read_volume
 from ldctpipe.dicom.series import Series
 from ldctpipe.dicom.writing import derived_names, write_derived_series
-from ldctpipe.errors import InputError, UsageError
+from ldctpipe.errors import InputError, ReadError, UsageError
 from ldctpipe.files import new_folder, require_exists, write_json
 from ldctpipe.progress import Progress, warn
 from ldctpipe.provenance import run_time
@@ -184,7 +184,7 @@ def _simulate_case(job: _Job, folder: Path) -> Partners:
 
 
 def _simulate_dicom(job: _Job, folder: Path) -> Partners:
-    found = discover(job.request.source, job.request.threads)
+    found = discover_all(job.request.source, job.request.threads)
     for reason, count in found.skipped_by_reason().items():
         warn(f"{count} files skipped: {reason}")
     slices = sum(len(series.slices) for series in found.series)
@@ -196,7 +196,7 @@ def _simulate_dicom(job: _Job, folder: Path) -> Partners:
         try:
             written += _simulate_series(job, folder, series, progress)
         except InputError as error:
-            if len(found.series) == 1:
+            if len(found.series) == 1 or isinstance(error, ReadError):
                 raise
             warn(f"not simulated: {error}")
             refused[series.key] = error

@@ -11,7 +11,7 @@ import nibabel
 import numpy as np
 import numpy.typing as npt
 
-from ldctpipe.errors import InputError
+from ldctpipe.errors import READ_REMEDY, InputError, ReadError, is_transient, reading
 from ldctpipe.files import new_file, sha256_of_file
 from ldctpipe.volumes.padding import filled
 from ldctpipe.volumes.plausibility import LARGEST_ROWS_OR_COLUMNS, hu_doubt, hu_fault
@@ -72,11 +72,9 @@ def read_nifti(path: Path) -> Volume:
     try:
         hu = _hu(path, image)
     except MemoryError:
-        raise InputError(path, "needs more memory than there is", "give a smaller volume") from None
+        raise ReadError(path, "needs more memory than is free", "free some, or give a smaller volume") from None
     except DAMAGED_NIFTI as error:
-        raise InputError(
-            path, f"can't be read as NIfTI ({_in_one_line(error)})", "copy it again or export it anew"
-        ) from None
+        raise _fault(path, error, "copy it again or export it anew") from None
     affine = _affine_mm(path, image)
     padding = filled(hu)
     if padding is not None and padding.count() == hu.size:
@@ -85,7 +83,8 @@ def read_nifti(path: Path) -> Volume:
         raise InputError(path, fault, _REMEDY)
     normal = np.cross(affine[:3, 0], affine[:3, 1])
     step_mm = abs(float(affine[:3, 2] @ normal / np.linalg.norm(normal)))
-    digest = sha256_of_file(path)
+    with reading(path):
+        digest = sha256_of_file(path)
     return Volume(
         hu,
         affine,
@@ -102,15 +101,15 @@ def _opened(path: Path) -> Any:
     """Return the image in `path` with a header that promises a plausible volume; reads no voxel."""
     if path.is_dir():
         raise InputError(path, "is a folder in spite of its name", "give a .nii or .nii.gz file in HU")
+    with reading(path), path.open("rb") as stream:
+        stream.read(1)  # nibabel takes what can't be read for another format
     try:
         image: Any = nibabel.load(path)
         if type(image) not in (nibabel.Nifti1Image, nibabel.Nifti2Image):
             raise ValueError("a header without its image")
         shape, dtype = image.shape, image.get_data_dtype()
     except DAMAGED_NIFTI as error:
-        raise InputError(
-            path, f"can't be read as NIfTI ({_in_one_line(error)})", "give a .nii or .nii.gz file in HU"
-        ) from None
+        raise _fault(path, error, "give a .nii or .nii.gz file in HU") from None
     if len(shape) < 3 or any(length != 1 for length in shape[3:]):
         raise InputError(path, f"has the shape {shape} instead of 3 dimensions", "give one CT volume a file")
     if dtype.kind not in "iuf":
@@ -127,6 +126,12 @@ def _refuse_impossible_size(path: Path, shape: tuple[int, ...], itemsize_bytes: 
     inflation = _LARGEST_INFLATION if path.name.lower().endswith(".gz") else 1
     if np.prod(shape, dtype=np.int64) * itemsize_bytes > path.stat().st_size * inflation:
         raise InputError(path, "is cut short: it holds less than its header says", "copy it again")
+
+
+def _fault(path: Path, error: Exception, remedy: str) -> InputError:
+    if isinstance(error, OSError) and is_transient(error):
+        return ReadError(path, f"can't be read ({error.strerror or _in_one_line(error)})", READ_REMEDY)
+    return InputError(path, f"can't be read as NIfTI ({_in_one_line(error)})", remedy)
 
 
 def _in_one_line(error: Exception) -> str:

@@ -127,11 +127,27 @@ def test_no_identity_reaches_the_table_or_the_json(tmp_path: Path) -> None:
     write_ct(folder / "Doe_Jane_MR", body(), SeriesInstanceUID="1.2.9", SOPClassUID=MR_CLASS, Modality="Doe^Jane")
     (folder / "Doe.dcm").write_text("no image")
 
-    texts = output(folder) + output(folder, "--json")
+    texts = output(folder, "--anonymous") + output(folder, "--anonymous", "--json")
 
     identifiers = (PATIENT_ID, PATIENT_NAME, "Doe", "Jane", "19700102", "ACC-77", "Elsewhere", "20230405", "Abdomen")
     assert not [word for word in identifiers if word in texts]
     assert not [uid for uid in ("1.2.826", "1.2.9") if uid in texts]
+
+
+def test_a_series_is_known_by_its_number_description_and_a_file(tmp_path: Path) -> None:
+    write_series(tmp_path / "study" / "3", SeriesNumber=3, SeriesDescription="Abdomen 3.0 B30f")
+    write_ct(tmp_path / "study" / "mr", body(), SeriesInstanceUID="1.2.9", SOPClassUID=MR_CLASS, Modality="MR")
+
+    ct, mr = sorted(json.loads(output(tmp_path, "--json"))["series"], key=lambda one: one["modality"])
+
+    assert (ct["series_number"], ct["series_description"]) == (3, "Abdomen 3.0 B30f")
+    assert (tmp_path / ct["file"]).is_file()
+    assert ct["file"].startswith("study/3/IM")
+    assert mr["file"] == "study/mr"
+    assert "    series 3, Abdomen 3.0 B30f, study/3/IM" in output(tmp_path)
+    assert "Abdomen" not in output(tmp_path, "--anonymous")
+    hidden = json.loads(output(tmp_path, "--anonymous", "--json"))["series"]
+    assert {one[name] for one in hidden for name in ("series_number", "series_description", "file")} == {None}
 
 
 def test_files_left_out_are_named_only_when_asked(tmp_path: Path) -> None:

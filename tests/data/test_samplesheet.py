@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
-from small_dicom import body, write_ct
+from small_dicom import body, write_ct, write_series
 
 from ldctpipe.data import samplesheet
 from ldctpipe.data.samplesheet import Row, read_sheet, rows_of_cohort, write_sheet
@@ -92,6 +93,74 @@ def test_missing_columns_and_sheets_are_named(tmp_path: Path) -> None:
     (tmp_path / "binary.csv").write_bytes(bytes(range(128, 256)))
     with pytest.raises(InputError, match="UTF-8"):
         read_sheet(tmp_path / "binary.csv")
+
+
+FIRST_LINE = "patient,low_dose,full_dose,split"
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (f"{FIRST_LINE}\nP1,a,b,train\n".replace(",", ";").encode(), "has semicolons between its columns"),
+        (f"{FIRST_LINE}\nP1,a,b,train\n".replace(",", "\t").encode(), "has tabs between its columns"),
+        (b'\xef\xbb\xbf"Patient";"Low_Dose";"Full_Dose";"Split"\n', "has semicolons between its columns"),
+        (b"Patient,low_dose,full_dose,split\nP1,a,b,train\n", "has the column 'Patient' where 'patient' is wanted"),
+        (b"patient,Low Dose,FULL-DOSE,split\n", "'Low Dose' where 'low_dose' is wanted and 'FULL-DOSE' where"),
+        (f"sep=,\n{FIRST_LINE}\nP1,a,b,train\n".encode(), "starts with the line 'sep=,', which only Excel knows"),
+        (f"{FIRST_LINE}\nP1,a,b,train\n".encode("utf-16"), "is text in UTF-16"),
+        (f"{FIRST_LINE}\nP1,a,b,train\n".encode("utf-16-le"), "is text in UTF-16"),
+        (b"PK\x03\x04 and so on", "is an Excel workbook"),
+        (f"{FIRST_LINE}\nM\u00fcller,a,b,train\n".encode("latin-1"), "is not text in UTF-8"),
+        (f"{FIRST_LINE}\nP1,a,with,comma,train\n".encode(), "has more cells than the first line"),
+        (f"{FIRST_LINE}\nP1,a,b,train\np1,c,d,train\n".encode(), "P1 and p1 differ in capitals only"),
+    ],
+)
+def test_what_table_programs_make_of_a_sheet_is_named(tmp_path: Path, content: bytes, says: str) -> None:
+    path = sheet(tmp_path)
+    path.write_bytes(content)
+
+    with pytest.raises(InputError) as refusal:
+        read_sheet(path)
+
+    assert says in refusal.value.fault
+    assert "\n" not in str(refusal.value)
+
+
+def test_quotes_empty_columns_and_old_line_ends_of_table_programs_do_no_harm(tmp_path: Path) -> None:
+    path = sheet(tmp_path)
+    path.write_bytes(b'"patient","low_dose","full_dose","split",""\r"L001","a","b","train",""\r,,,,\r')
+
+    (row,) = read_sheet(path)
+
+    assert (row.patient, row.split) == ("L001", "train")
+
+
+def test_a_path_that_is_no_utf_8_is_named(tmp_path: Path) -> None:
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/M\xfcller"))
+    write_series(folder, slices=1)
+
+    with pytest.raises(InputError, match="not text in UTF-8") as refusal:
+        write_sheet(tmp_path / "sheet.csv", [Row("P1", None, folder)])
+
+    assert refusal.value.path == str(folder)
+    assert not (tmp_path / "sheet.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        (("P 1", "P+1"), "'P 1' and 'P+1' would both be called P_1"),
+        (("P1", "p1"), "'P1' and 'p1' differ in capitals only"),
+    ],
+)
+def test_patients_whose_results_would_mix_are_named(tmp_path: Path, names: tuple[str, str], says: str) -> None:
+    for name in names:
+        write_series(tmp_path / name, slices=1)
+
+    with pytest.raises(InputError, match="rename one of the two folders") as refusal:
+        rows_of_cohort(tmp_path)
+
+    assert says in refusal.value.fault
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

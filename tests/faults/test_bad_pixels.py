@@ -222,3 +222,35 @@ def inspected_within(folder: Path, address_space_bytes: int) -> subprocess.Compl
     return subprocess.run(
         command, capture_output=True, text=True, check=False, preexec_fn=limit, timeout=120, env=FEW_THREADS
     )
+
+
+@pytest.mark.parametrize("tag", [0x07A1100A, 0x7FE11010])
+@pytest.mark.parametrize("is_emptied", [True, False])
+def test_pixels_in_a_private_element_are_named(tmp_path: Path, tag: int, is_emptied: bool) -> None:
+    image = ct_dataset(body(0))
+    image.add_new(tag & 0xFFFF0000 | 0x0010, "LO", "MAKER")
+    image.add_new(tag, "OW", image.PixelData[: len(image.PixelData) // 3 * 2 // 2 * 2])
+    if is_emptied:
+        image.PixelData = b""
+    else:
+        del image.PixelData
+    path = tmp_path / "private.dcm"
+    image.save_as(path, enforce_file_format=True)
+
+    with pytest.raises(InputError, match="private element of its maker") as refusal:
+        discover(path)
+
+    assert f"({tag >> 16:04x},{tag & 0xFFFF:04x})" in refusal.value.fault
+    assert "cut short" not in refusal.value.fault
+
+
+def test_a_large_private_header_is_not_taken_for_pixels(tmp_path: Path) -> None:
+    image = ct_dataset(body(0))
+    image.add_new(0x00290010, "LO", "SIEMENS CSA HEADER")
+    image.add_new(0x00291010, "OB", bytes(20000))
+    del image.PixelData
+    path = tmp_path / "header.dcm"
+    image.save_as(path, enforce_file_format=True)
+
+    with pytest.raises(InputError, match="no pixel data"):
+        discover(path)

@@ -18,6 +18,7 @@ _NEEDED = {
     "StudyInstanceUID",
     "FrameOfReferenceUID",
     "MediaStorageSOPInstanceUID",
+    "SeriesDescription",
 }
 
 
@@ -27,12 +28,14 @@ def marks() -> dict[str, str]:
     for number, tag in enumerate(dicomfields_2026c.ALL_TAGS):
         if len(tag) != 2 or not dictionary_has_tag(tag) or not keyword_for_tag(tag) or tag[0] < 8:
             continue
+        if keyword_for_tag(tag) in _NEEDED:
+            continue
         vr = dictionary_VR(tag)
         if vr in _TEXT_VRS:
             found[keyword_for_tag(tag)] = f"QXJZ{number:04d}W"
         elif vr in ("DA", "DT"):
             found[keyword_for_tag(tag)] = f"17{number // 28 % 100:02d}{number // 280 + 10:02d}{number % 28 + 1:02d}"
-        elif vr == "UI" and keyword_for_tag(tag) not in _NEEDED:
+        elif vr == "UI":
             found[keyword_for_tag(tag)] = f"1.2.826.0.1.77077.{number}"
     return found
 

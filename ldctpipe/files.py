@@ -49,7 +49,7 @@ def new_folder(
     The listing that every new folder gets says what that is, or else `own` of the folder at `target`.
     Raises what `refuse_occupied` raises. An `OSError` of a full disk names `target`, whatever library it came from.
     """
-    refuse_occupied(target, overwrite=overwrite, inputs=inputs)
+    refuse_occupied(target, overwrite=overwrite, inputs=inputs, own=own)
     place = resolved(target)
     place.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary_for(place)
@@ -62,12 +62,18 @@ def new_folder(
             shutil.rmtree(temporary, ignore_errors=True)
 
 
-def refuse_occupied(target: Path, *, overwrite: bool = False, inputs: Sequence[Path] = ()) -> None:
+def refuse_occupied(
+    target: Path,
+    *,
+    overwrite: bool = False,
+    inputs: Sequence[Path] = (),
+    own: Callable[[Path], Own] | None = None,
+) -> None:
     """Raise when an output folder can't be written to `target` without losing what is there.
 
     `UsageError` when `target` is or contains one of `inputs`. `InputError` when it is a file, or a folder that holds
-    something: without `overwrite` anything, with it anything where no listing tells what ldctpipe wrote. What a killed
-    process left of an earlier attempt at `target` is cleared away first.
+    something: without `overwrite` anything, with it anything where neither listing nor `own` says what
+    ldctpipe wrote. What a killed process left of an earlier attempt at `target` is cleared away first.
     """
     place = resolved(target)
     for source in map(resolved, inputs):
@@ -83,7 +89,7 @@ def refuse_occupied(target: Path, *, overwrite: bool = False, inputs: Sequence[P
         return
     if not overwrite:
         raise InputError(target, "the output folder already holds files", "name another one or add --overwrite")
-    if not listed_files(place):
+    if not (own or listed_files)(place):
         fault = f"holds files that ldctpipe didn't write or doesn't know any more ({_some(entries)})"
         raise InputError(target, fault, "name another output folder or empty this one yourself")
 
@@ -351,14 +357,6 @@ def require_exists(path: Path) -> Path:
     if not path.exists():
         raise InputError(path, "does not exist", "check the spelling or give an existing path")
     return path
-
-
-def link_or_copy(source: Path, target: Path) -> None:
-    """Make `target` the same file as `source`, or a copy of it where the file system has no hard links."""
-    try:
-        target.hardlink_to(source)
-    except OSError:
-        shutil.copy2(source, target)
 
 
 def safe_name(text: str) -> str:

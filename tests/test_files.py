@@ -317,7 +317,7 @@ def shown(place: Path) -> str:
     return "link" if place.is_symlink() else place.read_text() if place.is_file() else "folder"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(old=TREES, foreign=TREES, new=TREES, stop=st.integers(0, 12), again=st.booleans())
 def test_what_ldctpipe_did_not_write_is_never_removed(tmp_path_factory, old, foreign, new, stop, again):
     root = tmp_path_factory.mktemp("foreign")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from ldctpipe.errors import InputError
 from ldctpipe.files import read_json, sha256_of_file, write_json
-from ldctpipe.inference.job import Job
+from ldctpipe.inference.job import FORMAT, Job
+from ldctpipe.merging import is_below
 
 MANIFEST = "manifest.json"
 DENOISED, REFUSED, DONE_BEFORE = "denoised", "refused", "done before"
@@ -93,9 +95,33 @@ def earlier_run(path: Path, job: Job) -> Earlier | None:
 
 
 def series_in(path: Path) -> list[SeriesOutcome]:
-    """Return the outcomes that the manifest at `path` lists, of whatever job."""
+    """Return the outcomes that the manifest at `path` lists, of whatever job; none where it is another program's."""
     manifest = read_json(path, "a manifest")
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        return []
     return [SeriesOutcome.from_json(entry) for entry in manifest["series"]]
+
+
+def own_files(folder: Path, *, kept: Collection[str] = (), altered: bool = False) -> dict[str, str | None]:
+    """Return the files in `folder` that its manifest lists, as `new_folder` takes them, but for those to be `kept`.
+
+    With `altered`, they are ours whatever they hold by now.
+    """
+    path = folder / MANIFEST
+    outcomes = series_in(path) if path.is_file() else []
+    if not outcomes and not is_manifest(path):
+        return {}
+    files = {name: digest for outcome in outcomes for name, digest in outcome.files.items() if is_below(name)}
+    own = {name: None if altered else digest for name, digest in files.items() if name not in kept}
+    return {**own, MANIFEST: None}
+
+
+def is_manifest(path: Path) -> bool:
+    """Tell whether the file at `path` is a manifest of ldctpipe's."""
+    try:
+        return bool(read_json(path, "a manifest")["format"] == FORMAT)
+    except (InputError, TypeError, KeyError, OSError):
+        return False
 
 
 def digests(paths: Iterable[Path]) -> dict[str, str]:

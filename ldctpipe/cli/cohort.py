@@ -17,6 +17,7 @@ from ldctpipe.cli.options import (
     KeepPrivate,
     Model,
     Nifti,
+    Overwrite,
     Push,
     Quiet,
     Threads,
@@ -59,6 +60,7 @@ def plan(
     deidentification_key: DeidentificationKey = None,
     keep_private: KeepPrivate = False,
     threads: Threads = None,
+    overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
     """Write which patients are left to do, in groups of a task each: group,patient,series,slices,bytes.
@@ -67,6 +69,7 @@ def plan(
     Sizes are those of the headers; a patient with more slices than a task has is a task alone.
     """
     from ldctpipe.data.samplesheet import read_sheet
+    from ldctpipe.files import refuse_existing
     from ldctpipe.inference.cohort_plan import groups_of, sized, unfinished, write_plan
     from ldctpipe.inference.cohort_record import job_key, read_records
     from ldctpipe.inference.cohort_scans import scans_of_cohort
@@ -74,6 +77,7 @@ def plan(
     from ldctpipe.provenance import run_time
     from ldctpipe.recipes.bundle import read_bundle
 
+    refuse_existing(out, overwrite=overwrite, inputs=[cohort], starts=[b"group,patient"])
     form = output_form(compress, nifti, keep_private, deidentify, deidentification_key)
     job = job_key(Job(read_bundle(model), blend, run_time(), form), push)
     patients = [row.patient for row in read_sheet(cohort, check_paths=False)] if staged else []
@@ -140,13 +144,17 @@ def manifest(
         Path | None,
         typer.Option("--plan", metavar="PLAN", help="Patients that were to be done; one without a record has failed."),
     ] = None,
+    overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
     """List what became of every series, over all tasks and runs, in `manifest.json` and `manifest.csv`."""
-    from ldctpipe.inference.cohort_manifest import rows_of, write_cohort_manifest
+    from ldctpipe.files import refuse_existing
+    from ldctpipe.inference.cohort_manifest import MANIFEST_START, rows_of, write_cohort_manifest
     from ldctpipe.inference.cohort_plan import planned_patients
     from ldctpipe.inference.cohort_record import RECORDS_FOLDER, read_records
 
+    for name, start in (("manifest.json", MANIFEST_START), ("manifest.csv", b"patient,series,state")):
+        refuse_existing(out / name, overwrite=overwrite, starts=[start])
     recent = read_records(newer) if newer else {}
     records = {**read_records(results / RECORDS_FOLDER, leave_out=recent), **recent}
     counts = write_cohort_manifest(out, rows_of(records, planned_patients(plan) if plan else []))

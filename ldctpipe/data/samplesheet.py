@@ -20,6 +20,7 @@ _COLUMN_SCHEMAS = json.loads(Path(__file__).with_name("samplesheet_schema.json")
     "properties"
 ]
 COLUMNS = tuple(_COLUMN_SCHEMAS)
+START = b"patient"  # of every samplesheet that this program writes
 SPLITS = tuple(split for split in _COLUMN_SCHEMAS["split"]["enum"] if split)
 
 _MAYO_TEST_PATIENT = "L506"  # held out by most papers on the AAPM-Mayo set

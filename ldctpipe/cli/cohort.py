@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -24,7 +25,11 @@ from ldctpipe.cli.options import (
     output_form,
 )
 from ldctpipe.dicom.compression import Compression
-from ldctpipe.errors import InputError
+from ldctpipe.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from ldctpipe.inference.cohort_scans import Scan
+    from ldctpipe.inference.job import OutputForm
 
 group = typer.Typer(help="Denoise many patients: plan tasks, denoise a group, list what became of every series.")
 
@@ -38,6 +43,14 @@ Staged = Annotated[
 Mark = Annotated[
     Path | None,
     typer.Option("--results", metavar="LINK", help="A link to a file in the folder of results, if it can be reached."),
+]
+Mapping = Annotated[
+    Path | None,
+    typer.Option(
+        "--mapping",
+        metavar="FILE",
+        help="With --deidentify: add to this table which name stands for whom; only its owner can read it.",
+    ),
 ]
 
 
@@ -58,12 +71,13 @@ def plan(
     push: Push = None,
     deidentify: Deidentify = False,
     deidentification_key: DeidentificationKey = None,
+    mapping: Mapping = None,
     keep_private: KeepPrivate = False,
     threads: Threads = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write which patients are left to do, in groups of a task each: group,patient,series,slices,bytes.
+    """Write which patients are left to do, in groups of a task each: group,patient,series,slices,bytes,number.
 
     Left out are patients that an earlier run of the same model and settings finished, or refused, from the same files.
     Sizes are those of the headers; a patient with more slices than a task has is a task alone.
@@ -79,9 +93,11 @@ def plan(
 
     refuse_existing(out, overwrite=overwrite, inputs=[cohort], starts=[b"group,patient"])
     form = output_form(compress, nifti, keep_private, deidentify, deidentification_key)
+    _refuse_mapping(mapping, form, out)
     job = job_key(Job(read_bundle(model), blend, run_time(), form), push)
     patients = [row.patient for row in read_sheet(cohort, check_paths=False)] if staged else []
-    scans = scans_of_cohort(staged or cohort, patients)
+    scans = scans_of_cohort(staged or cohort, patients, form)
+    _write_mapping(mapping, scans)
     left = unfinished(scans, read_records(records) if records else {}, job, form, results)
     groups = groups_of(sized(left, threads), task_slices)
     write_plan(out, groups)
@@ -105,6 +121,7 @@ def denoise(
     push: Push = None,
     deidentify: Deidentify = False,
     deidentification_key: DeidentificationKey = None,
+    mapping: Mapping = None,
     keep_private: KeepPrivate = False,
     device: Device = DeviceName.AUTO,
     threads: Threads = None,
@@ -121,7 +138,9 @@ def denoise(
     from ldctpipe.inference.manifest import REFUSED
 
     form = output_form(compress, nifti, keep_private, deidentify, deidentification_key)
-    scans = scans_of_cohort(cohort, [name for name in patients.split(",") if name])
+    _refuse_mapping(mapping, form, out)
+    scans = scans_of_cohort(cohort, [name for name in patients.split(",") if name], form, without=out)
+    _write_mapping(mapping, scans)
     each = DenoiseRequest(cohort, out, model, blend, device.value, threads, form=form, push=push)
     for record in denoise_cohort(CohortRequest(scans, out, each, results)):
         if record.reason:
@@ -131,6 +150,26 @@ def denoise(
                 print(f"{record.patient}: refused: series {outcome.key} ({outcome.slices} slices): {outcome.reason}")
         for reason, count in record.skipped_files.items():
             print(f"{record.patient}: left out: {count} files: {reason}")
+
+
+def _refuse_mapping(mapping: Path | None, form: OutputForm, out: Path) -> None:
+    from ldctpipe.inference.cohort_mapping import refuse_other_file
+
+    if mapping is None:
+        return
+    if form.deidentifier is None:
+        raise UsageError("--mapping", "has no effect without --deidentify", "add --deidentify")
+    if mapping.resolve().is_relative_to(out.resolve()):
+        fault = "would lie among the results and undo their de-identification"
+        raise UsageError(mapping, fault, "name a file elsewhere for --mapping")
+    refuse_other_file(mapping)
+
+
+def _write_mapping(mapping: Path | None, scans: Sequence[Scan]) -> None:
+    from ldctpipe.inference.cohort_mapping import write_mapping
+
+    if mapping:
+        write_mapping(mapping, [(scan.patient, scan.source) for scan in scans])
 
 
 @group.command()

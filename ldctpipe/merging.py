@@ -122,7 +122,7 @@ class _Move:
                 continue
             self._make_folders(Path(name).parent)
             if os.path.lexists(place) and not self._may_replace(name, new):
-                _keep(place)
+                keep_aside(place)
             rename_file(new, place)
 
     def remove(self, names: Iterable[str]) -> None:
@@ -143,7 +143,7 @@ class _Move:
         for part in [*list(name.parents)[-2::-1], name]:
             place = self.target / part
             if place.is_symlink() or (os.path.lexists(place) and not place.is_dir()):
-                _keep(place)  # what lies behind a link is not of this folder
+                keep_aside(place)  # what lies behind a link is not of this folder
             place.mkdir(exist_ok=True)
 
     def _may_replace(self, name: str, new: Path) -> bool:
@@ -170,7 +170,7 @@ def _is_plain_file(path: Path) -> bool:
     return path.is_file() and not path.is_symlink()
 
 
-def _keep(place: Path) -> None:
+def keep_aside(place: Path) -> None:
     """Rename an entry that is not ours, so that its name is free."""
     names = (place.with_name(f"{place.name}.kept{f'-{number}' if number > 1 else ''}") for number in count(1))
     kept = next(name for name in names if not os.path.lexists(name))

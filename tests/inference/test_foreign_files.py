@@ -8,11 +8,14 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from noisy_body import noisy_body
 from small_dicom import write_series
 
 from ldctpipe.cli.app import run
 from ldctpipe.errors import ExitCode
+from ldctpipe.volumes.nifti import write_nifti
 
 
 @pytest.fixture(scope="module")
@@ -147,3 +150,22 @@ def test_a_link_in_a_circle_is_one_sentence(
 
     sentence = capsys.readouterr().err.splitlines()[-1]
     assert sentence.startswith(f"ldctpipe: {tmp_path / 'out'}: {os.strerror(40)}")
+
+
+def test_a_nifti_result_that_was_edited_or_is_somebody_elses_is_kept(tiny_bundle: Path, tmp_path: Path) -> None:
+    scans, out = tmp_path / "scans", tmp_path / "out"
+    scans.mkdir()
+    hu = noisy_body(slices=2, side=64, seed=0)[0]
+    write_nifti(scans / "a.nii.gz", hu, np.diag([-0.7, -0.7, 3.0, 1.0]))
+    out.mkdir()
+    (out / "a.nii.gz").write_bytes(b"a segmentation")
+
+    assert denoise(scans, out, tiny_bundle) != ExitCode.DONE
+    assert (out / "a.nii.gz").read_bytes() == b"a segmentation"
+    assert denoise(scans, out, tiny_bundle, "--overwrite") == ExitCode.DONE
+    assert (out / "a.nii.gz.kept").read_bytes() == b"a segmentation"
+    (out / "a.nii.gz").write_bytes(b"edited")
+    assert denoise(scans, out, tiny_bundle) == ExitCode.DONE
+    assert (out / "a.nii.gz.kept-2").read_bytes() == b"edited"
+    assert denoise(scans, out, tiny_bundle, "--overwrite") == ExitCode.DONE
+    assert len(list(out.iterdir())) == 4

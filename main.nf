@@ -32,7 +32,7 @@ workflow {
         workflow.onComplete {
             writeRunRecord(settings)
             tellFailure(settings.outdir)
-            completeRecordAtExit(settings.outdir)
+            completeRecordAtExit(settings)
         }
     }
 }

@@ -1,6 +1,6 @@
 """Outputs that appear whole or not at all, and checksums.
 
-Every step writes to a temporary name beside its target and renames at the end, so that a kill or a full disk
+Every step writes to a temporary name beside or inside its target and renames at the end, so that a kill or a full disk
 leaves either the old state or the new one. The temporary name has the writer's process number in it, so that the
 next start can tell what a killed process left from what a living one is writing.
 """
@@ -15,105 +15,156 @@ import re
 import secrets
 import shutil
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from ldctpipe.errors import InputError, UsageError
+from ldctpipe.merging import Own, listed_files, move_into, prepare_move, rename_file, rename_folder, write_listing
 
 _CHUNK_BYTES = 1 << 20
 _NAME_CHARACTERS = 100
+_NAME_BYTES = 180  # of 255, so that a temporary name has room for its mark
+_NAMED = 3
+_START_BYTES = 256
+_INSIDE = "ldctpipe"  # what temporary folders inside their target are called
 _DISK_IS_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 # How libraries tell of a full disk where they leave the error number out: the system's words, and numpy's own.
 _FULL_IN_WORDS = re.compile(re.escape(os.strerror(errno.ENOSPC)) + r"|\d+ requested and \d+ written")
-# One of these lies in every folder that a command makes.
-_DESCRIPTIONS = (
-    "card.json", "explanation.json", "ingest.json", "manifest.json", "phantom.json", "simulation.json", "store.json",
-    "summary.json",
-)  # fmt: skip
 
 
 @contextmanager
-def new_folder(target: Path, *, overwrite: bool = False, inputs: Sequence[Path] = ()) -> Iterator[Path]:
+def new_folder(
+    target: Path,
+    *,
+    overwrite: bool = False,
+    inputs: Sequence[Path] = (),
+    own: Callable[[Path], Own] | None = None,
+) -> Iterator[Path]:
     """Yield a temporary folder that becomes `target` when the block ends well and vanishes when it fails.
 
+    Where `target` is there already, the files move into it: what ldctpipe wrote earlier makes room, all else stays.
+    The listing that every new folder gets says what that is, or else `own` of the folder at `target`.
     Raises what `refuse_occupied` raises. An `OSError` of a full disk names `target`, whatever library it came from.
     """
-    refuse_occupied(target, overwrite=overwrite, inputs=inputs)
-    place = target.resolve()
+    refuse_occupied(target, overwrite=overwrite, inputs=inputs, own=own)
+    place = resolved(target)
     place.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _beside(place, "partial")
+    temporary = _temporary_for(place)
     with errors_that_name(target, temporary):
         try:
             temporary.mkdir()
             yield temporary
-            replace_folder(temporary, place)
+            place_folder(temporary, place, own)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
-def refuse_occupied(target: Path, *, overwrite: bool = False, inputs: Sequence[Path] = ()) -> None:
+def refuse_occupied(
+    target: Path,
+    *,
+    overwrite: bool = False,
+    inputs: Sequence[Path] = (),
+    own: Callable[[Path], Own] | None = None,
+) -> None:
     """Raise when an output folder can't be written to `target` without losing what is there.
 
     `UsageError` when `target` is or contains one of `inputs`. `InputError` when it is a file, or a folder that holds
-    something: without `overwrite` anything, with it anything but an earlier output of ldctpipe. What a killed process
-    left of an earlier attempt at `target` is cleared away first.
+    something: without `overwrite` anything, with it anything where neither listing nor `own` says what
+    ldctpipe wrote. What a killed process left of an earlier attempt at `target` is cleared away first.
     """
-    place = target.resolve()
-    for source in inputs:
-        if source.resolve().is_relative_to(place):
+    place = resolved(target)
+    for source in map(resolved, inputs):
+        if source == place:
             raise UsageError(target, f"the output folder would replace the input {source}", "name another folder")
+        if source.is_relative_to(place):
+            raise UsageError(target, f"the output folder holds the input {source}", "name another folder")
     clear_leftovers(place)
-    if target.is_file():
+    if place.exists() and not place.is_dir():
         raise InputError(target, "is a file where an output folder should go", "name another output folder")
-    if not target.is_dir() or not any(target.iterdir()):
+    entries = entries_in(place)
+    if not entries:
         return
     if not overwrite:
         raise InputError(target, "the output folder already holds files", "name another one or add --overwrite")
-    if not _is_own_output(target):
-        fault = "holds files that ldctpipe didn't write, and --overwrite would remove them"
+    if not (own or listed_files)(place):
+        fault = f"holds files that ldctpipe didn't write or doesn't know any more ({_some(entries)})"
         raise InputError(target, fault, "name another output folder or empty this one yourself")
 
 
-def _is_own_output(folder: Path) -> bool:
-    """Tell whether a command of ldctpipe made `folder`, by the description that each of them leaves there."""
-    for name in _DESCRIPTIONS:
-        with suppress(OSError, ValueError):
-            description = json.loads((folder / name).read_text(encoding="utf-8"))
-            if isinstance(description, dict) and ("ldctpipe" in description or _has_own_format(description)):
-                return True
-    return False
+def entries_in(folder: Path) -> list[str]:
+    """Return the names of what lies in `folder`, but for temporary folders of commands; it may be missing."""
+    if not folder.is_dir():
+        return []
+    return sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith(f".{_INSIDE}."))
 
 
-def _has_own_format(description: dict[str, Any]) -> bool:
-    return str(description.get("format")).startswith("ldctpipe-")
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED}" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + (f"{more} more" if more else "")
 
 
-def replace_folder(temporary: Path, target: Path) -> None:
-    """Make `temporary` the folder `target`; one that is there goes only when the new one has its place."""
-    if not target.exists():
-        temporary.rename(target)
-        return
-    retired = _beside(target, "retired")
+def resolved(path: Path) -> Path:
+    """Return `path` without links; raises `OSError` for links that lead in a circle."""
     try:
-        target.rename(retired)
+        return path.resolve()
+    except RuntimeError:
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path)) from None
+
+
+def place_folder(temporary: Path, target: Path, own: Callable[[Path], Own] | None = None) -> None:
+    """Make the files of `temporary`, which vanishes, those of the folder `target`, even where this is interrupted.
+
+    A folder that is not there yet appears by one rename; into another one the files move, as `new_folder` says.
+    """
+    if own is None:
+        write_listing(temporary)
+    if not target.is_dir() and _is_renamed(temporary, target):
+        return
+    prepare_move(temporary, (own or listed_files)(target), withdraw=own is None)
+    ready = target / f".{_INSIDE}.{_mark()}.ready"
+    rename_folder(temporary, ready)
+    try:
+        move_into(ready, target, sha256_of_file)
+    except BaseException:  # a signal in between; what can't be moved now is moved at the next start
+        with suppress(OSError):
+            move_into(ready, target, sha256_of_file)
+        raise
+
+
+def _is_renamed(temporary: Path, target: Path) -> bool:
+    """Rename a folder; return False where another process has made `target` meanwhile."""
+    try:
         temporary.rename(target)
-    finally:
-        _retire(retired, target)
+    except OSError as error:
+        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+            raise
+        return False
+    return True
 
 
-def _retire(retired: Path, target: Path) -> None:
-    """Remove the folder that `target` was before, or put it back where nothing took its place."""
-    if retired.exists() and not target.exists():
-        retired.rename(target)
-    shutil.rmtree(retired, ignore_errors=True)
+def _temporary_for(target: Path) -> Path:
+    """Return where a folder for `target` is made: in it, where it is there, as it may be a mount point, else beside."""
+    if target.is_dir():
+        return target / f".{_INSIDE}.{_mark()}.partial"
+    return _beside(target, "partial")
 
 
 def _beside(target: Path, kind: str) -> Path:
     # Not from tempfile, which makes files that the group can't read whatever the umask says.
-    return target.with_name(f".{target.name}.{process_mark()}-{secrets.token_hex(4)}.{kind}")
+    return target.with_name(f".{_stem(target)}.{_mark()}.{kind}")
+
+
+def _stem(target: Path) -> str:
+    """Return the name of `target`, or what stands for one that leaves no room for more."""
+    name = target.name
+    return name if len(os.fsencode(name)) <= _NAME_BYTES else hashlib.sha256(os.fsencode(name)).hexdigest()[:16]
+
+
+def _mark() -> str:
+    return f"{process_mark()}-{secrets.token_hex(4)}"
 
 
 def process_mark() -> str:
@@ -138,23 +189,31 @@ def _process_space() -> str:
 
 
 def clear_leftovers(target: Path) -> None:
-    """Remove the temporary files and folders of processes that died over `target`; restore what they had retired."""
-    if not target.parent.is_dir():
-        return
-    name = re.compile(
-        rf"\.{re.escape(target.name)}\.{_process_space()}-(?P<process>\d+)-[0-9a-f]{{8}}\.(?P<kind>partial|retired)"
-    )
-    for entry in list(target.parent.iterdir()):
-        found = name.fullmatch(entry.name)
-        if not found or _is_alive(int(found["process"])):
-            continue
-        with suppress(OSError):
-            if found["kind"] == "retired":
-                _retire(entry, target)
-            elif entry.is_dir():
-                shutil.rmtree(entry)
-            else:
-                entry.unlink()
+    """Remove the temporary files and folders of processes that died over `target`; finish what was whole."""
+    for folder, stem in ((target.parent, _stem(target)), (target, _INSIDE)):
+        name = re.compile(
+            rf"\.{re.escape(stem)}\.{_process_space()}-(?P<process>\d+)-[0-9a-f]{{8}}\.(?P<kind>partial|ready)"
+        )
+        for entry in _listed(folder):
+            found = name.fullmatch(entry.name)
+            if found and not _is_alive(int(found["process"])):
+                with suppress(OSError):
+                    _clear(entry, target, found["kind"])
+
+
+def _listed(folder: Path) -> list[Path]:
+    with suppress(OSError):  # missing, or without the right to list it
+        return list(folder.iterdir())
+    return []
+
+
+def _clear(entry: Path, target: Path, kind: str) -> None:
+    if kind == "ready" and target.is_dir():
+        move_into(entry, target, sha256_of_file)
+    elif entry.is_dir():
+        shutil.rmtree(entry)
+    else:
+        entry.unlink()
 
 
 def clear_leftovers_in(folder: Path) -> None:
@@ -180,7 +239,10 @@ def new_file(target: Path) -> Iterator[Path]:
 
     An `OSError` of a full disk names `target`, whatever library it came from.
     """
-    place = target.resolve()
+    place = resolved(target)
+    if os.path.lexists(place) and not place.is_file():
+        what = "a folder" if place.is_dir() else "no regular file"
+        raise InputError(target, f"is {what} where a file should go", "name a file")
     place.parent.mkdir(parents=True, exist_ok=True)
     clear_leftovers(place)
     temporary = _beside(place, "partial")
@@ -192,7 +254,7 @@ def new_file(target: Path) -> Iterator[Path]:
                 os.fsync(
                     written.fileno()
                 )  # a rename that outlives its data would leave an empty file after a power cut
-            temporary.replace(place)
+            rename_file(temporary, place)
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -228,6 +290,29 @@ def _tells_full_disk(error: BaseException | None) -> bool:
 
 def _full_disk(target: Path) -> OSError:
     return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target))
+
+
+def refuse_existing(
+    target: Path, *, overwrite: bool = False, inputs: Sequence[Path] = (), starts: Sequence[bytes] = (b"",)
+) -> None:
+    """Raise when a file can't be written to `target` without losing what is there.
+
+    `UsageError` when it is one of `inputs`. `InputError` when something is there: without `overwrite` anything, with it
+    anything but a file that is empty or begins with one of `starts` (of lower-case ASCII), as all of its kind do.
+    """
+    place = resolved(target)
+    if not os.path.lexists(place):
+        return
+    if any(source.exists() and source.samefile(place) for source in inputs):
+        raise UsageError(target, "is read by this command as well", "name another file")
+    if not place.is_file():
+        raise InputError(target, "is no regular file", "name another file")
+    if not overwrite:
+        raise InputError(target, "is there already", "name another file or add --overwrite")
+    with place.open("rb") as stream:
+        start = stream.read(_START_BYTES).lower()
+    if start and not start.startswith(tuple(starts)):
+        raise InputError(target, "is not such a file as this command writes", "name another file")
 
 
 def write_text(target: Path, text: str) -> None:
@@ -272,14 +357,6 @@ def require_exists(path: Path) -> Path:
     if not path.exists():
         raise InputError(path, "does not exist", "check the spelling or give an existing path")
     return path
-
-
-def link_or_copy(source: Path, target: Path) -> None:
-    """Make `target` the same file as `source`, or a copy of it where the file system has no hard links."""
-    try:
-        target.hardlink_to(source)
-    except OSError:
-        shutil.copy2(source, target)
 
 
 def safe_name(text: str) -> str:

@@ -16,19 +16,21 @@ process PLAN {
 
     output:
     path 'plan.csv', emit: plan
+    path 'mapping.csv', emit: mapping, optional: true
     stdout emit: said
     tuple val(task.process), eval('ldctpipe --version'), emit: versions
 
     script:
+    def mapping = denoising.mapping ? '--mapping mapping.csv' : ''
     """
     ldctpipe cohort plan '${sheet}' plan.csv --staged scans --records records --results '${mark}' \\
-        --model '${model}' --task-slices ${task_slices} --threads ${task.cpus} ${denoisingOptions(denoising, deidentification_key)}
+        --model '${model}' --task-slices ${task_slices} --threads ${task.cpus} ${mapping} ${denoisingOptions(denoising, deidentification_key)}
     """
 
     stub:
     """
-    awk -F, 'BEGIN { print "group,patient,series,slices,bytes" }
-        NR % 2 == 0 { group = \$1 } NR > 1 { print group "," \$1 ",1,3,1000" }' '${sheet}' > plan.csv
+    awk -F, 'BEGIN { print "group,patient,series,slices,bytes,number" }
+        NR % 2 == 0 { group = \$1 } NR > 1 { print group "," \$1 ",1,3,1000," NR - 1 }' '${sheet}' > plan.csv
     """
 }
 

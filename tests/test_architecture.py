@@ -19,7 +19,7 @@ TIERS = (
     {"recipes"},
     {"metrics", "losses", "models", "data", "simulation"},
     {"dicom", "volumes"},
-    {"errors", "files", "progress", "devices", "provenance", "__init__"},
+    {"errors", "files", "progress", "devices", "provenance", "merging", "__init__"},
 )
 WITHIN_TIER = {
     ("inference", "reporting"),
@@ -31,8 +31,10 @@ WITHIN_TIER = {
     ("progress", "errors"),
     ("devices", "errors"),
     ("files", "progress"),
+    ("files", "merging"),
+    ("merging", "progress"),
 }
-NO_TORCH = {"cli", "record", "dicom", "volumes", "errors", "files", "progress"}
+NO_TORCH = {"cli", "record", "dicom", "volumes", "errors", "files", "merging", "progress"}
 ALONE = {"losses", "models"}  # tensors only: no files, no configuration, no HU
 FILES = sorted(PACKAGE.rglob("*.py"))
 

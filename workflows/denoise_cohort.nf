@@ -18,6 +18,7 @@ workflow DENOISE_COHORT {
     def model = file(settings.model)
     def key = settings.deidentification_key ? file(settings.deidentification_key) : []
     def denoising = settings.subMap('blend', 'compress', 'nifti', 'keep_private', 'push', 'device')
+    denoising.mapping = settings.deidentification_mapping != null
 
     // [patient, folder]: the low dose where the sheet tells doses apart, else the patient's only scan
     def scans = patientRows(SAMPLESHEET.out.sheet).map { row -> [row.patient, row.low_dose ?: row.full_dose] }
@@ -25,14 +26,18 @@ workflow DENOISE_COHORT {
     def folders = scans.map { _patient, folder -> folder }.collect()
     PLAN(SAMPLESHEET.out.sheet, folders, results.records, results.mark, model, key, denoising, settings.task_slices)
 
-    // [[L001, L002], [folder, folder]]: the patients of a task and their scans
-    def folder_of = scans.toList().map { rows -> [rows.collectEntries()] }
+    if (settings.deidentification_mapping) {
+        PLAN.out.mapping.subscribe { mapping -> addToMapping(file(settings.deidentification_mapping, glob: false), mapping) }
+    }
+
+    // [[L001, L002], [folder, folder]]: the patients of a task, as results call them, and their scans
+    def all_folders = folders.map { every -> [every] }
     def groups = PLAN.out.plan
         .splitCsv(header: true)
-        .map { row -> [row.group, row.patient] }
+        .map { row -> [row.group, row.patient, row.number as int] }
         .groupTuple()
-        .combine(folder_of)
-        .map { _group, patients, folders_by_patient -> [patients, patients.collect { patient -> folders_by_patient[patient] }] }
+        .combine(all_folders)
+        .map { _group, patients, numbers, every -> [patients, numbers.collect { number -> every[number - 1] }] }
     DENOISE_GROUP(groups, results.mark, model, key, denoising)
 
     // the records of all tasks at once; a task that failed has none, or left some in the folder of results
@@ -59,6 +64,17 @@ def resultsFolder(outdir) {
         mark.text = 'Tasks that can reach this file put each denoised series beside it as soon as it is done.\n'
     }
     return [records: records, mark: mark]
+}
+
+// Which published name stands for whom, in a file that only its owner can read.
+def addToMapping(target, mapping) {
+    def known = target.exists() ? target.readLines() : []
+    if (!target.exists()) {
+        target.parent.mkdirs()
+        def owner_only = java.nio.file.attribute.PosixFilePermissions.fromString('rw-------')
+        java.nio.file.Files.createFile(target, java.nio.file.attribute.PosixFilePermissions.asFileAttribute(owner_only))
+    }
+    target.text = (known + mapping.readLines()).unique().join('\n') + '\n'
 }
 
 def hasFailures(manifest) {

@@ -92,6 +92,10 @@ def typedValue(text, type) {
     return text
 }
 
+def isBelow(path, folder) {
+    return file(path, glob: false).toAbsolutePath().normalize().startsWith(file(folder, glob: false).toAbsolutePath().normalize())
+}
+
 def checkTogether(settings) {
     if (settings.workflow == 'denoise' && !settings.input) {
         refuse('--input is missing; give the folder of scans to denoise, or a samplesheet.')
@@ -108,6 +112,12 @@ def checkTogether(settings) {
     }
     if (settings.keep_private && settings.deidentification_key) {
         refuse('--keep_private and --deidentification_key contradict each other; give one of them.')
+    }
+    if (settings.deidentification_mapping && !settings.deidentification_key) {
+        refuse('--deidentification_mapping has no effect without --deidentification_key; add it.')
+    }
+    if (settings.deidentification_mapping && isBelow(settings.deidentification_mapping, settings.outdir)) {
+        refuse('--deidentification_mapping would lie among the results and undo their de-identification; name a file elsewhere.')
     }
     def sharing = ['push', 'deidentification_key'].find { name -> settings[name] }
     if (settings.workflow != 'denoise' && sharing) {

@@ -39,16 +39,16 @@ def recordVersions(settings, versions) {
 def writeRunRecord(settings) {
     def record = [
         pipeline: [name: workflow.manifest.name, version: workflow.manifest.version, revision: gitRevision(workflow.projectDir)],
-        command_line: workflow.commandLine,
+        command_line: withoutInput(settings, workflow.commandLine),
         profile: workflow.profile,
-        parameters: settings.findAll { name, _value -> name != 'help' },
+        parameters: settings.findAll { name, _value -> name != 'help' } + leftOut(settings),
         seed: settings.seed,
         session: workflow.sessionId.toString(),
         resumed: workflow.resume,
         started: workflow.start.toString(),
         finished: workflow.complete.toString(),
         success: succeeded(),
-        error: succeeded() ? null : lastWords(settings.outdir).join(' '),
+        error: succeeded() ? null : errorOf(settings),
         work_folder: workflow.workDir.toUri().scheme == 'file' ? workflow.workDir.toString() : null,
         container_engine: workflow.containerEngine,
         container_images: containerImages(),
@@ -61,13 +61,45 @@ def writeRunRecord(settings) {
     target.text = json.prettyPrint(json.toJson(record)) + '\n'
 }
 
+// With de-identification nothing that stays names the input, of which the mapping would be a part.
+def leftOut(settings) {
+    return settings.deidentification_key ? [input: LEFT_OUT(), deidentification_mapping: null] : [:]
+}
+
+def withoutInput(settings, text) {
+    if (!settings.deidentification_key) {
+        return text
+    }
+    return ['input', 'deidentification_mapping'].findAll { name -> settings[name] }.inject(text) { left, name ->
+        left.replace(settings[name].toString(), LEFT_OUT())
+    }
+}
+
+def LEFT_OUT() {
+    return '(left out)'
+}
+
+def errorOf(settings) {
+    return settings.deidentification_key ? 'a task failed; its work folder has the reason' : lastWords(settings.outdir).join(' ')
+}
+
 // Checksums and the crate, when all is there: Nextflow writes timeline, trace and graph after `onComplete`, so this waits
 // until the program ends. A head without ldctpipe leaves it to whoever has it.
-def completeRecordAtExit(outdir) {
+def completeRecordAtExit(settings) {
+    def outdir = settings.outdir
     if (file(outdir).toUri().scheme != 'file') {
         return
     }
-    Runtime.runtime.addShutdownHook(new Thread({ completeRecord(outdir) }))
+    Runtime.runtime.addShutdownHook(new Thread({ withoutInputInPages(settings) ; completeRecord(outdir) }))
+}
+
+// Nextflow's own pages repeat the command line.
+def withoutInputInPages(settings) {
+    ['execution.html', 'timeline.html'].collect { name -> file("${settings.outdir}/pipeline_info/${name}") }.each { page ->
+        if (settings.deidentification_key && page.exists()) {
+            page.text = page.text.replace(workflow.commandLine, withoutInput(settings, workflow.commandLine))
+        }
+    }
 }
 
 def completeRecord(outdir) {

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,14 +18,19 @@ from ldctpipe.cli.options import (
     KeepPrivate,
     Model,
     Nifti,
+    Overwrite,
     Push,
     Quiet,
     Threads,
     output_form,
 )
 from ldctpipe.dicom.compression import Compression
-from ldctpipe.errors import InputError
+from ldctpipe.errors import InputError, UsageError
 from ldctpipe.progress import say
+
+if TYPE_CHECKING:
+    from ldctpipe.inference.cohort_scans import Scan
+    from ldctpipe.inference.job import OutputForm
 
 group = typer.Typer(help="Denoise many patients: plan tasks, denoise a group, list what became of every series.")
 
@@ -38,6 +44,14 @@ Staged = Annotated[
 Mark = Annotated[
     Path | None,
     typer.Option("--results", metavar="LINK", help="A link to a file in the folder of results, if it can be reached."),
+]
+Mapping = Annotated[
+    Path | None,
+    typer.Option(
+        "--mapping",
+        metavar="FILE",
+        help="With --deidentify: add to this table which name stands for whom; only its owner can read it.",
+    ),
 ]
 
 
@@ -58,16 +72,19 @@ def plan(
     push: Push = None,
     deidentify: Deidentify = False,
     deidentification_key: DeidentificationKey = None,
+    mapping: Mapping = None,
     keep_private: KeepPrivate = False,
     threads: Threads = None,
+    overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write which patients are left to do, in groups of a task each: group,patient,series,slices,bytes.
+    """Write which patients are left to do, in groups of a task each: group,patient,series,slices,bytes,number.
 
     Left out are patients that an earlier run of the same model and settings finished, or refused, from the same files.
     Sizes are those of the headers; a patient with more slices than a task has is a task alone.
     """
     from ldctpipe.data.samplesheet import read_sheet
+    from ldctpipe.files import refuse_existing
     from ldctpipe.inference.cohort_plan import groups_of, sized, unfinished, write_plan
     from ldctpipe.inference.cohort_record import job_key, read_records
     from ldctpipe.inference.cohort_scans import scans_of_cohort
@@ -75,10 +92,13 @@ def plan(
     from ldctpipe.provenance import run_time
     from ldctpipe.recipes.bundle import read_bundle
 
+    refuse_existing(out, overwrite=overwrite, inputs=[cohort], starts=[b"group,patient"])
     form = output_form(compress, nifti, keep_private, deidentify, deidentification_key)
+    _refuse_mapping(mapping, form, out)
     job = job_key(Job(read_bundle(model), blend, run_time(), form), push)
     patients = [row.patient for row in read_sheet(cohort, check_paths=False)] if staged else []
-    scans = scans_of_cohort(staged or cohort, patients)
+    scans = scans_of_cohort(staged or cohort, patients, form)
+    _write_mapping(mapping, scans)
     left = unfinished(scans, read_records(records) if records else {}, job, form, results)
     groups = groups_of(sized(left, threads), task_slices)
     write_plan(out, groups)
@@ -102,6 +122,7 @@ def denoise(
     push: Push = None,
     deidentify: Deidentify = False,
     deidentification_key: DeidentificationKey = None,
+    mapping: Mapping = None,
     keep_private: KeepPrivate = False,
     device: Device = DeviceName.AUTO,
     threads: Threads = None,
@@ -119,7 +140,9 @@ def denoise(
     from ldctpipe.inference.denoise import DenoiseRequest
 
     form = output_form(compress, nifti, keep_private, deidentify, deidentification_key)
-    scans = scans_of_cohort(cohort, [name for name in patients.split(",") if name])
+    _refuse_mapping(mapping, form, out)
+    scans = scans_of_cohort(cohort, [name for name in patients.split(",") if name], form, without=out)
+    _write_mapping(mapping, scans)
     each = DenoiseRequest(cohort, out, model, blend, device.value, threads, form=form, push=push)
     records = {}
     for record in denoise_cohort(CohortRequest(scans, out, each, results)):
@@ -135,6 +158,26 @@ def denoise(
         print(tally(rows_of(records, [])).sentence())
 
 
+def _refuse_mapping(mapping: Path | None, form: OutputForm, out: Path) -> None:
+    from ldctpipe.inference.cohort_mapping import refuse_other_file
+
+    if mapping is None:
+        return
+    if form.deidentifier is None:
+        raise UsageError("--mapping", "has no effect without --deidentify", "add --deidentify")
+    if mapping.resolve().is_relative_to(out.resolve()):
+        fault = "would lie among the results and undo their de-identification"
+        raise UsageError(mapping, fault, "name a file elsewhere for --mapping")
+    refuse_other_file(mapping)
+
+
+def _write_mapping(mapping: Path | None, scans: Sequence[Scan]) -> None:
+    from ldctpipe.inference.cohort_mapping import write_mapping
+
+    if mapping:
+        write_mapping(mapping, [(scan.patient, scan.source) for scan in scans])
+
+
 @group.command()
 def manifest(
     results: Annotated[Path, typer.Argument(metavar="RESULTS", help="Folder of results that has the records.")],
@@ -146,13 +189,17 @@ def manifest(
         Path | None,
         typer.Option("--plan", metavar="PLAN", help="Patients that were to be done; one without a record has failed."),
     ] = None,
+    overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
     """List what became of every series, over all tasks and runs, in `manifest.json` and `manifest.csv`."""
-    from ldctpipe.inference.cohort_manifest import rows_of, write_cohort_manifest
+    from ldctpipe.files import refuse_existing
+    from ldctpipe.inference.cohort_manifest import MANIFEST_START, rows_of, write_cohort_manifest
     from ldctpipe.inference.cohort_plan import planned_patients
     from ldctpipe.inference.cohort_record import RECORDS_FOLDER, read_records
 
+    for name, start in (("manifest.json", MANIFEST_START), ("manifest.csv", b"patient,series,state")):
+        refuse_existing(out / name, overwrite=overwrite, starts=[start])
     recent = read_records(newer) if newer else {}
     records = {**read_records(results / RECORDS_FOLDER, leave_out=recent), **recent}
     counts = write_cohort_manifest(out, rows_of(records, planned_patients(plan) if plan else []))

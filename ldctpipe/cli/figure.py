@@ -8,12 +8,12 @@ from typing import Annotated
 
 import typer
 
-from ldctpipe.cli.options import Device, DeviceName, Quiet, Seed, Threads
+from ldctpipe.cli.options import Device, DeviceName, Overwrite, Quiet, Seed, Threads
 from ldctpipe.errors import UsageError
 
 group = typer.Typer(help="Draw figures of the publication from a training store, from trainings or from a scan.")
 
-Out = Annotated[Path, typer.Argument(help="File to write, .png or .svg; an older one is replaced.")]
+Out = Annotated[Path, typer.Argument(help="File to write, .png or .svg.")]
 
 
 @group.command()
@@ -24,6 +24,7 @@ def augmentation(
         str, typer.Option("--recipe", help="Name (`ldctpipe recipes`) or a .yaml file.")
     ] = "wgan-gp-effnetv2",
     seed: Seed = 1,
+    overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
     """Show one patch pair under each transform of a recipe's augmentation (figure 6).
@@ -32,7 +33,9 @@ def augmentation(
     """
     from ldctpipe.recipes.library import load_recipe
     from ldctpipe.reporting.augmentation_figure import write_augmentation_figure
+    from ldctpipe.reporting.figure_file import refuse_existing_figure
 
+    refuse_existing_figure(out, overwrite=overwrite)
     print(f"{out}: {write_augmentation_figure(store, out, load_recipe(recipe), seed)} transforms of one patch pair")
 
 
@@ -42,6 +45,7 @@ def training(
         Path, typer.Argument(help="A bundle, or the checkpoints of a training under way; or a folder of several.")
     ],
     out: Out,
+    overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
     """Draw the losses over a training: perceptual, adversarial, total and critic (figure 7).
@@ -49,8 +53,10 @@ def training(
     Bundles in one folder that differ in their seed alone are repeats: their mean is drawn, with the standard deviation
     as a band. The publication's range of the critic's loss is marked.
     """
+    from ldctpipe.reporting.figure_file import refuse_existing_figure
     from ldctpipe.reporting.training_figure import write_training_figure
 
+    refuse_existing_figure(out, overwrite=overwrite)
     count = write_training_figure(bundle, out)
     print(f"{out}: losses of {count} training{'s' if count > 1 else ''}")
 
@@ -85,6 +91,7 @@ def methods(
     ] = "mayo-soft",
     device: Device = DeviceName.AUTO,
     threads: Threads = None,
+    overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
     """Show a slice as several methods denoise it, with a magnified region (figures 8 and 9).
@@ -94,7 +101,9 @@ def methods(
     """
     from ldctpipe.inference.method_comparison import MethodsRequest, draw_methods
     from ldctpipe.metrics.protocols import find_protocol
+    from ldctpipe.reporting.figure_file import refuse_existing_figure
 
+    refuse_existing_figure(out, overwrite=overwrite)
     request = MethodsRequest(
         source, out, tuple(model), find_protocol(protocol), reference, slice_number, _region(roi), _window(window),
         device.value, threads,

@@ -37,7 +37,9 @@ Threads = Annotated[
     typer.Option("--threads", min=1, help="CPU threads to use.", show_default="all that this process may use"),
 ]
 Device = Annotated[DeviceName, typer.Option("--device", help="Where to compute.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what an earlier run left at the output path.")]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace what an earlier run left at the output path; files of others stay.")
+]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="The one number that all randomness follows from.")]
 Model = Annotated[Path, typer.Option("--model", help="Denoiser bundle: the folder that `ldctpipe train` wrote.")]
 Blend = Annotated[

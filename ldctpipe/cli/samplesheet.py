@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ldctpipe.cli.options import Quiet
+from ldctpipe.cli.options import Overwrite, Quiet
 
 
 class Thickness(str, Enum):
@@ -39,6 +39,7 @@ def command(
     every_entry: Annotated[
         bool, typer.Option("--every-entry", help="For denoising: a row for each folder, known as a scan or not.")
     ] = False,
+    overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
     """Write one row a patient (patient,low_dose,full_dose,split) for a cohort, with absolute paths.
@@ -48,8 +49,10 @@ def command(
     is held out where it is there, else the last patient of several.
     """
     from ldctpipe.data.layouts import MayoSeries
-    from ldctpipe.data.samplesheet import rows_of_cohort, write_sheet
+    from ldctpipe.data.samplesheet import START, rows_of_cohort, write_sheet
+    from ldctpipe.files import refuse_existing
 
+    refuse_existing(sheet, overwrite=overwrite, inputs=[root], starts=[START])
     named = [name.strip() for name in test_patients.split(",") if name.strip()]
     mayo = MayoSeries(thickness.value, kernel.value)
     write_sheet(sheet, rows_of_cohort(root, named, mayo, every_entry=every_entry))

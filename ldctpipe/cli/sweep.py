@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from ldctpipe.cli.options import Quiet, Seed
+from ldctpipe.cli.options import Overwrite, Quiet, Seed
 
 
 def command(
     sweep: Annotated[str, typer.Argument(metavar="SWEEP", help="table1, table2, table3 or a .yaml file.")],
-    out: Annotated[Path, typer.Argument(metavar="OUT.csv", help="Table of runs to write; an older one is replaced.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT.csv", help="Table of runs to write.")],
     recipe: Annotated[
         str | None,
         typer.Option("--recipe", help="Name (`ldctpipe recipes`) or a .yaml file; not for a sweep over recipes."),
@@ -33,6 +33,7 @@ def command(
         bool,
         typer.Option("--small", help="Cut the networks down as the sweep says, for a trial of the whole on a CPU."),
     ] = False,
+    overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
     """Check a sweep against a recipe and write its runs: id, point, recipe, repeat, seed, same_as, init, overrides.
@@ -43,12 +44,18 @@ def command(
     sweep-report` reads, goes to OUT.json beside the table.
     """
     from ldctpipe.errors import UsageError
+    from ldctpipe.files import refuse_existing
     from ldctpipe.progress import say
     from ldctpipe.recipes.sweep import load_sweep
     from ldctpipe.recipes.sweep_plan import plan_sweep, write_plan
 
     if out.suffix != ".csv":
         raise UsageError(out, "is no name for a table", "give one that ends in .csv")
+    inputs = [Path(given) for given in (sweep, recipe) if given and Path(given).is_file()]
+    refuse_existing(out, overwrite=overwrite, inputs=inputs, starts=[b"id,point"])
+    refuse_existing(
+        out.with_suffix(".json"), overwrite=overwrite, inputs=inputs, starts=[b'{\n  "format": "ldctpipe-sweep-plan@']
+    )
     plan = plan_sweep(
         load_sweep(sweep), recipe, overrides or (), pretrained=pretrained, small=small, repeats=repeats, seed=seed
     )

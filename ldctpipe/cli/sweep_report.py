@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ldctpipe.cli.options import Quiet
+from ldctpipe.cli.options import Overwrite, Quiet
 from ldctpipe.errors import UsageError
 
 
@@ -15,7 +15,8 @@ def command(
     folder: Annotated[
         Path, typer.Argument(metavar="FOLDER", help="Folder with runs/plan.json and runs/ID/{model,metrics}.")
     ],
-    out: Annotated[Path, typer.Argument(metavar="OUT.html", help="HTML file to write; an older one is replaced.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT.html", help="HTML file to write.")],
+    overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
     """Write one HTML page about a sweep: the published table beside this run's, stability, curves, every training.
@@ -26,6 +27,12 @@ def command(
     """
     if out.suffix != ".html":
         raise UsageError(out, "is no name for a page", "give one that ends in .html")
+    from ldctpipe.files import refuse_existing
+    from ldctpipe.reporting.document import START
     from ldctpipe.reporting.sweep_page import write_sweep_report
+
+    plans = [folder / "runs" / name for name in ("plan.csv", "plan.json")]
+    for suffix, start in ((".html", START), (".csv", b"run,point"), (".json", b"{")):
+        refuse_existing(out.with_suffix(suffix), overwrite=overwrite, inputs=plans, starts=[start])
 
     print(write_sweep_report(folder, out))

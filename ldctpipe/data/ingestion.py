@@ -49,7 +49,7 @@ def ingest(
     `overwrite` is not given, and `UsageError` where `cases` would take the place of `source`.
     """
     refuse_occupied(cases, overwrite=overwrite, inputs=[source])  # before the time it takes to read every header
-    discovery = discover_all(source, threads)
+    discovery = discover_all(source, threads, without=cases)
     written: list[Series] = []
     refused: dict[str, str] = {}
     with new_folder(cases, overwrite=overwrite, inputs=[source]) as folder:

@@ -20,6 +20,7 @@ _COLUMN_SCHEMAS = json.loads(Path(__file__).with_name("samplesheet_schema.json")
     "properties"
 ]
 COLUMNS = tuple(_COLUMN_SCHEMAS)
+START = b"patient"  # of every samplesheet that this program writes
 SPLITS = tuple(split for split in _COLUMN_SCHEMAS["split"]["enum"] if split)
 
 _UTF_16 = ((b"\xff\xfe", "text in UTF-16"), (b"\xfe\xff", "text in UTF-16"))

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ldctpipe.errors import InputError
-from ldctpipe.files import errors_that_name, refuse_occupied, replace_folder
+from ldctpipe.files import errors_that_name, place_folder, refuse_occupied, resolved
 from ldctpipe.progress import say, warn
 
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
@@ -39,23 +39,31 @@ def unfinished_folder(target: Path, *, overwrite: bool = False, inputs: Sequence
     `OSError` of a full disk names `target`.
     """
     refuse_occupied(target, overwrite=overwrite, inputs=inputs)
-    place = target.resolve()
+    place = resolved(target)
     place.parent.mkdir(parents=True, exist_ok=True)
-    folder = place.with_name(f".{place.name}.unfinished")
+    folder = _folder_for(place)
     work = Unfinished(folder / "result", folder / "parts")
     with errors_that_name(target, folder), _only_process_in(folder, target):
         try:
             refuse_occupied(target, overwrite=overwrite, inputs=inputs)  # another process may just have made it
+            if not work.result.is_dir():
+                _remove(work)  # a kill after the result had its place leaves notes on what is not here any more
             work.result.mkdir(exist_ok=True)
             work.parts.mkdir(exist_ok=True)
             yield work
-            replace_folder(work.result, place)
+            place_folder(work.result, place)
             _remove(work)
         finally:
             if not work.parts.is_dir() or not any(work.parts.iterdir()):
                 _remove(work)
             else:
                 say(f"what is done is kept in {folder.name}, from which the same command goes on")
+
+
+def _folder_for(target: Path) -> Path:
+    """Return where the work on `target` is kept: beside it, or in it where it is there, as it may be a mount point."""
+    beside = target.with_name(f".{target.name}.unfinished")
+    return target / ".ldctpipe.unfinished" if target.is_dir() and not beside.is_dir() else beside
 
 
 def _remove(work: Unfinished) -> None:

@@ -22,6 +22,7 @@ from ldctpipe.progress import warn
 _KEY_BYTES = 32
 _UID_BYTES = 16
 _PSEUDONYM_DIGITS = 16
+_CHECK_DIGITS = 4
 _LONGEST_SHIFT_DAYS = 3650
 _METHODS = (
     ("113100", "Basic Application Confidentiality Profile"),
@@ -47,6 +48,20 @@ class Deidentifier:
     def pseudonym(self, patient_id: str) -> str:
         """Return what stands for a patient's number and name."""
         return f"LDCT-{self._digest('patient', patient_id).hex()[:_PSEUDONYM_DIGITS]}"
+
+    def published_name(self, name: str) -> str:
+        """Return what stands for the name that a cohort gives a patient; it tells by itself that it is no such name."""
+        if self._is_published(name):
+            return name
+        stem = self._digest("name of a patient", name).hex()[:KEY_DIGITS]
+        return stem + self._check_digits(stem)
+
+    def _is_published(self, name: str) -> bool:
+        stem, check = name[:KEY_DIGITS], name[KEY_DIGITS:]
+        return len(stem) == KEY_DIGITS and hmac.compare_digest(check.encode(), self._check_digits(stem).encode())
+
+    def _check_digits(self, stem: str) -> str:
+        return self._digest("check digits of a name", stem).hex()[:_CHECK_DIGITS]
 
     def date_shift_days(self, patient_id: str) -> int:
         """Return by how many days all dates of a patient move: whole days back, 1 to 3650, so never into the future."""

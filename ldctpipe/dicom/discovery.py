@@ -68,36 +68,37 @@ class Discovery:
         return tuple(skip for skip in self.skipped if skip.is_unread)
 
 
-def discover(path: Path, threads: int | None = None) -> Discovery:
+def discover(path: Path, threads: int | None = None, *, without: Path | None = None) -> Discovery:
     """Return the CT series in `path` and what was left out.
 
     `path` is a folder (any tree), a zip archive, a DICOMDIR (for the files that it lists) or one file. Names that start
     with a dot are passed over. Files that are not DICOM are left out silently unless their name says DICOM, and so is
-    the DICOMDIR of a folder, whose files are tried anyway. Raises `InputError` when the path is missing, empty, neither
-    file nor folder, or holds no usable CT image, and `ReadError` where that may be so because something can't be read.
+    the DICOMDIR of a folder, whose files are tried anyway. What lies in the folder `without`, where results go, is no
+    input. Raises `InputError` when the path is missing, empty, neither file nor folder, or holds no usable CT image,
+    and `ReadError` where that may be so because something can't be read.
     """
-    found = survey(path, threads)
+    found = survey(path, threads, without=without)
     if not found.series:
         raise nothing_usable(path, found.skipped)
     return found
 
 
-def discover_all(path: Path, threads: int | None = None) -> Discovery:
+def discover_all(path: Path, threads: int | None = None, *, without: Path | None = None) -> Discovery:
     """Return what `discover` returns, or raise `ReadError` where something in `path` can't be read now.
 
     For what is made once and used from then on: it would lack slices for good.
     """
-    found = discover(path, threads)
+    found = discover(path, threads, without=without)
     if found.unread:
         raise unread_error(path, found.unread)
     return found
 
 
-def survey(path: Path, threads: int | None = None) -> Discovery:
+def survey(path: Path, threads: int | None = None, *, without: Path | None = None) -> Discovery:
     """Return what `discover` returns, also where no CT image can be used; raises `InputError` for no files at all."""
     unreadable_folders: list[OSError] = []
     with reading(path):
-        files = _files(path, unreadable_folders.append)
+        files = _outside(without, _files(path, unreadable_folders.append))
     if not files and not unreadable_folders:
         raise NothingFound(path, "holds no files", "give a folder with CT images in DICOM")
     headers, skipped, losses = _headers(files, threads)
@@ -117,6 +118,14 @@ def _files(path: Path, on_error: Callable[[OSError], None]) -> Sequence[Path]:
         return referenced_files(root) if is_dicomdir(root) else [root]
     except OSError:  # its header can't be read either, and that says why
         return [root]
+
+
+def _outside(folder: Path | None, files: Sequence[Path]) -> Sequence[Path]:
+    if folder is None or not folder.is_dir():
+        return files
+    place = folder.resolve()
+    inside = {parent: parent.resolve().is_relative_to(place) for parent in {file.parent for file in files}}
+    return [file for file in files if not inside[file.parent]]
 
 
 def files_below(folder: Path, on_error: Callable[[OSError], None] = lambda _: None) -> Iterator[Path]:

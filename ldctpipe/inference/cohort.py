@@ -22,6 +22,7 @@ from ldctpipe.inference.cohort_record import (
     job_key,
     read_record,
     results_beside,
+    without_names,
     write_record,
 )
 from ldctpipe.inference.cohort_scans import Scan, scan_digest
@@ -63,6 +64,8 @@ def denoise_cohort(request: CohortRequest) -> Iterator[PatientRecord]:
             job.settings,
         )  # fmt: skip
         record = _earlier(results, blank) or _denoise_scan(scan, results, each, model, job, blank)
+        if each.form.deidentifier:
+            record = without_names(record, (scan.source, scan.path.name, str(scan.path)))
         for place in {results, request.out}:
             write_record(place / RECORDS_FOLDER, record)
         yield record

@@ -15,6 +15,7 @@ from ldctpipe.inference.cohort_record import DONE, NOTHING, PatientRecord
 from ldctpipe.inference.manifest import FAILED, REFUSED, SeriesOutcome
 
 FORMAT = "ldctpipe-cohort@1"
+MANIFEST_START = b'{\n  "format": "ldctpipe-cohort@'
 NO_RECORD = "its task ended before it was done; pipeline_info/trace.txt has the task, and another run tries again"
 
 

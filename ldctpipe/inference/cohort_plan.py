@@ -14,7 +14,7 @@ from ldctpipe.inference.cohort_scans import Scan, Size, scan_digest, scan_size
 from ldctpipe.inference.job import OutputForm
 from ldctpipe.progress import Progress
 
-COLUMNS = ("group", "patient", "series", "slices", "bytes")
+COLUMNS = ("group", "patient", "series", "slices", "bytes", "number")
 _MOST_PATIENTS = 500  # each is a link in the task's folder and a name in its command line
 
 
@@ -72,14 +72,19 @@ def groups_of(scans: Iterable[Sized], task_slices: int) -> list[list[Sized]]:
 
 
 def write_plan(path: Path, groups: Iterable[Sequence[Sized]]) -> None:
-    """Write one row a patient, in the order of the groups, each of which goes by its first patient."""
+    """Write one row a patient, in the order of the groups, each of which goes by its first patient.
+
+    `number` is the place of the patient in the cohort, where another name may stand.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
     for group in groups:
         for one in group:
             size = one.size
-            writer.writerow((group[0].scan.patient, one.scan.patient, size.series, size.slices, size.bytes))
+            writer.writerow(
+                (group[0].scan.patient, one.scan.patient, size.series, size.slices, size.bytes, one.scan.number)
+            )
     write_text(path, text.getvalue())
 
 

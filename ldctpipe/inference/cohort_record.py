@@ -6,8 +6,9 @@ The files lie in `pipeline_info/patients` of the folder of results, beside the p
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,22 @@ def write_record(folder: Path, record: PatientRecord) -> None:
     """Write a record into a folder of records, in place of an older one of that patient."""
     series = [outcome.as_json() for outcome in record.series]
     write_json(folder / f"{record.patient}.json", {"format": FORMAT, **vars(record), "series": series})
+
+
+def without_names(record: PatientRecord, names: Iterable[str]) -> PatientRecord:
+    """Return `record` with the patient's published name where one of the source's `names` stands in what it tells."""
+    longest_first = sorted({name for name in names if name and name != record.patient}, key=len, reverse=True)
+    pattern = "|".join(rf"(?<!\w){re.escape(name)}(?!\w)" for name in longest_first)
+
+    def published(text: str) -> str:
+        return re.sub(pattern, record.patient, text) if pattern else text
+
+    series = tuple(
+        replace(one, reason=one.reason and published(one.reason), warnings=tuple(map(published, one.warnings)))
+        for one in record.series
+    )
+    skipped = {published(reason): count for reason, count in record.skipped_files.items()}
+    return replace(record, reason=record.reason and published(record.reason), series=series, skipped_files=skipped)
 
 
 def read_record(path: Path) -> PatientRecord | None:

@@ -21,10 +21,15 @@ _COMPRESSION = 2  # of archives and of .nii.gz, roughly
 
 @dataclass(frozen=True)
 class Scan:
-    """One patient of a cohort, by the name that the cohort gives, and where the scan to denoise lies."""
+    """One patient of a cohort, by the name that results go by, and where the scan to denoise lies.
+
+    `number` is the patient's place in the cohort, from 1, and `source` the name there, which may differ from `patient`.
+    """
 
     patient: str
     path: Path
+    number: int = 0
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -36,17 +41,27 @@ class Size:
     bytes: int
 
 
-def scans_of_cohort(cohort: Path, patients: Sequence[str] = ()) -> list[Scan]:
+def scans_of_cohort(
+    cohort: Path, patients: Sequence[str] = (), form: OutputForm | None = None, *, without: Path | None = None
+) -> list[Scan]:
     """Return the scan of each patient: the low dose where there are two doses, else the only one.
 
     `cohort` is a cohort folder in a known layout, of which every folder is there, or a samplesheet. With `patients`, it
-    is a folder with a numbered folder for each of them in this order (1, 2, …), which holds nothing but the scan.
-    Raises `InputError` where that is not so, and what `rows_of_cohort` raises.
+    is a folder with a numbered folder for each of them in this order (1, 2, …), which holds nothing but the scan. A
+    `form` that removes identity gives each patient another name. What lies below `without`, where results go, is no
+    patient. Raises `InputError` where that is not so, and what `rows_of_cohort` raises.
     """
     if patients:
-        return [Scan(patient, _only_entry(cohort / str(number))) for number, patient in enumerate(patients, 1)]
-    rows = rows_of_cohort(cohort, every_entry=True)
-    return [Scan(row.patient, path) for row in rows if (path := row.low_dose or row.full_dose)]
+        named = [(patient, _only_entry(cohort / str(number))) for number, patient in enumerate(patients, 1)]
+    else:
+        rows = rows_of_cohort(cohort, every_entry=True)
+        named = [(row.patient, path) for row in rows if (path := row.low_dose or row.full_dose)]
+    results = without.resolve() if without else None
+    return [
+        Scan(form.published_name(name) if form else name, path, number, name)
+        for number, (name, path) in enumerate(named, 1)
+        if not results or not path.resolve().is_relative_to(results)
+    ]
 
 
 def _only_entry(folder: Path) -> Path:

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from ldctpipe.dicom.reading import read_volume
 from ldctpipe.dicom.series import Series
 from ldctpipe.dicom.writing import derived_names, write_derived_series
 from ldctpipe.errors import InputError, ReadError, UsageError, reading
-from ldctpipe.files import link_or_copy, new_folder
+from ldctpipe.files import new_folder
 from ldctpipe.inference.delivery import deliver
 from ldctpipe.inference.denoiser import Denoiser
 from ldctpipe.inference.job import Job, OutputForm
@@ -31,6 +32,7 @@ from ldctpipe.inference.manifest import (
     SeriesOutcome,
     digests,
     name_below,
+    own_files,
     write_manifest,
 )
 from ldctpipe.inference.model import Model
@@ -101,7 +103,7 @@ def denoise(request: DenoiseRequest, model: Model | None = None) -> DenoiseResul
         images = nifti_files(request.input)
         if not images:
             _refuse_cases(request.input)
-        discovery = survey(request.input, request.threads)
+        discovery = survey(request.input, request.threads, without=request.out)
     if images and not discovery.series:
         return _denoise_images(request, job, model, images, discovery)
     if not discovery.series:
@@ -143,7 +145,8 @@ def _denoise_dicom(request: DenoiseRequest, job: Job, model: Model, discovery: D
     if request.push:
         check(request.push)  # a wrong password must not show only after hours of work
     skipped = discovery.skipped_by_reason()
-    patients = patient_folders(discovery.series, request.out, job, overwrite=request.overwrite)
+    series = _without_results(discovery.series, skipped)
+    patients = patient_folders(series, request.out, job, overwrite=request.overwrite)
     finished = [patient for patient in patients if patient.is_finished]
     outcomes = [_as_done_before(outcome) for patient in finished for outcome in patient.kept.values()]
     if outcomes:
@@ -160,6 +163,15 @@ def _denoise_dicom(request: DenoiseRequest, job: Job, model: Model, discovery: D
         warn(f"nothing sent to {request.push}: series may lack slices, because some files can't be read")
     folders = {job.form.published(one).key: patient.target for patient in patients for one in patient.series}
     return DenoiseResult(tuple(outcomes), skipped, folders, discovery.unread)
+
+
+def _without_results(series: Sequence[Series], skipped: dict[str, int]) -> Sequence[Series]:
+    """Return what is to be denoised, and count the results of earlier runs beside it; where all are, they are told."""
+    sources = [one for one in series if not one.denoising_refusal]
+    for one in series if sources else ():
+        if reason := one.denoising_refusal:
+            skipped[reason] = skipped.get(reason, 0) + len(one.slices)
+    return sources or series
 
 
 def _refuse_cases(source: Path) -> None:
@@ -180,7 +192,7 @@ def _denoise_each_series(
     skipped: dict[str, int],
     progress: Progress,
 ) -> list[SeriesOutcome]:
-    """Make a patient's folder anew with each series that is done: hard links to what is there, and one more."""
+    """Add to a patient's folder each series that is done."""
     outcomes: list[SeriesOutcome] = []
     for part in _parts(patient, job, outcomes):
         if part.is_finished:
@@ -209,7 +221,7 @@ def _denoise_patient(
     skipped: dict[str, int],
     progress: Progress,
 ) -> list[SeriesOutcome]:
-    """Make a patient's folder: what an earlier run finished is taken over, the rest denoised."""
+    """Make a patient's folder: what an earlier run finished stays, the rest is denoised."""
     job = replace(job, run_time=patient.run_time or job.run_time)
     outcomes: list[SeriesOutcome] = []
     first = patient.series[0]
@@ -218,10 +230,10 @@ def _denoise_patient(
         identity["patient_id"] = first.patient_id
     try:
         inputs = (request.input, request.model)
-        with new_folder(patient.target, overwrite=patient.replaces, inputs=inputs) as folder:
-            for outcome in (*patient.others, *patient.kept.values()):
-                for name in outcome.files:
-                    link_or_copy(patient.target / name, folder / name)
+        staying = {name for outcome in (*patient.others, *patient.kept.values()) for name in outcome.files}
+        altered = request.overwrite and not request.each_series
+        own = partial(own_files, kept=staying, altered=altered)
+        with new_folder(patient.target, overwrite=patient.replaces, inputs=inputs, own=own) as folder:
             for series in patient.series:
                 kept = patient.kept.get(job.form.published(series).key)
                 outcomes.append(kept or _denoise_series(request, job, denoiser, series, folder, progress))

@@ -34,6 +34,10 @@ class OutputForm:
         """Return `series` under the keys and UIDs that outputs and their descriptions may show."""
         return self.deidentifier.series(series) if self.deidentifier else series
 
+    def published_name(self, name: str) -> str:
+        """Return what outputs may call a patient whom a cohort calls `name`."""
+        return self.deidentifier.published_name(name) if self.deidentifier else name
+
     def describe(self) -> dict[str, Any]:
         """Return the form as plain values; of a de-identification key, a fingerprint."""
         return {

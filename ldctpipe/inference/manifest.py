@@ -6,14 +6,16 @@ It names no patient, but describes each series as its scanner did and names one 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from ldctpipe.errors import InputError
 from ldctpipe.files import read_json, sha256_of_file, write_json
-from ldctpipe.inference.job import Job
+from ldctpipe.inference.job import FORMAT, Job
+from ldctpipe.merging import is_below
 
 MANIFEST = "manifest.json"
 DENOISED, REFUSED, FAILED, DONE_BEFORE = "denoised", "refused", "failed", "done before"
@@ -118,8 +120,10 @@ def earlier_run(path: Path, job: Job) -> Earlier | None:
 
 
 def series_in(path: Path) -> list[SeriesOutcome]:
-    """Return the outcomes that the manifest at `path` lists, of whatever job."""
+    """Return the outcomes that the manifest at `path` lists, of whatever job; none where it is another program's."""
     manifest = read_json(path, "a manifest")
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        return []
     return [SeriesOutcome.from_json(entry) for entry in manifest["series"]]
 
 
@@ -127,6 +131,28 @@ def name_below(root: Path, file: Path) -> str:
     """Return a file's path below the input `root` as text; of an archive's content, the archive's name."""
     named = file.relative_to(root) if file.is_relative_to(root) and file != root else Path(root.name)
     return os.fsencode(named).decode("utf-8", "backslashreplace")
+
+
+def own_files(folder: Path, *, kept: Collection[str] = (), altered: bool = False) -> dict[str, str | None]:
+    """Return the files in `folder` that its manifest lists, as `new_folder` takes them, but for those to be `kept`.
+
+    With `altered`, they are ours whatever they hold by now.
+    """
+    path = folder / MANIFEST
+    outcomes = series_in(path) if path.is_file() else []
+    if not outcomes and not is_manifest(path):
+        return {}
+    files = {name: digest for outcome in outcomes for name, digest in outcome.files.items() if is_below(name)}
+    own = {name: None if altered else digest for name, digest in files.items() if name not in kept}
+    return {**own, MANIFEST: None}
+
+
+def is_manifest(path: Path) -> bool:
+    """Tell whether the file at `path` is a manifest of ldctpipe's."""
+    try:
+        return bool(read_json(path, "a manifest")["format"] == FORMAT)
+    except (InputError, TypeError, KeyError, OSError):
+        return False
 
 
 def digests(paths: Iterable[Path]) -> dict[str, str]:

@@ -22,8 +22,11 @@ from ldctpipe.inference.manifest import (
     digests,
     earlier_run,
     name_below,
+    is_manifest,
+    series_in,
     write_manifest,
 )
+from ldctpipe.merging import keep_aside
 from ldctpipe.progress import Progress, warn
 from ldctpipe.volumes.nifti import is_nifti, read_nifti, write_nifti
 from ldctpipe.volumes.volume import Volume
@@ -109,6 +112,7 @@ def denoise_nifti(source: Path, out: Path, job: Job, denoiser: Denoiser, *, over
     progress = Progress("denoising", len(volume.hu), "slices")
     hu = denoiser.denoise(volume, job.blend, progress.advance)
     target.parent.mkdir(parents=True, exist_ok=True)
+    _make_room(target, manifest, overwrite=overwrite, is_named=target == out)
     write_manifest(manifest, job, [], {})  # first: a run killed from here on is known as ours and done again
     write_nifti(target, hu, volume.affine, like=source)
     progress.finish()
@@ -119,6 +123,21 @@ def denoise_nifti(source: Path, out: Path, job: Job, denoiser: Denoiser, *, over
     )
     write_manifest(manifest, job, [outcome], {})
     return outcome
+
+
+def _make_room(target: Path, manifest: Path, *, overwrite: bool, is_named: bool) -> None:
+    """Set aside what lies in the way and is not ours, or, without `overwrite`, was edited since.
+
+    A target that the user named as a file is replaced on `overwrite` whatever it is.
+    """
+    is_known = is_manifest(manifest)
+    if manifest.exists() and not is_known:
+        keep_aside(manifest)
+    if not target.exists() or (overwrite and (is_known or is_named)):
+        return
+    listed = [one.files[target.name] for one in (series_in(manifest) if is_known else ()) if target.name in one.files]
+    if not is_known or (listed and sha256_of_file(target) not in listed):
+        keep_aside(target)
 
 
 def _target(source: Path, out: Path, volume: Volume, form: OutputForm) -> Path:

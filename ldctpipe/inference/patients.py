@@ -10,9 +10,9 @@ from pathlib import Path
 
 from ldctpipe.dicom.series import Series
 from ldctpipe.errors import InputError
-from ldctpipe.files import safe_name, sha256_of_text
+from ldctpipe.files import entries_in, safe_name, sha256_of_text
 from ldctpipe.inference.job import Job, OutputForm
-from ldctpipe.inference.manifest import DENOISED, MANIFEST, Earlier, SeriesOutcome, earlier_run, series_in
+from ldctpipe.inference.manifest import DENOISED, MANIFEST, Earlier, SeriesOutcome, earlier_run, is_manifest, series_in
 
 
 @dataclass(frozen=True)
@@ -72,11 +72,11 @@ def _refuse_other_files(out: Path, *, overwrite: bool) -> None:
     """Raise where `out`, which is to hold a folder for each patient, holds one patient's output or foreign files."""
     if not out.exists():
         return
-    if out.is_file() or (out / MANIFEST).is_file():
+    if out.is_file() or is_manifest(out / MANIFEST):
         fault = "is a file" if out.is_file() else "holds the output of one patient, and the input has several"
         raise InputError(out, fault, "name another output folder")
-    names = [path for path in out.iterdir() if not path.name.startswith(".")]  # .….partial is of a run that was killed
-    if any(not (path / MANIFEST).is_file() for path in names) and not overwrite:
+    names = entries_in(out)
+    if names and not overwrite and not any(is_manifest(out / name / MANIFEST) for name in names):
         raise InputError(out, "the output folder already holds other files", "name another one or add --overwrite")
 
 
@@ -96,14 +96,22 @@ def _patient_folder(
     else:
         target = next((known[key] for key in keys if key in known), out / _folder_name(series[0], job.form))
     earlier = None if overwrite else earlier_run(target / MANIFEST, job)
-    if earlier is None and not overwrite and target.exists() and (target.is_file() or any(target.iterdir())):
+    if earlier is None and not overwrite and target.exists() and (target.is_file() or entries_in(target)):
         raise InputError(out, "the output folder already holds other files", "name another one or add --overwrite")
     if earlier:
         _refuse_another_patient(earlier, job.form.published(series[0]).patient_key, keys, target)
     kept = _kept(earlier, series, keys, target, job.form) if earlier else {}
-    others = tuple(one for one in earlier.outcomes.values() if one.key not in keys) if earlier else ()
+    others = (
+        tuple(one for one in earlier.outcomes.values() if one.key not in keys and _is_there(one, target))
+        if earlier
+        else ()
+    )
     run_time = earlier.run_time if earlier else None
     return PatientFolder(series, target, kept, others, run_time, overwrite or earlier is not None)
+
+
+def _is_there(outcome: SeriesOutcome, folder: Path) -> bool:
+    return all((folder / name).is_file() for name in outcome.files)
 
 
 def _refuse_another_patient(earlier: Earlier, patient: str, keys: Sequence[str], target: Path) -> None:

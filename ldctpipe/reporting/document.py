@@ -12,6 +12,8 @@ from markupsafe import Markup
 
 from ldctpipe import __version__
 
+START = b"<!doctype html>"  # of every page, in lower case
+
 
 def render_page(template: str, *, script_file: str | None = None, **values: Any) -> str:
     """Return `template` as HTML with the shared style, and with `script_file` where the page needs a script.

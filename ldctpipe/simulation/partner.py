@@ -184,7 +184,7 @@ def _simulate_case(job: _Job, folder: Path) -> Partners:
 
 
 def _simulate_dicom(job: _Job, folder: Path) -> Partners:
-    found = discover_all(job.request.source, job.request.threads)
+    found = discover_all(job.request.source, job.request.threads, without=job.request.out)
     for reason, count in found.skipped_by_reason().items():
         warn(f"{count} files skipped: {reason}")
     slices = sum(len(series.slices) for series in found.series)

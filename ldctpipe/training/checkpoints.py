@@ -23,7 +23,11 @@ class CheckpointFolder:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            fault = f"can't be made for checkpoints ({error.strerror})"
+            raise InputError(folder, fault, "name another folder with --checkpoints") from None
 
     def clear_leftovers(self) -> None:
         """Remove what killed trainings had half written."""

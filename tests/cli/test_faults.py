@@ -179,7 +179,7 @@ def test_overwriting_never_replaces_the_input(fails, tmp_path, command):
     for out in (source, tmp_path / "all"):
         code, sentence = fails(command, source, out, "--overwrite")
         assert code == ExitCode.USAGE
-        assert f"would replace the input {source}" in sentence
+        assert f"{'would replace' if out == source else 'holds'} the input {source}" in sentence
 
     assert sorted(source.iterdir()) == before
 

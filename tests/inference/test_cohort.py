@@ -63,7 +63,7 @@ def ldctpipe(*arguments: str | Path) -> int:
 def plan(cohort: Path, out: Path, model: Path, *more: str | Path) -> list[dict[str, str]]:
     """Plan what is left to do after what lies in `out`, and return the rows."""
     records, table = out / "pipeline_info" / "patients", out.with_name("plan.csv")
-    assert ldctpipe("cohort", "plan", cohort, table, "--model", model, "--records", records, *more) == ExitCode.DONE
+    assert ldctpipe("cohort", "plan", cohort, table, "--model", model, "--records", records, "--overwrite", *more) == 0
     with table.open(newline="") as stream:
         return list(csv.DictReader(stream))
 
@@ -75,7 +75,7 @@ def denoise(cohort: Path, out: Path, model: Path, *more: str | Path) -> None:
 
 def listed(out: Path, *more: str | Path) -> dict[str, dict]:
     """Write the manifest and return its rows by patient."""
-    assert ldctpipe("cohort", "manifest", out, out, *more) == ExitCode.DONE
+    assert ldctpipe("cohort", "manifest", out, out, "--overwrite", *more) == ExitCode.DONE
     return {row["patient"]: row for row in json.loads((out / "manifest.json").read_text())["series"]}
 
 

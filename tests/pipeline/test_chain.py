@@ -15,6 +15,8 @@ import pydicom
 import pytest
 from nextflow_run import REPOSITORY, Run, command_of, run_nextflow
 
+from ldctpipe.dicom.deidentification import Deidentifier
+
 pytestmark = [pytest.mark.pipeline, pytest.mark.slow]
 EPOCH = "1700000000"
 
@@ -109,7 +111,9 @@ def test_bundle_denoises_a_folder_of_patients_without_training(finished: Run, tm
     )  # fmt: skip
     assert run.code == 0, run.said
     source = {pydicom.dcmread(path).PixelData for path in (tmp_path / "scans" / "first").rglob("*.IMA")}
-    for patient in ("first", "second"):
+    published = [Deidentifier(key.read_bytes()).published_name(patient) for patient in ("first", "second")]
+    assert {path.name for path in (run.results / "denoised").iterdir()} == set(published)
+    for patient in published:
         images = [pydicom.dcmread(path) for path in (run.results / "denoised" / patient).glob("*.dcm")]
         assert {image.PixelData for image in images} == source, "a blend of 0 is the source to the bit"
         assert {image.PatientIdentityRemoved for image in images} == {"YES"}

@@ -1,0 +1,202 @@
+"""New files moved into a folder that is there already; whatever ldctpipe didn't write stays where it is.
+
+What is ours is listed: by `.ldctpipe-files.json`, which lies in every folder that a command makes, or by a manifest of
+the command's own. Anything else in the folder is somebody else's and is neither replaced nor removed. Where a new file
+needs the name of such an entry, that entry is kept as NAME.kept.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+from ldctpipe.progress import warn
+
+LISTING = ".ldctpipe-files.json"
+_FORMAT = "ldctpipe-files@1"
+_MOVE = ".ldctpipe-move.json"
+_OTHER_FILE_SYSTEM = {errno.EXDEV, errno.EBUSY}  # a mount point has its name from another one
+
+# Files of ours by name below their folder: the SHA-256 that they must have to be replaced, or None for any content.
+Own = Mapping[str, str | None]
+
+
+def files_below(folder: Path) -> Iterator[str]:
+    """Yield the files and links below `folder`, relative to it and with "/"; links to folders are not followed."""
+    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+        if entry.is_dir(follow_symlinks=False):
+            yield from (f"{entry.name}/{name}" for name in files_below(Path(entry.path)))
+        else:
+            yield entry.name
+
+
+def write_listing(folder: Path) -> None:
+    """Write into `folder` the list of all files in it, itself included, by which a later run knows them as ours."""
+    names = sorted({*files_below(folder), LISTING})
+    (folder / LISTING).write_text(json.dumps({"format": _FORMAT, "files": names}, indent=1) + "\n", encoding="ascii")
+
+
+def listed_files(folder: Path) -> dict[str, str | None]:
+    """Return the files that the listing of `folder` names; none where it has no listing."""
+    try:
+        listing = json.loads((folder / LISTING).read_text(encoding="ascii"))
+        names = listing["files"] if listing["format"] == _FORMAT else []
+        return {name: None for name in names if is_below(name)}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return {}
+
+
+def is_below(name: str) -> bool:
+    """Tell whether a name from a file leads to something below its folder."""
+    return bool(name) and not name.startswith("/") and ".." not in name.split("/")
+
+
+def prepare_move(source: Path, own: Own, *, withdraw: bool) -> None:
+    """Note in `source`, a folder of new files that is whole, what of the target it may replace.
+
+    With `withdraw`, the descriptions of what was there go first, so that nobody takes a mixture for an output. From
+    then on `move_into` can be interrupted anywhere and called again, by another process too.
+    """
+    names = [name for name in files_below(source) if not name.startswith(_MOVE)]
+    first = [name for name in own if withdraw and _describes(name) and name != LISTING]
+    temporary = source / f"{_MOVE}.partial"
+    temporary.write_text(json.dumps({"names": names, "own": dict(own), "first": first}), encoding="ascii")
+    temporary.replace(source / _MOVE)
+
+
+def move_into(source: Path, target: Path, digest_of: Callable[[Path], str]) -> None:
+    """Move all files of `source`, which `prepare_move` has seen, into the folder `target`, and remove `source`.
+
+    Files of ours that have no successor go. What describes the others comes last.
+    """
+    with _only_mover_into(target):
+        if not (source / _MOVE).is_file():  # another process was quicker
+            return
+        noted = json.loads((source / _MOVE).read_text(encoding="ascii"))
+        move = _Move(source, target, noted["own"], digest_of)
+        names = sorted(noted["names"], key=lambda name: (_describes(name), name == LISTING))
+        move.remove(noted["first"])
+        move.place(name for name in names if not _describes(name))
+        move.remove(set(noted["own"]) - set(names))
+        move.place(filter(_describes, names))
+        move.place_empty_folders()
+        shutil.rmtree(source, ignore_errors=True)
+
+
+def _describes(name: str) -> bool:
+    return name.endswith(".json") and "/" not in name
+
+
+@contextmanager
+def _only_mover_into(target: Path) -> Iterator[None]:
+    """Let one process at a time move files into `target`, where its file system has locks."""
+    descriptor = os.open(target, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@dataclass(frozen=True)
+class _Move:
+    source: Path
+    target: Path
+    own: Own
+    digest_of: Callable[[Path], str]
+
+    def place(self, names: Iterable[str]) -> None:
+        """Move these files of the source; those that are not there any more were moved before."""
+        for name in names:
+            new, place = self.source / name, self.target / name
+            if not os.path.lexists(new):
+                continue
+            self._make_folders(Path(name).parent)
+            if os.path.lexists(place) and not self._may_replace(name, new):
+                keep_aside(place)
+            rename_file(new, place)
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Remove files of ours, and the folders that are empty without them."""
+        for name in sorted(names):
+            if self._is_own(name):
+                (self.target / name).unlink()
+                with suppress(OSError):
+                    for folder in list(Path(name).parents)[:-1]:
+                        (self.target / folder).rmdir()
+
+    def place_empty_folders(self) -> None:
+        """Make the folders of the source that hold no file."""
+        for parent, _, _ in os.walk(self.source):
+            self._make_folders(Path(parent).relative_to(self.source))
+
+    def _make_folders(self, name: Path) -> None:
+        for part in [*list(name.parents)[-2::-1], name]:
+            place = self.target / part
+            if place.is_symlink() or (os.path.lexists(place) and not place.is_dir()):
+                keep_aside(place)  # what lies behind a link is not of this folder
+            place.mkdir(exist_ok=True)
+
+    def _may_replace(self, name: str, new: Path) -> bool:
+        place = self.target / name
+        if self._is_own(name):
+            return True
+        return _is_plain_file(place) and _is_plain_file(new) and self._are_alike(place, new)
+
+    def _is_own(self, name: str) -> bool:
+        place = self.target / name
+        if name not in self.own or not _is_plain_file(place) or self._is_behind_link(name):
+            return False
+        digest = self.own[name]
+        return digest is None or self.digest_of(place) == digest
+
+    def _is_behind_link(self, name: str) -> bool:
+        return any((self.target / part).is_symlink() for part in list(Path(name).parents)[:-1])
+
+    def _are_alike(self, one: Path, other: Path) -> bool:
+        return one.stat().st_size == other.stat().st_size and self.digest_of(one) == self.digest_of(other)
+
+
+def _is_plain_file(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink()
+
+
+def keep_aside(place: Path) -> None:
+    """Rename an entry that is not ours, so that its name is free."""
+    names = (place.with_name(f"{place.name}.kept{f'-{number}' if number > 1 else ''}") for number in count(1))
+    kept = next(name for name in names if not os.path.lexists(name))
+    place.rename(kept)
+    warn(f"{place}: was not as ldctpipe had written it and is kept as {kept.name}")
+
+
+def rename_file(source: Path, target: Path) -> None:
+    """Give `source` the name `target`; where that is a mount point, the file there gets its content instead."""
+    try:
+        source.replace(target)
+    except OSError as error:
+        if error.errno not in _OTHER_FILE_SYSTEM:
+            raise
+        shutil.copy2(source, target)
+        source.unlink()
+
+
+def rename_folder(source: Path, target: Path) -> None:
+    """Give the folder `source` the name `target`, where nothing is, on another file system too."""
+    try:
+        source.rename(target)
+    except OSError as error:
+        if error.errno not in _OTHER_FILE_SYSTEM:
+            raise
+        copy = target.with_name(f"{target.name.rpartition('.')[0]}.partial")
+        shutil.copytree(source, copy, symlinks=True)
+        copy.rename(target)
+        shutil.rmtree(source)

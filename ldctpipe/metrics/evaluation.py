@@ -115,9 +115,10 @@ def _evaluate_patient(
         raise InputError(
             scans.denoised, f"no slice of it is also in {scans.full_dose} and {scans.low_dose}", "give matching scans"
         )
-    matched = [id(match.denoised) for match in matches]
     left_out = sum(match.left_out_slices for match in matches)
-    left_out += sum(len(volume.hu) for volume in volumes["denoised"] if id(volume) not in matched)
+    for role in ("denoised", "full_dose"):  # series without any partner
+        left_out += sum(len(volume.hu) for volume in volumes[role])
+        left_out -= sum(len(getattr(match, role).hu) for match in matches)
     if left_out:
         findings.left_out_slices += left_out
         findings.warnings.append(f"{left_out} slices of patient {scans.patient} have no partner and were left out.")

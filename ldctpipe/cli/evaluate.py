@@ -11,7 +11,9 @@ from ldctpipe.cli.options import Device, DeviceName, Overwrite, Quiet, Threads
 
 
 def command(
-    denoised: Annotated[Path, typer.Argument(help="What `ldctpipe denoise` wrote: one scan, or a folder a patient.")],
+    denoised: Annotated[
+        Path, typer.Argument(help="What `ldctpipe denoise` wrote: one scan, or a folder or NIfTI file a patient.")
+    ],
     reference: Annotated[
         Path, typer.Argument(help="Full dose: one scan, a folder PATIENT[/full_dose] a patient, or a samplesheet.")
     ],
@@ -20,6 +22,10 @@ def command(
         Path,
         typer.Option("--low-dose", help="Low dose: one scan, a folder PATIENT[/low_dose] a patient, or a samplesheet."),
     ],
+    patient: Annotated[
+        str | None,
+        typer.Option("--patient", metavar="NAME", help="What the one patient is called in the figures, such as L506."),
+    ] = None,
     protocol: Annotated[
         str, typer.Option("--protocol", help="How to measure; see `ldctpipe protocols`.")
     ] = "mayo-soft",
@@ -57,6 +63,7 @@ def command(
             threads=threads,
             feature_weights=feature_weights,
             device=device.value,
+            patient=patient,
             overwrite=overwrite,
         )
     )

@@ -50,35 +50,38 @@ def evaluate_cohort(
     threads: int | None = None,
     feature_weights: Path | None = None,
     device: str = "auto",
+    patient: str | None = None,
     overwrite: bool = False,
 ) -> str:
     """Measure `denoised` and `low_dose` against `reference`, write the folder `out`, and return the table to print.
 
     `out` gets slices.csv, slices.parquet, summary.json, table.txt, results_mqc.tsv and samples.npz, all or nothing.
-    With `feature_weights`, a file for `FeatureDistances`, KID and FID are among the figures, computed on `device`.
-    See `metrics.cohort.patients_of` for what the three inputs may be. Raises `InputError` for scans that do not fit
-    together and for an `out` that already holds files, unless `overwrite`.
+    `patient` names the one patient there is. With `feature_weights`, a file for `FeatureDistances`, KID and FID are
+    among the figures, computed on `device`. See `metrics.cohort.patients_of` for what the three inputs may be. Raises
+    `InputError` for scans that do not fit together and for an `out` that already holds files, unless `overwrite`.
     """
     distances = _feature_distances(feature_weights, protocol, device, threads) if feature_weights else None
     with new_folder(out, overwrite=overwrite, inputs=[denoised, reference, low_dose]) as folder:
-        patients, warnings = patients_of(denoised, reference, low_dose)
+        cohort = patients_of(denoised, reference, low_dose, patient)
+        patients = cohort.patients
         method = refuse_mixed_models(patients)
-        findings = _Findings(warnings=warnings)
+        findings = _Findings(warnings=list(cohort.warnings))
         for scans in patients:
             _evaluate_patient(scans, protocol, threads, distances, findings)
-        for warning in findings.warnings:
-            warn(warning)
         slices = _as_table(findings.rows)
         summary = build_summary(
             slices,
             protocol,
             seed=seed,
             left_out_slices=findings.left_out_slices,
+            left_out_patients=cohort.left_out,
             models={method: patients[0].model},
             inputs=findings.inputs,
             feature_distances=distances.as_json(seed) if distances else None,
             warnings=findings.warnings,
         )
+        for warning in summary["warnings"]:
+            warn(warning)
         table = printable_table(summary)
         slices.to_csv(folder / "slices.csv", index=False, float_format="%.6g")
         slices.to_parquet(folder / "slices.parquet", index=False)

@@ -45,7 +45,8 @@ def command(
 ) -> None:
     """Measure denoised scans and their low dose against the full dose, and print the table.
 
-    Scans are DICOM, ingested cases or NIfTI; slices are matched by geometry. OUT gets slices.csv and slices.parquet
+    Scans are DICOM, ingested cases or NIfTI. Patients are matched by name, or by the UIDs of what was denoised; slices
+    by geometry. OUT gets slices.csv and slices.parquet
     (one row a slice and method), summary.json (patients, cohort, intervals, tests), table.txt (the table printed),
     results_mqc.tsv (for MultiQC) and samples.npz (slices for the report).
     """

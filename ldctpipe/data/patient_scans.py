@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ldctpipe.data.alignment import Mismatch, aligned
+from ldctpipe.data.dose_order import exchanged_doses
 from ldctpipe.data.grid_order import in_order_of
 from ldctpipe.data.pairing import Pair, pair_volumes
 from ldctpipe.data.samplesheet import Row
@@ -16,6 +17,7 @@ from ldctpipe.data.scans import load_volumes, scan_outlines
 from ldctpipe.dicom.dicomdir import is_dicomdir, referenced_files
 from ldctpipe.dicom.discovery import files_below
 from ldctpipe.errors import InputError
+from ldctpipe.progress import warn
 from ldctpipe.volumes.volume import Volume
 
 if TYPE_CHECKING:  # a store of given pairs needs no torch, which takes longer to load than many a scan
@@ -77,7 +79,10 @@ class PatientScans:
                 for scan in map(simulated.scan, full):
                     yield simulated.pair(scan), scan
             elif self.low_dose is not None:
-                yield from ((pair, None) for pair in pair_volumes(load_volumes(self.low_dose, threads), full))
+                for pair in pair_volumes(load_volumes(self.low_dose, threads), full):
+                    if exchanged := exchanged_doses(pair.low, pair.full, pair.low_index, pair.full_index):
+                        warn(f"patient {self.patient}: {exchanged}; check the samplesheet")
+                    yield pair, None
         except InputError as error:
             raise InputError(f"patient {self.patient}, {error.path}", error.fault, error.remedy) from None
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from ldctpipe.data.layouts import FULL, LOW, is_public_number, patient_in_path
+from ldctpipe.data.scan_origin import ScanOrigin, manifest_of, origin_of
 from ldctpipe.errors import InputError, UsageError
 from ldctpipe.files import require_exists
 from ldctpipe.metrics.scan_folders import ScansByPatient, bare_name, denoised_scans, dose_scans, inside
-from ldctpipe.metrics.scan_origin import ScanOrigin, manifest_of, origin_of
 
 _UNNAMED_METHOD = "denoised"
 _NAMED = 5

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from ldctpipe.data.dose_order import exchanged_doses
 from ldctpipe.data.scans import load_volumes
 from ldctpipe.errors import InputError
 from ldctpipe.files import new_folder, write_json, write_text
@@ -125,6 +126,9 @@ def _evaluate_patient(
     if left_out:
         findings.left_out_slices += left_out
         findings.warnings.append(f"{left_out} slices of patient {scans.patient} have no partner and were left out.")
+    for match in matches:
+        if exchanged := exchanged_doses(match.low_dose, match.full_dose, match.low_index, match.full_index):
+            findings.warnings.append(f"Patient {scans.patient}: {exchanged}.")
     per_series = max(1, SLICES_PER_PATIENT // len(matches))
     for match in matches[:SLICES_PER_PATIENT]:
         findings.samples += samples_of(match, scans.patient, per_series)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -18,17 +18,30 @@ from ldctpipe.files import read_json, sha256_of_file
 from ldctpipe.volumes.nifti import is_nifti
 
 MANIFEST = "manifest.json"
-_KEYWORDS = ("SpecificCharacterSet", "SeriesInstanceUID", "StudyInstanceUID", "PatientID", "ReferencedSeriesSequence")
+_KEYWORDS = (
+    "SpecificCharacterSet",
+    "SeriesInstanceUID",
+    "StudyInstanceUID",
+    "PatientID",
+    "ReferencedSeriesSequence",
+    "Exposure",
+    "XRayTubeCurrent",
+)
 
 
 @dataclass(frozen=True)
 class ScanOrigin:
-    """What a scan says about itself: the keys of its series and of those it was made from, its studies and patients."""
+    """What a scan says about itself: the keys of its series and of those it was made from, its studies and patients.
+
+    `exposure_mas` and `tube_current_ma` are the largest of the headers that were read; None where these are silent.
+    """
 
     series: frozenset[str] = frozenset()
     sources: frozenset[str] = frozenset()
     studies: frozenset[str] = frozenset()
     patient_ids: frozenset[str] = frozenset()
+    exposure_mas: float | None = None
+    tube_current_ma: float | None = None
 
 
 def origin_of(path: Path) -> ScanOrigin:
@@ -50,7 +63,12 @@ def origin_of(path: Path) -> ScanOrigin:
         frozenset(sources),
         frozenset(header.text("StudyInstanceUID") for header in headers) - {""},
         frozenset(header.text("PatientID") for header in headers) - {""},
+        *(_largest(headers, keyword) for keyword in ("Exposure", "XRayTubeCurrent")),
     )
+
+
+def _largest(headers: Sequence[Attributes], keyword: str) -> float | None:
+    return max((number for header in headers if (number := header.number(keyword)) is not None), default=None)
 
 
 def _headers(path: Path) -> Iterator[Attributes]:

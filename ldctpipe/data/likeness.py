@@ -32,6 +32,7 @@ _LEAST_DIFFERENCE_HU2 = 1.0
 _LEAST_STRUCTURE_SD_HU = 10.0
 # … and where the noise of both images lets them correlate at all.
 _LEAST_POSSIBLE_CORRELATION = 0.3
+_LARGEST_NOISE_SD_HU, _BEYOND_NOISE_BLOCKS, _LEAST_STRUCTURE_SHARE = 60.0, 6, 0.25
 # What series without a common frame of reference need to count as one scan.
 _PROOF_CORRELATION = 0.97
 _LEAST_SLICES_TO_COMPARE = 3
@@ -188,9 +189,23 @@ def _possible_correlation(first: Image, second: Image, columns: int) -> float:
 
 
 def _signal_and_noise_hu2(image: Image, columns: int) -> tuple[float, float]:
-    """Variance of block means beyond their noise, and that of the noise, by the differences of neighbours in a row."""
-    if not np.isfinite(image).any():
+    """Variance of block means beyond their noise, and that of the noise, by the differences of neighbours in a row.
+
+    Noise of soft kernels reaches over several blocks, but not far: where contrast is no more than noise can be, and
+    blocks some way off have hardly more in common than any two, all is noise.
+    """
+    rows = image.reshape(-1, columns)
+    if not np.isfinite(rows).any():
         return 0.0, 0.0
-    steps = np.diff(image.reshape(-1, columns), axis=1)
-    noise = float(np.nanmean(steps**2)) / 2 if np.isfinite(steps).any() else 0.0
-    return max(float(np.nanvar(image)) - noise, 0.0), noise
+    variance, noise = float(np.nanvar(rows)), _half_mean_square_step_hu2(rows, 1)
+    if variance < _LARGEST_NOISE_SD_HU**2:
+        far = _half_mean_square_step_hu2(rows, _BEYOND_NOISE_BLOCKS)
+        if variance - far < _LEAST_STRUCTURE_SHARE * variance:
+            return 0.0, variance
+    return max(variance - noise, 0.0), noise
+
+
+def _half_mean_square_step_hu2(rows: Image, blocks: int) -> float:
+    """The variance of what blocks that far apart in a row do not share (half the variogram)."""
+    steps = rows[:, blocks:] - rows[:, :-blocks]
+    return float(np.nanmean(steps**2)) / 2 if np.isfinite(steps).any() else 0.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from ldctpipe.volumes.volume import Volume
 _NAMED_REASONS = 3
 # Of two candidates, one that has fewer than half of the other's common slices shows another part of the scan.
 _LEAST_SHARE_OF_SLICES = 0.5
+_MIRRORED_CORRELATION = 0.95
 
 
 @dataclass(frozen=True)
@@ -148,13 +149,25 @@ def _candidate(source: Volume, full: Volume, role: str, unlike: bool) -> _Candid
     if len(wrong):
         difference = _difference(pair, alike, wrong)
         if not unlike:
-            raise Mismatch(difference, is_of_content=True)
+            raise Mismatch(difference, _mirror_remedy(pair), is_of_content=True)
         warnings.append(f"{role} series {low.key} is compared by place: {difference}")
     if _frames_differ(low, full):
         warnings.append(_excused_frames(low, full, role, found, alike))
     elif not alike.holds_anatomy.any():
         warnings.append(f"{role} series {low.key} is compared by place: no slice shows anatomy to compare")
     return _Candidate(pair, source, alike, tuple(warnings))
+
+
+def _mirror_remedy(pair: Pair) -> str | None:
+    """Return what to do about images that fit when they are mirrored, whatever their affine says; None for others."""
+    middle = np.array([len(pair.full_index) // 2])
+    places = pair.low_index[middle], pair.full_index[middle]
+    for words, rows, columns in (("rows", -1, 1), ("columns", 1, -1), ("rows and columns", -1, -1)):
+        mirrored = replace(pair.low, hu=pair.low.hu[:, ::rows, ::columns], padding=None)
+        alike = likeness(mirrored, replace(pair.full, padding=None), *places)
+        if alike.holds_anatomy[0] and alike.correlations[0] > _MIRRORED_CORRELATION:
+            return f"convert it again: its {words} are stored in the opposite order to what its header says"
+    return None
 
 
 def _frames_differ(low: Volume, full: Volume) -> bool:

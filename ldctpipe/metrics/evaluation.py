@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from ldctpipe.data.dose_order import exchanged_doses
+from ldctpipe.data.scan_origin import manifest_of
 from ldctpipe.data.scans import load_volumes
 from ldctpipe.errors import InputError
 from ldctpipe.files import new_folder, write_json, write_text
@@ -114,6 +115,7 @@ def _evaluate_patient(
     }
     for role, found in volumes.items():
         findings.inputs.update({f"{scans.patient}/{role}/{volume.key}": _sha256(volume) for volume in found})
+    volumes["denoised"] = _made_of_low_dose(scans, **volumes)
     matches = match_series(**volumes, derived=bool(scans.model))
     if not sum(map(len, matches)):
         raise InputError(
@@ -126,6 +128,7 @@ def _evaluate_patient(
     if left_out:
         findings.left_out_slices += left_out
         findings.warnings.append(f"{left_out} slices of patient {scans.patient} have no partner and were left out.")
+    matches = [match for match in matches if len(match)]
     for match in matches:
         if exchanged := exchanged_doses(match.low_dose, match.full_dose, match.low_index, match.full_index):
             findings.warnings.append(f"Patient {scans.patient}: {exchanged}.")
@@ -136,6 +139,21 @@ def _evaluate_patient(
     if distances is not None:
         for match in matches:
             distances.add(match, scans.patient, scans.method)
+
+
+def _made_of_low_dose(
+    scans: PatientScans, denoised: list[Volume], low_dose: list[Volume], full_dose: list[Volume]
+) -> list[Volume]:
+    """Leave out what was made from the full dose, where a whole cohort was denoised; only a manifest tells that."""
+    entries = manifest_of(scans.denoised).get("series", [])
+    sources = {name: entry.get("key") for entry in entries for name in entry.get("files", {})}
+    of_full_dose = {volume.key for volume in full_dose} - {volume.key for volume in low_dose}
+    others = [one for one in denoised if {sources.get(file.name) for file in one.files} & of_full_dose]
+    if len(others) == len(denoised):  # doses may be exchanged, which is told where they are paired
+        return denoised
+    if others:
+        warn(f"{scans.denoised}: {len(others)} series made from the full dose are not measured")
+    return [one for one in denoised if not any(one is other for other in others)]
 
 
 def _measure(

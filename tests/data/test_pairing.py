@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.ndimage import gaussian_filter
 
 from ldctpipe.data.pairing import pair_volumes
 from ldctpipe.data.scans import load_volumes
@@ -195,6 +196,22 @@ def test_slices_of_air_are_paired_by_their_place(air: tuple[int, ...], noise_hu:
     assert len(pair.full_index) == 6
 
 
+@pytest.mark.parametrize("side", [128, 256, 512])
+@pytest.mark.parametrize("mean_hu", [-1000, 20])
+def test_noise_of_a_soft_kernel_is_no_anatomy(side: int, mean_hu: float) -> None:
+    """Air beyond the patient, or a water phantom larger than the field of view, with noise that reaches over pixels."""
+    random = np.random.default_rng(3)
+    full = volume([0, 3])
+
+    def noisy(sd_hu: float) -> Volume:
+        noise = gaussian_filter(random.normal(size=(2, side, side)), (0, 1.7, 1.7))
+        return replace(full, hu=np.rint(mean_hu + sd_hu * noise / noise.std()).astype(np.int16))
+
+    (pair,) = pair_volumes([noisy(50)], [noisy(12)])
+
+    assert len(pair.full_index) == 2
+
+
 def test_air_is_no_partner_of_anatomy_and_hides_no_wrong_slice() -> None:
     full = volume(3.0 * np.arange(6))
     low = volume(3.0 * np.arange(6), noise_hu=40, key="low")
@@ -220,12 +237,17 @@ def test_a_grid_stored_in_another_order_is_paired_voxel_by_voxel(order: str) -> 
     np.testing.assert_array_equal(pair.low.padding[pair.low_index], full.padding[pair.full_index])
 
 
-def test_a_mirrored_image_whose_affine_is_not_mirrored_is_no_pair() -> None:
+@pytest.mark.parametrize(("rows", "columns", "words"), [(-1, 1, "rows"), (1, -1, "columns"), (-1, -1, "rows and")])
+def test_images_mirrored_against_their_affine_are_no_pair_and_the_remedy_says_so(
+    rows: int, columns: int, words: str
+) -> None:
     full = volume(3.0 * np.arange(5))
-    full = replace(full, hu=np.roll(full.hu, 12, axis=1))
+    full = replace(full, hu=np.roll(full.hu, (12, 9), axis=(1, 2)))
 
-    with pytest.raises(InputError, match="5 of 5 images differ"):
-        pair_volumes([replace(full, hu=full.hu[:, ::-1].copy(), key="low")], [full])
+    with pytest.raises(InputError, match="5 of 5 images differ") as refusal:
+        pair_volumes([replace(full, hu=full.hu[:, ::rows, ::columns].copy(), key="low")], [full])
+
+    assert refusal.value.remedy.startswith(f"convert it again: its {words}")
 
 
 def test_another_frame_of_reference_is_accepted_where_places_and_anatomy_agree(capsys: pytest.CaptureFixture) -> None:

@@ -148,6 +148,48 @@ def test_where_no_uid_leads_to_a_patient_the_remedy_works(model: Path, tmp_path:
     assert len(patients_of(tmp_path / "unknown", cohort, cohort).patients) == 2
 
 
+def test_of_a_cohort_that_was_denoised_as_a_whole_the_low_dose_is_measured(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cohort = put_cohort(tmp_path / "cohort", "by dose")
+    denoise(DenoiseRequest(cohort, tmp_path / "both", model, device="cpu"))
+    denoise(DenoiseRequest(cohort / "L506" / "low_dose", tmp_path / "low", model, device="cpu"))
+
+    for name, patients in (("both", 2), ("low", 1)):
+        evaluate_cohort(tmp_path / name, cohort, cohort, tmp_path / f"of_{name}", MAYO, threads=1)
+        summary = summary_of(tmp_path / f"of_{name}")
+        assert (summary["n_patients"], summary["n_slices"]) == (patients, 3 * patients)
+
+    assert capsys.readouterr().err.count("1 series made from the full dose are not measured") == 2
+    ours, alone = (summary_of(tmp_path / f"of_{name}")["patients"]["L506"] for name in ("both", "low"))
+    assert ours == alone
+
+
+def test_a_full_dose_anonymised_apart_is_measured_whatever_the_model_left(
+    denoised: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cohort = put_cohort(tmp_path / "cohort", "by dose")
+    for number, patient in enumerate(PATIENTS):
+        put_dicom(cohort / patient / "full_dose", number, 10, 2, FrameOfReferenceUID=f"1.2.{number}.7")
+
+    evaluate_cohort(denoised, cohort, cohort, tmp_path / "out", MAYO, threads=1)
+
+    assert summary_of(tmp_path / "out")["n_slices"] == 6
+    assert capsys.readouterr().err.count("another frame of reference") == 2
+
+
+def test_exchanged_doses_are_a_warning_of_the_summary(denoised: Path, tmp_path: Path) -> None:
+    cohort = put_cohort(tmp_path / "cohort", "by dose")
+    (cohort / "L506" / "low_dose").rename(cohort / "L506" / "other")
+    (cohort / "L506" / "full_dose").rename(cohort / "L506" / "low_dose")
+    (cohort / "L506" / "other").rename(cohort / "L506" / "full_dose")
+
+    evaluate_cohort(denoised, cohort, cohort, tmp_path / "out", MAYO, threads=1)
+
+    exchanged = [text for text in summary_of(tmp_path / "out")["warnings"] if "exchanged" in text]
+    assert len(exchanged) == 1 and exchanged[0].startswith("Patient L506: low and full dose may be exchanged")
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_one_patient_by_hand_is_comparable_with_the_papers_row(
     model: Path, tmp_path: Path, layout: str, capsys: pytest.CaptureFixture[str]

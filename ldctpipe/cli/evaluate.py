@@ -11,7 +11,9 @@ from ldctpipe.cli.options import Device, DeviceName, Overwrite, Quiet, Threads
 
 
 def command(
-    denoised: Annotated[Path, typer.Argument(help="What `ldctpipe denoise` wrote: one scan, or a folder a patient.")],
+    denoised: Annotated[
+        Path, typer.Argument(help="What `ldctpipe denoise` wrote: one scan, or a folder or NIfTI file a patient.")
+    ],
     reference: Annotated[
         Path, typer.Argument(help="Full dose: one scan, a folder PATIENT[/full_dose] a patient, or a samplesheet.")
     ],
@@ -20,6 +22,10 @@ def command(
         Path,
         typer.Option("--low-dose", help="Low dose: one scan, a folder PATIENT[/low_dose] a patient, or a samplesheet."),
     ],
+    patient: Annotated[
+        str | None,
+        typer.Option("--patient", metavar="NAME", help="What the one patient is called in the figures, such as L506."),
+    ] = None,
     protocol: Annotated[
         str, typer.Option("--protocol", help="How to measure; see `ldctpipe protocols`.")
     ] = "mayo-soft",
@@ -39,7 +45,8 @@ def command(
 ) -> None:
     """Measure denoised scans and their low dose against the full dose, and print the table.
 
-    Scans are DICOM, ingested cases or NIfTI; slices are matched by geometry. OUT gets slices.csv and slices.parquet
+    Scans are DICOM, ingested cases or NIfTI. Patients are matched by name, or by the UIDs of what was denoised; slices
+    by geometry. OUT gets slices.csv and slices.parquet
     (one row a slice and method), summary.json (patients, cohort, intervals, tests), table.txt (the table printed),
     results_mqc.tsv (for MultiQC) and samples.npz (slices for the report).
     """
@@ -57,6 +64,7 @@ def command(
             threads=threads,
             feature_weights=feature_weights,
             device=device.value,
+            patient=patient,
             overwrite=overwrite,
         )
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
@@ -14,34 +16,85 @@ _DIRECTION_TOLERANCE = 1e-3
 _THICKNESS_TOLERANCE = 0.1
 _FIELD_OF_VIEW_TOLERANCE_PIXELS = 0.5
 _SAME_POSITION_MM = 0.01
-_FARTHEST_SLICE_DISTANCES = 0.5
+# Half-way between two slices both are equally near, and none of them is the partner.
+_FARTHEST_SLICE_DISTANCES = 0.46
+# Slices are missing from a stack only where the others lie at the same places; else the stacks are shifted.
+_FARTHEST_WITH_GAPS = 0.25
 _NAMED_SLICES = 3
+_SAME_POSITIONS = "reconstruct both doses at the same slice positions"
 
 
 class Mismatch(Exception):
-    """Two volumes are no pair; the text says why."""
+    """Two volumes are no pair; the text says why, and `remedy` what to do about it where there is something special.
 
-
-def aligned(low: Volume, full: Volume) -> tuple[Indices, Vector]:
-    """Return for each slice of `full` which slice of `low` lies nearest, and how far from it, in slice distances.
-
-    That is 0.5 at most. Stacks may ascend in opposite directions, start elsewhere and be tilted. Raises `Mismatch` with
-    the first thing that differs: frame of reference, kernel, size, pixel grid, slice thickness, tilt, field of view, or
-    slices that are not there or there twice.
+    `is_of_content` tells that they lie at the same place and yet show something else.
     """
-    _require_same_scan(low, full)
+
+    def __init__(self, reason: str, remedy: str | None = None, *, is_of_content: bool = False) -> None:
+        super().__init__(reason)
+        self.remedy = remedy
+        self.is_of_content = is_of_content
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """Slice `low_index[i]` of one stack lies where slice `full_index[i]` of the other does.
+
+    `distances` between the two are in slice distances.
+    """
+
+    low_index: Indices
+    full_index: Indices
+    distances: Vector
+
+
+def aligned(low: Volume, full: Volume) -> Alignment:
+    """Return which slices of `low` and `full` share their place, in the order of `full`; at least one does.
+
+    Partners lie less than half a slice distance apart. Stacks may ascend in opposite directions, start elsewhere, lack
+    slices that the other has, and be tilted. Raises `Mismatch` with the first thing that differs: kernel, size, pixel
+    grid, slice thickness, tilt, field of view, or slices that are there twice or lie between those of the other stack.
+    """
+    _require_same_kernel(low, full)
     _require_same_grid(low, full)
     for volume in (low, full):
         _refuse_repeated_positions(volume)
     _require_same_thickness(low, full)
     normal = _normal(full)
     _require_same_field_of_view(low, full, normal)
-    distances_mm = np.abs(_places_mm(full, normal)[:, None] - _places_mm(low, normal)[None, :])
-    low_index = distances_mm.argmin(axis=1)
-    distances = distances_mm.min(axis=1) / _slice_distance_mm(full)
-    _refuse_missing(low, full, np.flatnonzero(distances > _FARTHEST_SLICE_DISTANCES))
-    _refuse_shared(low, full, low_index)
-    return low_index, distances
+    low_mm, full_mm = _places_mm(low, normal), _places_mm(full, normal)
+    step_mm = _partner_distance_mm(low, full)
+    nearest = _nearest(low_mm, full_mm)
+    distances = np.abs(low_mm[nearest] - full_mm) / step_mm
+    shared = np.flatnonzero(distances <= _FARTHEST_SLICE_DISTANCES)
+    _refuse_shifted(low, full, distances, shared, step_mm)
+    return Alignment(nearest[shared], shared, distances[shared])
+
+
+def common_places_mm(volume: Volume, like: Volume) -> Vector:
+    """Return where the slices of `volume` lie along the slice normal of `like`, in its frame of reference."""
+    return _places_mm(volume, _normal(like))
+
+
+def _nearest(low_mm: Vector, full_mm: Vector) -> Indices:
+    """For each of `full_mm` the index of the nearest of `low_mm`."""
+    order = np.argsort(low_mm, kind="stable")
+    ascending = low_mm[order]
+    after = np.searchsorted(ascending, full_mm).clip(0, len(ascending) - 1)
+    before = (after - 1).clip(0)
+    is_before = np.abs(ascending[before] - full_mm) <= np.abs(ascending[after] - full_mm)
+    nearest: Indices = order[np.where(is_before, before, after)]
+    return nearest
+
+
+def _partner_distance_mm(low: Volume, full: Volume) -> float:
+    """The least slice distance, or the slice thickness where that is less: what lies farther apart shows other things.
+
+    Where slices are missing, the distance of two stacks' neighbours can be several times that of the scan.
+    """
+    distances_mm = (_slice_distance_mm(low), _slice_distance_mm(full))
+    thicknesses_mm = (volume.acquisition.slice_thickness_mm for volume in (low, full))
+    return min(*distances_mm, *(mm for mm in thicknesses_mm if mm))
 
 
 def slice_name(volume: Volume, index: int) -> str:
@@ -59,10 +112,7 @@ def slice_names(volume: Volume, indices: Indices) -> str:
     return f"{names} and {more} more" if more > 0 else names
 
 
-def _require_same_scan(low: Volume, full: Volume) -> None:
-    frames = low.frame_of_reference, full.frame_of_reference
-    if all(frames) and frames[0] != frames[1]:
-        raise Mismatch("another frame of reference")
+def _require_same_kernel(low: Volume, full: Volume) -> None:
     kernels = low.acquisition.kernel, full.acquisition.kernel
     if all(kernels) and kernels[0] != kernels[1]:
         raise Mismatch(f"kernel {kernels[0]} against {kernels[1]}")
@@ -139,16 +189,17 @@ def _refuse_repeated_positions(volume: Volume) -> None:
         raise Mismatch(f"duplicate slices: {slice_name(volume, first)} and {slice_name(volume, first + 1)}")
 
 
-def _refuse_missing(low: Volume, full: Volume, missing: Indices) -> None:
-    if len(missing):
-        counts = f"it has {len(low.hu)} slices, the full dose {len(full.hu)}"
-        where = f"{len(missing)} full-dose slice(s) without a low-dose slice at their position"
-        raise Mismatch(f"{where}: {slice_names(full, missing)}; {counts}")
-
-
-def _refuse_shared(low: Volume, full: Volume, low_index: Indices) -> None:
-    chosen, counts = np.unique(low_index, return_counts=True)
-    if (counts > 1).any():
-        index = int(chosen[counts > 1][0])
-        sharing = np.flatnonzero(low_index == index)
-        raise Mismatch(f"low-dose {slice_name(low, index)} would stand for full-dose {slice_names(full, sharing)}")
+def _refuse_shifted(low: Volume, full: Volume, distances: Vector, shared: Indices, step_mm: float) -> None:
+    """Raise where the stacks have no place in common, or the slices of one lie between those of the other."""
+    missing = np.setdiff1d(np.arange(len(full.hu)), shared)
+    offset = float(np.median(distances[shared])) if len(shared) else float(distances.min())
+    if not len(missing) or (len(shared) and offset <= _FARTHEST_WITH_GAPS):
+        return
+    counts = f"it has {len(low.hu)} slices, the full dose {len(full.hu)}"
+    where = (
+        f"{len(missing)} full-dose slice(s) without a low-dose slice at their position: {slice_names(full, missing)}"
+    )
+    off = f"the nearest lies {offset * step_mm:.3g} mm off"
+    if len(shared):
+        off = f"the others lie {offset * step_mm:.3g} mm from the nearest"
+    raise Mismatch(f"{where}; {off}; {counts}", _SAME_POSITIONS)

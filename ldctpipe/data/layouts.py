@@ -78,6 +78,21 @@ def patients_in(root: Path, mayo: MayoSeries, *, every_entry: bool = False) -> l
     return sorted([*found, *_other_entries(root, found)], key=lambda one: one.patient) if every_entry else found
 
 
+def patient_in_path(scan: Path) -> str | None:
+    """Return what the path of one scan in a known layout calls the patient; None where it is in no such layout."""
+    scan = scan.absolute()
+    if _MAYO_SERIES.fullmatch(scan.name) or scan.name in (LOW, FULL):
+        return scan.parent.name or None
+    if _MAYO_SERIES.fullmatch(scan.parent.name):
+        return scan.name
+    return scan.parent.parent.name or None if _TCIA_SERIES.search(scan.name) else None
+
+
+def is_public_number(patient_id: str) -> bool:
+    """Tell whether a PatientID is the number that a public collection gave (L506), and so no patient's."""
+    return _TCIA_PATIENT.fullmatch(patient_id) is not None
+
+
 Scan = tuple[str, str, Path]  # patient, dose, folder
 
 

@@ -28,31 +28,70 @@ _AROUND = 4
 # … and its correlation is below what noise alone does to means over blocks.
 _STANDS_OUT_BELOW_CORRELATION = 0.98
 _LEAST_DIFFERENCE_HU2 = 1.0
+# A slice holds anatomy where its block means vary by more than this beyond their noise (air and a flat field do not) …
+_LEAST_STRUCTURE_SD_HU = 10.0
+# … and where the noise of both images lets them correlate at all.
+_LEAST_POSSIBLE_CORRELATION = 0.3
+_LARGEST_NOISE_SD_HU, _BEYOND_NOISE_BLOCKS, _LEAST_STRUCTURE_SHARE = 60.0, 6, 0.25
+# What series without a common frame of reference need to count as one scan.
+_PROOF_CORRELATION = 0.97
+_LEAST_SLICES_TO_COMPARE = 3
 
 
 @dataclass(frozen=True)
 class Likeness:
-    """For each matched slice the correlation (1 for equal images) and the mean squared difference in HU²."""
+    """For each matched slice the correlation (1 for equal images) and the mean squared difference in HU².
+
+    `possible_correlations` is what the noise of both images lets images of one anatomy have; 0 where there is none.
+    """
 
     correlations: Values
     differences_hu2: Values
     neighbour_differences_hu2: Values
+    possible_correlations: Values
 
     @property
     def are_equal(self) -> bool:
         """Tell whether no slice differs from its partner."""
         return not self.differences_hu2.any()
 
+    @property
+    def holds_anatomy(self) -> npt.NDArray[np.bool_]:
+        """Return which slices show more than noise: noise does not correlate with noise, which proves nothing."""
+        return self.possible_correlations >= _LEAST_POSSIBLE_CORRELATION
+
+    @property
+    def of_anatomy(self) -> float:
+        """The least correlation among the slices that hold anatomy; −1 where none does."""
+        return float(self.correlations[self.holds_anatomy].min()) if self.holds_anatomy.any() else -1.0
+
     def wrong_slices(self, distances: Values) -> Indices:
         """Return which slices show something else than their partner; counts through the matched slices.
 
-        That is where the images hardly correlate; and, for partners at the very same place, where a neighbour of the
-        partner is clearly more alike (slices exchanged), or where one slice differs far more than those around it (a
-        slice of another place or patient). `distances` from the partner are in slice distances.
+        That is where images with anatomy hardly correlate; and, for partners at the very same place, where a neighbour
+        of the partner is clearly more alike (slices exchanged), or where one slice differs far more than those around
+        it (a slice of another place or patient). `distances` from the partner are in slice distances.
         """
-        unlike = self.correlations < LEAST_CORRELATION
+        # Little anatomy in much noise can't correlate as well; what there is must still be found in both.
+        wanted = LEAST_CORRELATION * np.where(
+            self.possible_correlations < LEAST_CORRELATION, self.possible_correlations, 1.0
+        )
+        unlike = self.correlations < wanted
         out_of_place = (self._exchanged() | self._standing_out()) & (distances < _AT_THE_PLACE)
-        return np.flatnonzero(unlike | out_of_place)
+        return np.flatnonzero((unlike | out_of_place) & self.holds_anatomy)
+
+    def proves_one_scan(self, distances: Values) -> bool:
+        """Tell whether images alone show that both stacks are of one scan: at the same places, and like no other slice.
+
+        Two patients correlate too, but then the slice next to the partner is as much alike as the partner.
+        """
+        anatomy = self.holds_anatomy
+        if not anatomy.any() or (distances >= _AT_THE_PLACE).any():
+            return False
+        if np.median(self.correlations[anatomy]) < _PROOF_CORRELATION:
+            return False
+        closer = self.differences_hu2[anatomy] < self.neighbour_differences_hu2[anatomy]
+        return len(closer) < _LEAST_SLICES_TO_COMPARE or bool(np.mean(closer) > 0.5)
 
     def _exchanged(self) -> npt.NDArray[np.bool_]:
         closer = self.neighbour_differences_hu2 < _CLEARLY_CLOSER * self.differences_hu2
@@ -64,9 +103,9 @@ class Likeness:
         return candidates & (self.differences_hu2 > _STANDS_OUT * np.maximum(around, _LEAST_DIFFERENCE_HU2))
 
     def _median_around_hu2(self, index: int) -> float:
-        before = self.differences_hu2[max(0, index - _AROUND) : index]
-        after = self.differences_hu2[index + 1 : index + 1 + _AROUND]
-        around = np.concatenate([before, after])
+        near = np.arange(max(0, index - _AROUND), min(len(self.correlations), index + 1 + _AROUND))
+        # air differs by little: beside it, any anatomy would stand out
+        around = self.differences_hu2[near[(near != index) & self.holds_anatomy[near]]]
         return float(np.median(around)) if len(around) >= 2 else np.inf
 
 
@@ -81,7 +120,9 @@ def likeness(low: Volume, full: Volume, low_index: Indices, full_index: Indices)
         image = _block_means(low, int(low_index[index]), block)
         neighbours_hu2 = [_mean_square_hu2(image, one) for one in around.neighbours]
         own = _correlation(image, around.partner), _mean_square_hu2(image, around.partner)
-        found.append((*own, min(neighbours_hu2, default=np.inf)))
+        columns = max(full.hu.shape[2] // block, 1)
+        possible = _possible_correlation(image, around.partner, columns)
+        found.append((*own, min(neighbours_hu2, default=np.inf), possible))
     return Likeness(*np.array(found).T)
 
 
@@ -132,3 +173,39 @@ def _correlation(first: Image, second: Image) -> float:
         return float(np.array_equal(first, second))
     first, second = first - first.mean(), second - second.mean()
     return float(first @ second / np.sqrt((first @ first) * (second @ second)))
+
+
+def _possible_correlation(first: Image, second: Image, columns: int) -> float:
+    """The correlation that two images of one anatomy have with their noise: S/√((S + N₁)(S + N₂)).
+
+    S is the variance beyond the noise, in the clearer one. Where only one of them shows anything, S is what that one
+    shows, so that air is not taken for a partner of anatomy.
+    """
+    (signal_1, noise_1), (signal_2, noise_2) = (_signal_and_noise_hu2(image, columns) for image in (first, second))
+    signal = max(signal_1, signal_2)
+    if signal < _LEAST_STRUCTURE_SD_HU**2:
+        return 0.0
+    return float(signal / np.sqrt((signal + noise_1) * (signal + noise_2)))
+
+
+def _signal_and_noise_hu2(image: Image, columns: int) -> tuple[float, float]:
+    """Variance of block means beyond their noise, and that of the noise, by the differences of neighbours in a row.
+
+    Noise of soft kernels reaches over several blocks, but not far: where contrast is no more than noise can be, and
+    blocks some way off have hardly more in common than any two, all is noise.
+    """
+    rows = image.reshape(-1, columns)
+    if not np.isfinite(rows).any():
+        return 0.0, 0.0
+    variance, noise = float(np.nanvar(rows)), _half_mean_square_step_hu2(rows, 1)
+    if variance < _LARGEST_NOISE_SD_HU**2:
+        far = _half_mean_square_step_hu2(rows, _BEYOND_NOISE_BLOCKS)
+        if variance - far < _LEAST_STRUCTURE_SHARE * variance:
+            return 0.0, variance
+    return max(variance - noise, 0.0), noise
+
+
+def _half_mean_square_step_hu2(rows: Image, blocks: int) -> float:
+    """The variance of what blocks that far apart in a row do not share (half the variogram)."""
+    steps = rows[:, blocks:] - rows[:, :-blocks]
+    return float(np.nanmean(steps**2)) / 2 if np.isfinite(steps).any() else 0.0

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ldctpipe.data.alignment import Indices, Mismatch, aligned, slice_name, slice_names
+from ldctpipe.data.alignment import Alignment, Indices, Mismatch, aligned, slice_name, slice_names
+from ldctpipe.data.grid_order import in_order_of
 from ldctpipe.data.likeness import LEAST_CORRELATION, Likeness, likeness
 from ldctpipe.errors import InputError
 from ldctpipe.progress import warn
 from ldctpipe.volumes.volume import Volume
 
 _NAMED_REASONS = 3
+# Of two candidates, one that has fewer than half of the other's common slices shows another part of the scan.
+_LEAST_SHARE_OF_SLICES = 0.5
+_MIRRORED_CORRELATION = 0.95
 
 
 @dataclass(frozen=True)
 class Pair:
     """Two volumes of one anatomy: slice `low_index[i]` of `low` shows what slice `full_index[i]` of `full` shows.
 
-    `full_index` counts through all slices of `full`; `low` may have more slices than those.
+    Both indices ascend with the slices of `full`. Either volume may have more slices than those. The rows and columns
+    of `low` run as those of `full` do, also where they are stored the other way round.
     """
 
     low: Volume
@@ -33,62 +38,152 @@ class Pair:
         """Return the low-dose slices that no full-dose slice belongs to."""
         return np.setdiff1d(np.arange(len(self.low.hu)), self.low_index)
 
+    @property
+    def unpaired_full(self) -> Indices:
+        """Return the full-dose slices that no low-dose slice belongs to."""
+        return np.setdiff1d(np.arange(len(self.full.hu)), self.full_index)
+
 
 def pair_volumes(
-    low: Sequence[Volume], full: Sequence[Volume], role: str = "low-dose", *, unlike: bool = False
+    low: Sequence[Volume],
+    full: Sequence[Volume],
+    role: str = "low-dose",
+    *,
+    unlike: bool = False,
+    every: bool = True,
 ) -> list[Pair]:
     """Return one pair for each full-dose volume, in the order of `full`.
 
-    A pair has the same size, pixel grid, slice thickness, frame of reference and kernel (where both are known); each
-    full-dose slice has a low-dose slice within half a slice distance, and every one of these shows the same. Several
-    candidates are told apart by their correlation. Low-dose series and slices without a partner are left out with a
-    warning that names them. Raises `InputError` that names both series, and the slices at fault with their files,
-    where a full-dose volume finds no partner. `role` is what messages call `low`. With `unlike`, images that show
-    something else are paired by their place alone, with a warning.
+    A pair has the same size, pixel grid, slice thickness and kernel (where both are known), and slices within half a
+    slice distance of each other, every one of which shows the same. Rows and columns may be stored in opposite order
+    where the affines say so. Another frame of reference, as anonymizing leaves it, is accepted with a warning where
+    positions and anatomy agree. Several candidates are told apart by their correlation. Series and slices without a
+    partner are left out with a warning that names them. Raises `InputError` that names both series, and the slices at
+    fault with their files, where a full-dose volume finds no partner; without `every`, such a volume is left out with
+    a warning instead where another one has a partner and nothing contradicts it. `role` is what messages call `low`.
+    With `unlike`, images that show something else are paired by their place alone, with a warning.
     """
     unused = list(low)
     pairs = []
+    without: list[tuple[Volume, InputError]] = []
     for volume in full:
-        pair = _best_pair(unused, volume, role, unlike)
-        unused = [candidate for candidate in unused if candidate is not pair.low]
+        try:
+            pair, source = _best_pair(unused, volume, role, unlike)
+        except _NoPartner as refusal:
+            if every or refusal.is_of_content:
+                raise refusal.error from None
+            without.append((volume, refusal.error))
+            continue
+        unused = [candidate for candidate in unused if candidate is not source]
         pairs.append(pair)
-        if len(pair.unpaired_low):
-            left_out = f"{len(pair.unpaired_low)} slice(s) have no full-dose partner and are left out"
-            warn(f"{role} series {pair.low.key}: {left_out}: {slice_names(pair.low, pair.unpaired_low)}")
+        _warn_of_unpaired(pair, role)
+    if without and not pairs:
+        raise without[0][1]
+    for _, error in without:
+        warn(f"{error.fault}; it is left out")
     for volume in unused:
         first = slice_name(volume, 0)
         warn(f"{role} series {volume.key} has no full-dose partner and is left out; it starts with {first}")
     return pairs
 
 
-def _best_pair(candidates: Sequence[Volume], full: Volume, role: str, unlike: bool) -> Pair:
-    found: list[tuple[Pair, Likeness, str | None]] = []
-    reasons: list[str] = []
+class _NoPartner(Exception):
+    def __init__(self, error: InputError, *, is_of_content: bool) -> None:
+        super().__init__(str(error))
+        self.error, self.is_of_content = error, is_of_content
+
+
+def _warn_of_unpaired(pair: Pair, role: str) -> None:
+    if len(pair.unpaired_low):
+        left_out = f"{len(pair.unpaired_low)} slice(s) have no full-dose partner and are left out"
+        warn(f"{role} series {pair.low.key}: {left_out}: {slice_names(pair.low, pair.unpaired_low)}")
+    if len(pair.unpaired_full):
+        left_out = f"{len(pair.unpaired_full)} slice(s) have no {role} partner and are left out"
+        warn(f"full-dose series {pair.full.key}: {left_out}: {slice_names(pair.full, pair.unpaired_full)}")
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A pair that is possible, the volume as it was given, and what is to be warned of where it is taken."""
+
+    pair: Pair
+    source: Volume
+    alike: Likeness
+    warnings: tuple[str, ...]
+
+    @property
+    def rank(self) -> tuple[bool, float]:
+        """What the best of several candidates has most of: the same frame of reference, and likeness."""
+        return not _frames_differ(self.pair.low, self.pair.full), self.alike.of_anatomy
+
+
+def _best_pair(candidates: Sequence[Volume], full: Volume, role: str, unlike: bool) -> tuple[Pair, Volume]:
+    found: list[_Candidate] = []
+    reasons: list[tuple[str, Mismatch]] = []
     for low in candidates:
         try:
-            found.append(_pair(low, full, unlike))
+            found.append(_candidate(low, full, role, unlike))
         except Mismatch as mismatch:
-            reasons.append(f"{role} series {low.key}: {mismatch}")
+            reasons.append((f"{role} series {low.key}: {mismatch}", mismatch))
     if not found:
-        raise _without_partner(full, reasons, role)
-    pair, alike, difference = max(found, key=lambda each: each[1].correlations.min())
-    if difference:
-        warn(f"{role} series {pair.low.key} is compared by place: {difference}")
-    if alike.are_equal:
-        warn(f"{role} series {pair.low.key} and full-dose series {full.key} hold the same images")
-    return pair
+        error = _without_partner(full, reasons, role)
+        raise _NoPartner(error, is_of_content=any(mismatch.is_of_content for _, mismatch in reasons))
+    most = max(len(each.pair.full_index) for each in found)
+    long_enough = [each for each in found if len(each.pair.full_index) >= _LEAST_SHARE_OF_SLICES * most]
+    best = max(long_enough, key=lambda each: each.rank)
+    for warning in best.warnings:
+        warn(warning)
+    if best.alike.are_equal:
+        warn(f"{role} series {best.pair.low.key} and full-dose series {full.key} hold the same images")
+    return best.pair, best.source
 
 
-def _pair(low: Volume, full: Volume, unlike: bool) -> tuple[Pair, Likeness, str | None]:
-    """The pair of two volumes, its likeness, and in what they differ that `unlike` allows; raises `Mismatch`."""
-    low_index, distances = aligned(low, full)
-    pair = Pair(low, full, low_index, np.arange(len(full.hu)))
+def _candidate(source: Volume, full: Volume, role: str, unlike: bool) -> _Candidate:
+    """The pair of two volumes with its likeness, and in what they differ that is allowed; raises `Mismatch`."""
+    low = in_order_of(source, full)
+    found = aligned(low, full)
+    pair = Pair(low, full, found.low_index, found.full_index)
     alike = likeness(low, full, pair.low_index, pair.full_index)
-    wrong = alike.wrong_slices(distances)
-    difference = _difference(pair, alike, wrong) if len(wrong) else None
-    if difference and not unlike:
-        raise Mismatch(difference)
-    return pair, alike, difference
+    wrong = alike.wrong_slices(found.distances)
+    warnings = []
+    if len(wrong):
+        difference = _difference(pair, alike, wrong)
+        if not unlike:
+            raise Mismatch(difference, _mirror_remedy(pair), is_of_content=True)
+        warnings.append(f"{role} series {low.key} is compared by place: {difference}")
+    if _frames_differ(low, full):
+        warnings.append(_excused_frames(low, full, role, found, alike))
+    elif not alike.holds_anatomy.any():
+        warnings.append(f"{role} series {low.key} is compared by place: no slice shows anatomy to compare")
+    return _Candidate(pair, source, alike, tuple(warnings))
+
+
+def _mirror_remedy(pair: Pair) -> str | None:
+    """Return what to do about images that fit when they are mirrored, whatever their affine says; None for others."""
+    middle = np.array([len(pair.full_index) // 2])
+    places = pair.low_index[middle], pair.full_index[middle]
+    for words, rows, columns in (("rows", -1, 1), ("columns", 1, -1), ("rows and columns", -1, -1)):
+        mirrored = replace(pair.low, hu=pair.low.hu[:, ::rows, ::columns], padding=None)
+        alike = likeness(mirrored, replace(pair.full, padding=None), *places)
+        if alike.holds_anatomy[0] and alike.correlations[0] > _MIRRORED_CORRELATION:
+            return f"convert it again: its {words} are stored in the opposite order to what its header says"
+    return None
+
+
+def _frames_differ(low: Volume, full: Volume) -> bool:
+    frames = low.frame_of_reference, full.frame_of_reference
+    return all(frames) and frames[0] != frames[1]
+
+
+def _excused_frames(low: Volume, full: Volume, role: str, found: Alignment, alike: Likeness) -> str:
+    """Return the warning about another frame of reference where place and anatomy agree; raises `Mismatch` else."""
+    if not alike.proves_one_scan(found.distances):
+        reason = "another frame of reference, and the images are not alike enough to do without one"
+        raise Mismatch(reason, "give series of one scan, or, where they are, write one FrameOfReferenceUID into both")
+    return (
+        f"{role} series {low.key} has another frame of reference than full-dose series {full.key}, as anonymizing "
+        "leaves it; positions and images agree, so they are taken as one scan"
+    )
 
 
 def _difference(pair: Pair, alike: Likeness, wrong: Indices) -> str:
@@ -102,10 +197,11 @@ def _difference(pair: Pair, alike: Likeness, wrong: Indices) -> str:
     return f"{share}: {low} and full-dose {full} ({wanted})"
 
 
-def _without_partner(full: Volume, reasons: Sequence[str], role: str) -> InputError:
-    why = "; ".join(reasons[:_NAMED_REASONS]) or f"no {role} series is left for it"
+def _without_partner(full: Volume, reasons: Sequence[tuple[str, Mismatch]], role: str) -> InputError:
+    why = "; ".join(reason for reason, _ in reasons[:_NAMED_REASONS]) or f"no {role} series is left for it"
     if len(reasons) > _NAMED_REASONS:
         why += f"; and {len(reasons) - _NAMED_REASONS} more"
     where = f", which starts with {slice_name(full, 0)}," if full.files else ""
     fault = f"full-dose series {full.key}{where} has no matching {role} series ({why})"
-    return InputError(None, fault, f"give the {role} series of the same scan with all its slices")
+    remedy = reasons[0][1].remedy if len(reasons) == 1 else None
+    return InputError(None, fault, remedy or f"give the {role} series of the same scan")

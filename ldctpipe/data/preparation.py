@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from ldctpipe.data.added_noise import AddedNoise
 from ldctpipe.data.patient_part import PatientPart, damaged_arrays, done_part, write_part
 from ldctpipe.data.patient_scans import PatientScans
 from ldctpipe.data.patient_workers import each_patient
+from ldctpipe.data.same_scans import NamedScan, refuse_same_scans
 from ldctpipe.data.samplesheet import Row, read_sheet
 from ldctpipe.data.store import DESCRIPTION, FORMAT, ORIGINS, SLICES
 from ldctpipe.data.store_plan import PatientPlan, StorePlan, plan_patients
@@ -52,20 +53,36 @@ def prepare_store(
 
     As many patients are worked on at a time as there are `threads` (what this process may use where not given), which
     changes no byte of the store. What a killed process had done of the same patients with the same settings is kept.
-    The arrays are read back from the disk at the end. Raises `InputError` for scans that are no pair, and `OSError`
-    for a full disk, or one that doesn't give back what was written.
+    The arrays are read back from the disk at the end. Raises `InputError` for scans that are no pair, or that are there
+    under two names in different splits, and `OSError` for a full disk, or one that doesn't give back what was written.
     """
-    rows = [row for row in read_sheet(sheet, check_paths=cases is None) if row.split != "test"]
+    every = read_sheet(sheet, check_paths=cases is None)
+    rows = [row for row in every if row.split != "test"]
     if not rows:
         raise InputError(sheet, "has no patient to train on", "give at least one row another split than test")
+    if tested := [row.patient for row in every if row.split == "test"]:
+        say(f"{len(tested)} patient(s) are for testing and left out: {', '.join(tested)}")
     chosen, rows = _with_validation(rows)
     scans = [PatientScans.of(row, cases, simulated) for row in rows]
     inputs = [sheet, *(path for one in scans for path in one.paths)]
     with unfinished_folder(out, overwrite=overwrite, inputs=inputs) as work:
+        refuse_same_scans(sheet, _named_scans(every, rows, cases), threads)
         plans = plan_patients(work.result, scans, chosen, patch_size, simulated, threads)
         parts = _parts(plans, work, threads or usable_cores())
         sha256 = _read_back(plans, parts, work)
         return _finish(plans[0].store, parts, chosen, sha256)
+
+
+def _named_scans(every: Sequence[Row], rows: Sequence[Row], cases: Path | None) -> Iterator[NamedScan]:
+    """All scans of the sheet, those for testing too, as far as they are here."""
+    splits = {row.patient: row.split for row in rows}
+    for row in every:
+        low, full = row.low_dose, row.full_dose
+        if cases:
+            low, full = cases / row.patient / "low_dose", cases / row.patient / "full_dose"
+        for path in (full, low):
+            if path is not None and path.exists():
+                yield NamedScan(row.patient, splits.get(row.patient, "test"), path)
 
 
 def _with_validation(rows: Sequence[Row]) -> tuple[str, list[Row]]:

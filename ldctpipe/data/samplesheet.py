@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ldctpipe.data.layouts import Found, MayoSeries, patients_in
+from ldctpipe.data.sheet_doubts import doubts_about
 from ldctpipe.errors import InputError
 from ldctpipe.files import require_exists, write_text
-from ldctpipe.progress import say
+from ldctpipe.progress import say, warn
 
 # What a row may hold stands in one place, which nextflow_schema.json names and other programs can read too.
 _COLUMN_SCHEMAS = json.loads(Path(__file__).with_name("samplesheet_schema.json").read_text("utf-8"))["items"][
@@ -102,7 +103,8 @@ def rows_of_cohort(
 
     With `every_entry`, nobody is left out: neither patients without full dose nor folders without a known scan.
     `test_patients` are held out. Where nobody says who is, that is L506 if it is there, else the last of two or more
-    patients; a line on stderr tells. Raises `InputError` for an unknown layout or an unknown test patient.
+    patients; a line on stderr tells, and warns of headers that contradict the sheet. Raises `InputError` for an unknown
+    layout or an unknown test patient.
     """
     if require_exists(root).is_file():
         rows = read_sheet(root)
@@ -111,6 +113,8 @@ def rows_of_cohort(
         found = found if every_entry else _with_full_dose(found)
         rows = [Row(one.patient, one.low_dose, one.full_dose) for one in found]
         _refuse_repeats(root, rows)
+    for doubt in doubts_about({row.patient: (row.low_dose, row.full_dose) for row in rows}):
+        warn(f"{root}: {doubt}")
     return _with_splits(root, rows, test_patients)
 
 
@@ -119,7 +123,7 @@ def _with_full_dose(found: list[Found]) -> list[Found]:
     kept = [one for one in found if one.full_dose]
     without = [one.patient for one in found if not one.full_dose]
     if kept and without:
-        say(f"samplesheet: left out, because they have no full dose: {', '.join(without)}")
+        say(f"samplesheet: {len(without)} patient(s) left out, because they have no full dose: {', '.join(without)}")
     return kept or found
 
 

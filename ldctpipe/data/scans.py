@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from ldctpipe.dicom.discovery import Discovery, discover, discover_all, files_below
 from ldctpipe.dicom.reading import read_volume
-from ldctpipe.dicom.series import Series
+from ldctpipe.dicom.series import Series, series_key
 from ldctpipe.errors import InputError
 from ldctpipe.files import require_exists
 from ldctpipe.progress import warn
 from ldctpipe.volumes.case import is_case, read_case
 from ldctpipe.volumes.nifti import is_nifti, read_nifti, refuse_image_pair
-from ldctpipe.volumes.volume import Volume
+from ldctpipe.volumes.volume import HuArray, Volume
 
 _NAMED_FILES = 3
 
@@ -69,14 +72,43 @@ def scan_shapes(path: Path, threads: int | None = None) -> list[tuple[int, int, 
 
     Raises `InputError` where nothing in `path` can be read.
     """
+    return [_shape(volume) for volume in scan_outlines(path, threads)]
+
+
+def scan_outlines(path: Path, threads: int | None = None) -> list[Volume]:
+    """Return each volume that `load_volumes` would return, from headers where there are any, without its HU (all 0).
+
+    Raises `InputError` where nothing in `path` can be read.
+    """
     is_folder = require_exists(path).is_dir()
     if is_folder and (cases := case_folders(path)):
-        return [_shape(read_case(folder)) for folder in cases]  # memory-mapped
+        return [_emptied(read_case(folder)) for folder in cases]  # memory-mapped
     if nifti_files(path):
-        return [_shape(volume) for volume in load_volumes(path)]
+        return [_emptied(volume) for volume in load_volumes(path)]
     discovery = discover(path, threads)
-    shapes = [(len(one.slices), one.rows, one.columns) for one in discovery.series if not one.refusal]
-    return shapes or [_shape(volume) for volume in load_volumes(path, threads)]  # which says why there are none
+    outlines = [_outline(series) for series in discovery.series if not series.refusal]
+    return outlines or [_emptied(volume) for volume in load_volumes(path, threads)]  # which says why there are none
+
+
+def _emptied(volume: Volume) -> Volume:
+    return replace(volume, hu=_no_hu(_shape(volume)), padding=None)
+
+
+def _no_hu(shape: tuple[int, int, int]) -> HuArray:
+    return np.broadcast_to(np.int16(0), shape)  # which takes the memory of one voxel
+
+
+def _outline(series: Series) -> Volume:
+    return Volume(
+        _no_hu((len(series.slices), series.rows, series.columns)),
+        series.affine,
+        series.positions_mm,
+        None,
+        series.acquisition,
+        series.key,
+        series_key(series.frame_of_reference_uid) if series.frame_of_reference_uid else None,
+        files=tuple(place.path for place in series.slices),
+    )
 
 
 def _shape(volume: Volume) -> tuple[int, int, int]:

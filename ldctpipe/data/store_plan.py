@@ -13,7 +13,6 @@ import numpy as np
 from ldctpipe import __version__
 from ldctpipe.data.array_file import ArrayFile
 from ldctpipe.data.patient_scans import PatientScans
-from ldctpipe.data.scans import scan_shapes
 from ldctpipe.data.store import FORMAT, NOISE, PAIRS
 from ldctpipe.errors import InputError
 from ldctpipe.files import sha256_of_text
@@ -88,11 +87,11 @@ def plan_patients(
     simulated: SimulatedDoses | None,
     threads: int | None,
 ) -> list[PatientPlan]:
-    """Return the plan of each patient, in their order; every full-dose slice becomes a pair, in the largest size.
+    """Return the plan of each patient, in their order; full-dose slices that have a partner become pairs of one size.
 
     With `chosen` "slices", the end of each long scan validates. Raises `InputError` where no slice holds a patch.
     """
-    shapes = [np.array(scan_shapes(one.full_dose, threads)) for one in scans]
+    shapes = [np.array(one.pair_shapes(threads)) for one in scans]
     slices, rows, columns = np.concatenate(shapes).T
     if min(rows.max(), columns.max()) < patch_size:
         raise InputError(None, f"no slice is as large as a patch of {patch_size} pixels", "give larger slices")

@@ -106,11 +106,21 @@ class Attributes:
 
         Raises `Rejected` where the sequence can't be parsed.
         """
-        vr, content = self.raw.get(keyword, (b"", b""))
+        return {(scheme, value) for scheme, value in self._items(keyword, "CodingSchemeDesignator", "CodeValue")}
+
+    def texts_of_items(self, sequence: str, keyword: str) -> set[str]:
+        """Return the value of `keyword` in each item of a sequence; none where the sequence can't be parsed."""
+        try:
+            return {value for (value,) in self._items(sequence, keyword)}
+        except Rejected:
+            return set()
+
+    def _items(self, sequence: str, *keywords: str) -> list[tuple[str, ...]]:
+        vr, content = self.raw.get(sequence, (b"", b""))
         is_implicit = vr == b"UN" or not self.encoding.is_explicit
         try:
             items = convert_SQ(content, is_implicit, self.encoding.order == "<")
-            return {(str(item.get("CodingSchemeDesignator")), str(item.get("CodeValue"))) for item in items}
+            return [tuple(str(item.get(keyword)) for keyword in keywords) for item in items]
         except Exception:  # noqa: BLE001 - a parser of foreign bytes fails in any way there is
             raise Rejected(DAMAGED) from None
 

@@ -21,8 +21,8 @@ from ldctpipe.inference.manifest import (
     SeriesOutcome,
     digests,
     earlier_run,
-    name_below,
     is_manifest,
+    name_below,
     series_in,
     write_manifest,
 )

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from ldctpipe.data.dose_order import exchanged_doses
+from ldctpipe.data.scan_origin import manifest_of
 from ldctpipe.data.scans import load_volumes
 from ldctpipe.errors import InputError
 from ldctpipe.files import new_folder, write_json, write_text
@@ -50,35 +52,38 @@ def evaluate_cohort(
     threads: int | None = None,
     feature_weights: Path | None = None,
     device: str = "auto",
+    patient: str | None = None,
     overwrite: bool = False,
 ) -> str:
     """Measure `denoised` and `low_dose` against `reference`, write the folder `out`, and return the table to print.
 
     `out` gets slices.csv, slices.parquet, summary.json, table.txt, results_mqc.tsv and samples.npz, all or nothing.
-    With `feature_weights`, a file for `FeatureDistances`, KID and FID are among the figures, computed on `device`.
-    See `metrics.cohort.patients_of` for what the three inputs may be. Raises `InputError` for scans that do not fit
-    together and for an `out` that already holds files, unless `overwrite`.
+    `patient` names the one patient there is. With `feature_weights`, a file for `FeatureDistances`, KID and FID are
+    among the figures, computed on `device`. See `metrics.cohort.patients_of` for what the three inputs may be. Raises
+    `InputError` for scans that do not fit together and for an `out` that already holds files, unless `overwrite`.
     """
     distances = _feature_distances(feature_weights, protocol, device, threads) if feature_weights else None
     with new_folder(out, overwrite=overwrite, inputs=[denoised, reference, low_dose]) as folder:
-        patients, warnings = patients_of(denoised, reference, low_dose)
+        cohort = patients_of(denoised, reference, low_dose, patient)
+        patients = cohort.patients
         method = refuse_mixed_models(patients)
-        findings = _Findings(warnings=warnings)
+        findings = _Findings(warnings=list(cohort.warnings))
         for scans in patients:
             _evaluate_patient(scans, protocol, threads, distances, findings)
-        for warning in findings.warnings:
-            warn(warning)
         slices = _as_table(findings.rows)
         summary = build_summary(
             slices,
             protocol,
             seed=seed,
             left_out_slices=findings.left_out_slices,
+            left_out_patients=cohort.left_out,
             models={method: patients[0].model},
             inputs=findings.inputs,
             feature_distances=distances.as_json(seed) if distances else None,
             warnings=findings.warnings,
         )
+        for warning in summary["warnings"]:
+            warn(warning)
         table = printable_table(summary)
         slices.to_csv(folder / "slices.csv", index=False, float_format="%.6g")
         slices.to_parquet(folder / "slices.parquet", index=False)
@@ -110,17 +115,23 @@ def _evaluate_patient(
     }
     for role, found in volumes.items():
         findings.inputs.update({f"{scans.patient}/{role}/{volume.key}": _sha256(volume) for volume in found})
+    volumes["denoised"] = _made_of_low_dose(scans, **volumes)
     matches = match_series(**volumes, derived=bool(scans.model))
     if not sum(map(len, matches)):
         raise InputError(
             scans.denoised, f"no slice of it is also in {scans.full_dose} and {scans.low_dose}", "give matching scans"
         )
-    matched = [id(match.denoised) for match in matches]
     left_out = sum(match.left_out_slices for match in matches)
-    left_out += sum(len(volume.hu) for volume in volumes["denoised"] if id(volume) not in matched)
+    for role in ("denoised", "full_dose"):  # series without any partner
+        left_out += sum(len(volume.hu) for volume in volumes[role])
+        left_out -= sum(len(getattr(match, role).hu) for match in matches)
     if left_out:
         findings.left_out_slices += left_out
         findings.warnings.append(f"{left_out} slices of patient {scans.patient} have no partner and were left out.")
+    matches = [match for match in matches if len(match)]
+    for match in matches:
+        if exchanged := exchanged_doses(match.low_dose, match.full_dose, match.low_index, match.full_index):
+            findings.warnings.append(f"Patient {scans.patient}: {exchanged}.")
     per_series = max(1, SLICES_PER_PATIENT // len(matches))
     for match in matches[:SLICES_PER_PATIENT]:
         findings.samples += samples_of(match, scans.patient, per_series)
@@ -128,6 +139,21 @@ def _evaluate_patient(
     if distances is not None:
         for match in matches:
             distances.add(match, scans.patient, scans.method)
+
+
+def _made_of_low_dose(
+    scans: PatientScans, denoised: list[Volume], low_dose: list[Volume], full_dose: list[Volume]
+) -> list[Volume]:
+    """Leave out what was made from the full dose, where a whole cohort was denoised; only a manifest tells that."""
+    entries = manifest_of(scans.denoised).get("series", [])
+    sources = {name: entry.get("key") for entry in entries for name in entry.get("files", {})}
+    of_full_dose = {volume.key for volume in full_dose} - {volume.key for volume in low_dose}
+    others = [one for one in denoised if {sources.get(file.name) for file in one.files} & of_full_dose]
+    if len(others) == len(denoised):  # doses may be exchanged, which is told where they are paired
+        return denoised
+    if others:
+        warn(f"{scans.denoised}: {len(others)} series made from the full dose are not measured")
+    return [one for one in denoised if not any(one is other for other in others)]
 
 
 def _measure(

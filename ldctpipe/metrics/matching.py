@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
+from ldctpipe.data.alignment import common_places_mm
 from ldctpipe.data.pairing import Pair, pair_volumes
 from ldctpipe.volumes.volume import HuArray, Volume
 
 Indices = npt.NDArray[np.intp]
 
+_SAME_PLACE_MM = 0.1
+
 
 @dataclass(frozen=True)
 class MatchedSeries:
-    """Three volumes and, for each slice that all three have, its index in each; all indices have the same length."""
+    """Three volumes and, for each slice that all three have, its index in each; all indices have the same length.
+
+    `outside_full_dose` is the number of places at which the full dose has no slice and another volume has one.
+    """
 
     low_dose: Volume
     denoised: Volume
@@ -24,14 +30,15 @@ class MatchedSeries:
     low_index: Indices
     denoised_index: Indices
     full_index: Indices
+    outside_full_dose: int = 0
 
     def __len__(self) -> int:
         return len(self.full_index)
 
     @property
     def left_out_slices(self) -> int:
-        """Number of denoised and full-dose slices without a partner."""
-        return len(self.denoised.hu) + len(self.full_dose.hu) - 2 * len(self)
+        """Number of places at which one or two of the three volumes have a slice and another has none."""
+        return len(self.full_dose.hu) - len(self) + self.outside_full_dose
 
     def images(self, index: int) -> dict[str, HuArray]:
         """Return the three HU images (rows, columns) of matched slice `index` by role."""
@@ -60,15 +67,22 @@ def match_series(
 
     Raises `InputError` (from the pairing) when volumes do not show the same slices.
     """
-    low_pairs = {id(pair.full): pair for pair in pair_volumes(low_dose, full_dose)}
-    denoised_pairs = {
-        id(pair.full): pair for pair in pair_volumes(denoised, full_dose, role="denoised", unlike=derived)
-    }
-    return [_match(low_pairs[key], denoised_pairs[key]) for key in denoised_pairs if key in low_pairs]
+    low_pairs = {id(pair.full): pair for pair in pair_volumes(low_dose, full_dose, every=False)}
+    # What is denoised has the frame of reference of its low dose, which may have turned out to be the full dose's.
+    frames = {pair.low.frame_of_reference: pair.full.frame_of_reference for pair in low_pairs.values()}
+    in_frames = [_in_frame(volume, frames.get(volume.frame_of_reference)) for volume in denoised]
+    of_low = [volume for volume in full_dose if id(volume) in low_pairs]
+    pairs = pair_volumes(in_frames, of_low, role="denoised", unlike=derived, every=False)
+    return [_match(low_pairs[id(pair.full)], pair) for pair in pairs]
+
+
+def _in_frame(volume: Volume, frame: str | None) -> Volume:
+    return replace(volume, frame_of_reference=frame) if volume.frame_of_reference and frame else volume
 
 
 def _match(low: Pair, denoised: Pair) -> MatchedSeries:
     shared, at_low, at_denoised = np.intersect1d(low.full_index, denoised.full_index, return_indices=True)
-    return MatchedSeries(
-        low.low, denoised.low, low.full, low.low_index[at_low], denoised.low_index[at_denoised], shared.astype(np.intp)
-    )
+    outside_mm = np.concatenate([common_places_mm(pair.low, pair.full)[pair.unpaired_low] for pair in (low, denoised)])
+    outside = int((np.diff(np.sort(outside_mm), prepend=-np.inf) > _SAME_PLACE_MM).sum())
+    low_index, denoised_index = low.low_index[at_low], denoised.low_index[at_denoised]
+    return MatchedSeries(low.low, denoised.low, low.full, low_index, denoised_index, shared.astype(np.intp), outside)

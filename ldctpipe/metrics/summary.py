@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ldctpipe import __version__
+from ldctpipe.metrics.averaged_slices import AveragedSlices, averaged_slices
 from ldctpipe.metrics.protocols import Protocol
 from ldctpipe.metrics.slices import BASELINE, MEASURES
 from ldctpipe.metrics.statistics import (
@@ -33,6 +34,7 @@ def build_summary(
     *,
     seed: int,
     left_out_slices: int,
+    left_out_patients: Mapping[str, str],
     models: Mapping[str, Any],
     inputs: Mapping[str, str],
     warnings: Sequence[str],
@@ -42,7 +44,9 @@ def build_summary(
 
     `slices` has the columns of `metrics.slices.COLUMNS`; `inputs` maps each series to the SHA-256 of its HU.
     """
-    patients = patient_means(slices, MEASURES)
+    averaged = averaged_slices(slices)
+    every = pd.MultiIndex.from_frame(slices[["method", "patient"]].drop_duplicates())
+    patients = patient_means(averaged.rows, MEASURES).reindex(every)  # also those without a slice in the means
     methods = list(dict.fromkeys(slices["method"]))
     gains = patients.sub(patients.loc[BASELINE], level="patient")
     n_patients = int(slices["patient"].nunique())
@@ -52,7 +56,8 @@ def build_summary(
             "protocol": protocol.label,
             "protocol_definition": protocol.model_dump(mode="json"),
             "methods": {
-                method: _cohort(patients.loc[method], seed, slices[slices["method"] == method]) for method in methods
+                method: _cohort(patients.loc[method], seed, averaged.rows[averaged.rows["method"] == method])
+                for method in methods
             },
             "gains": {
                 method: _cohort(gains.loc[method][list(TESTED)], seed) for method in methods if method != BASELINE
@@ -61,7 +66,9 @@ def build_summary(
             "slices_per_patient": slices[slices["method"] == BASELINE]["patient"].value_counts(sort=False).to_dict(),
             "n_patients": n_patients,
             "n_slices": int((slices["method"] == BASELINE).sum()),
+            "n_averaged_slices": int((averaged.rows["method"] == BASELINE).sum()),
             "left_out_slices": left_out_slices,
+            "left_out_patients": dict(left_out_patients),
             "feature_distances": feature_distances,
             "tests": paired_tests(patients, BASELINE, TESTED),
             "bootstrap": {"unit": "patient", "resamples": RESAMPLES, "level": 0.95, "seed": seed},
@@ -69,8 +76,8 @@ def build_summary(
             "inputs": dict(inputs),
             "versions": {"ldctpipe": __version__, "python": platform.python_version()}
             | {n: version(n) for n in _LIBRARIES},
-            "warnings": list(warnings),
-            "notes": _notes(slices, patients, n_patients) | _note_on_features(feature_distances),
+            "warnings": [*warnings, *([f"{averaged.note}."] if averaged.note else [])],
+            "notes": _notes(slices, averaged, patients, n_patients) | _note_on_features(feature_distances),
         }
     )
 
@@ -90,8 +97,10 @@ def _by_patient(patients: pd.DataFrame) -> dict[str, dict[str, dict[str, float]]
     return found
 
 
-def _notes(slices: pd.DataFrame, patients: pd.DataFrame, n_patients: int) -> dict[str, str]:
+def _notes(slices: pd.DataFrame, averaged: AveragedSlices, patients: pd.DataFrame, n_patients: int) -> dict[str, str]:
     notes = {}
+    if averaged.note:
+        notes["methods.*, patients.*"] = averaged.note
     if n_patients == 1:
         notes["*.*.*.sd, *.*.*.ci95"] = (
             "one patient has no spread over patients; slice_sd is the spread over its slices"
@@ -99,10 +108,10 @@ def _notes(slices: pd.DataFrame, patients: pd.DataFrame, n_patients: int) -> dic
     if n_patients < LEAST_PATIENTS_FOR_TEST:
         notes["tests"] = f"a paired test needs at least {LEAST_PATIENTS_FOR_TEST} patients, there are {n_patients}"
     for method, rows in slices.groupby("method", sort=False):
-        missing = rows["psnr_db"].isna() & (rows["rmse_hu"] == 0)
-        if missing.any():
+        if rows["psnr_db"].isna().all() and (rows["rmse_hu"] == 0).any():
+            equal = int((rows["rmse_hu"] == 0).sum())
             notes[f"methods.{method}.psnr_db"] = (
-                f"{int(missing.sum())} slices equal their reference: their PSNR is infinite and left out of the means"
+                f"{equal} slices equal their reference, the PSNR of which is infinite, and no other has one"
             )
     for measure in MEASURES:
         if patients[measure].isna().any() and f"methods.*.{measure}" not in notes:
@@ -121,7 +130,7 @@ def _note_on_features(distances: dict[str, Any] | None) -> dict[str, str]:
 def _reason(measure: str) -> str:
     if "bias" in measure or "noise" in measure:
         return "null where no slice of a patient has enough pixels (100) of this tissue"
-    return "null where no slice of a patient has a pixel that the protocol measures, or all equal their reference"
+    return "null where no slice of a patient is in the means, or all equal their reference"
 
 
 def _plain(value: Any) -> Any:

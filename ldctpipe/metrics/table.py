@@ -30,6 +30,9 @@ def heading(summary: dict[str, Any]) -> str:
     low_hu, high_hu = protocol["window_hu"]
     spread = "patients" if summary["n_patients"] > 1 else "slices"
     counts = f"{_count(summary['n_patients'], 'patient')}, {_count(summary['n_slices'], 'slice')}"
+    averaged = summary.get("n_averaged_slices", summary["n_slices"])
+    if averaged != summary["n_slices"]:
+        counts += f" ({averaged} of them in the means)"
     window = f"window {low_hu:g} to {high_hu:g} HU, data range {protocol['data_range_hu']:g} HU"
     return f"{counts}; protocol {summary['protocol']} ({window}); mean ± sd over {spread}"
 

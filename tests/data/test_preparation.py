@@ -6,6 +6,7 @@ import errno
 import json
 import tracemalloc
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from noisy_body import noisy_body
 from ldctpipe.data.preparation import prepare_store
 from ldctpipe.data.store import open_store
 from ldctpipe.errors import UsageError
-from ldctpipe.volumes.case import write_case
+from ldctpipe.volumes.case import read_case, write_case
 from ldctpipe.volumes.volume import Volume
 
 
@@ -52,6 +53,35 @@ def test_the_last_of_three_training_patients_validates_as_a_whole(
     assert len(store.rows_of("validation")) == 24
     assert validation_of(tmp_path / "store") == ("automatically", ["P3"])
     assert "validation: patient P3" in capsys.readouterr().err
+
+
+def test_slices_that_only_one_dose_has_are_not_in_the_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """P1 lacks low-dose slices in the middle and at an end; one slice of P2 shows nothing but air and noise."""
+    sheet = cohort(tmp_path, ("train", "train"), slices=7)
+    cut(next((tmp_path / "P1/low_dose").iterdir()), [0, 1, 3, 4, 5])
+    for seed, role in enumerate(("low_dose", "full_dose")):
+        with_air(next((tmp_path / "P2" / role).iterdir()), 6, seed)
+
+    prepare_store(sheet, tmp_path / "store", threads=1)
+
+    table = open_store(tmp_path / "store").slices
+    assert table.loc[table["patient"] == "P1", "position_mm"].tolist() == [0.0, 3.0, 9.0, 12.0, 15.0]
+    assert table.loc[table["patient"] == "P2", "position_mm"].tolist() == [3.0 * place for place in range(7)]
+    assert table.loc[11, "origins"] == 0
+    assert "2 slice(s) have no low-dose partner and are left out" in capsys.readouterr().err
+
+
+def cut(case: Path, kept: Sequence[int]) -> None:
+    """Write the case anew with the slices `kept` alone."""
+    whole = read_case(case)
+    write_case(case, replace(whole, hu=whole.hu[list(kept)].copy(), positions_mm=whole.positions_mm[list(kept)]))
+
+
+def with_air(case: Path, index: int, seed: int) -> None:
+    whole = read_case(case)
+    hu = whole.hu.copy()
+    hu[index] = np.random.default_rng(seed).normal(-1000, 30, hu[index].shape)
+    write_case(case, replace(whole, hu=hu))
 
 
 def test_a_named_patient_validates_alone(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from test_preparation import cohort
 
 from ldctpipe.data import patient_part, preparation
+from ldctpipe.data.patient_scans import PatientScans
 from ldctpipe.data.preparation import prepare_store
 from ldctpipe.data.simulated_doses import SimulatedDoses
 from ldctpipe.data.store import open_store
@@ -217,12 +218,12 @@ def test_a_full_disk_keeps_what_is_done(sheet, whole, tmp_path, small_disk, caps
 
 
 def test_a_scan_that_grows_while_it_is_read_spoils_no_other(sheet, tmp_path, monkeypatch):
-    shapes = preparation.plan_patients.__globals__["scan_shapes"]
+    shapes = PatientScans.pair_shapes
 
-    def one_slice_less(path, threads):
-        return [(slices - 1, rows, columns) for slices, rows, columns in shapes(path, threads)]
+    def one_slice_less(scans, threads):
+        return [(slices - 1, rows, columns) for slices, rows, columns in shapes(scans, threads)]
 
-    monkeypatch.setitem(preparation.plan_patients.__globals__, "scan_shapes", one_slice_less)
+    monkeypatch.setattr(PatientScans, "pair_shapes", one_slice_less)
 
     with pytest.raises(InputError, match="patient P1: has 4 slices where its headers promised 3"):
         prepare_store(sheet, tmp_path / "store")

@@ -21,7 +21,7 @@ from ldctpipe.errors import ExitCode, InputError, UsageError
 from ldctpipe.metrics.evaluation import evaluate_cohort
 from ldctpipe.metrics.protocols import find_protocol
 from ldctpipe.metrics.samples import read_samples
-from ldctpipe.volumes.case import write_case
+from ldctpipe.volumes.case import read_case, write_case
 from ldctpipe.volumes.volume import Volume
 
 MAYO = find_protocol("mayo-soft")
@@ -269,3 +269,75 @@ def test_what_a_bad_model_left_is_measured_and_not_refused(tmp_path, capsys):
     (folder / "manifest.json").unlink()  # of images that may be anyone's
     with pytest.raises(InputError, match="has no matching denoised series"):
         evaluate(tmp_path, overwrite=True)
+
+
+def test_all_measures_of_a_row_are_means_over_the_same_slices_and_the_note_counts_the_others(tmp_path):
+    """One slice of air lies outside the window; in another one the denoised image equals the full dose."""
+    full, random = body(1), np.random.default_rng(5)
+    full[5] = -1000
+    images = {"denoised/L001": shifted(full, 5), "cases/L001/low_dose": shifted(full, 20), "cases/L001/full_dose": full}
+    images["denoised/L001"][2] = full[2]
+    for number, (folder, hu) in enumerate(images.items()):
+        air = hu[5] + np.rint(random.normal(0, 20, hu[5].shape)).astype(np.int16)
+        put(tmp_path / folder, np.concatenate([hu[:5], air[None]]), f"k{number}")
+
+    table = evaluate(tmp_path)
+
+    summary = strict((tmp_path / "metrics" / "summary.json").read_text())
+    assert (summary["n_slices"], summary["n_averaged_slices"], summary["left_out_slices"]) == (6, 4, 0)
+    assert "6 slices (4 of them in the means)" in table
+    rows = pd.read_csv(tmp_path / "metrics" / "slices.csv")
+    for method in ("low_dose", "denoised"):
+        of_four = rows[(rows["method"] == method) & rows["slice_position_mm"].isin([0, 3, 9, 12])]
+        for measure in ("psnr_db", "ssim", "rmse_hu", "bias_hu", "noise_sd_hu"):
+            assert summary["methods"][method][measure]["mean"] == pytest.approx(of_four[measure].mean(), rel=1e-4)
+            assert summary["methods"][method][measure]["slice_sd"] == pytest.approx(of_four[measure].std(), abs=1e-4)
+    (note,) = (text for where, text in summary["notes"].items() if where == "methods.*, patients.*")
+    assert "2 slice(s)" in note and "1 in which denoised equals" in note and "1 in which all images are equal" in note
+    assert any(note in warning for warning in summary["warnings"])
+
+
+def test_a_patient_without_any_slice_in_the_means_is_still_listed(tmp_path):
+    put_patient(tmp_path, "L001", 1)
+    for role, key in (("denoised/L002", "d2"), ("cases/L002/low_dose", "a2"), ("cases/L002/full_dose", "f2")):
+        put(tmp_path / role, body(2, 3) - 1500 * (body(2, 3) > -500).astype(np.int16), key)
+    shutil.copy(tmp_path / "denoised" / "L001" / "manifest.json", tmp_path / "denoised" / "L002")
+
+    evaluate(tmp_path)
+
+    summary = strict((tmp_path / "metrics" / "summary.json").read_text())
+    assert summary["patients"]["L002"]["mini"]["ssim"] is None and summary["n_patients"] == 2
+    assert summary["methods"]["mini"]["psnr_db"]["mean"] == summary["patients"]["L001"]["mini"]["psnr_db"]
+    assert summary["methods"]["mini"]["ssim"]["mean"] == summary["patients"]["L001"]["mini"]["ssim"]
+
+
+def test_a_full_dose_with_more_slices_is_measured_where_both_have_one(tmp_path):
+    put_patient(tmp_path, "L001", 1)
+    shutil.rmtree(tmp_path / "cases" / "L001" / "low_dose")
+    shutil.rmtree(tmp_path / "denoised" / "L001" / "d00000000001")
+    full = body(1)
+    put(tmp_path / "cases" / "L001" / "low_dose", shifted(full[:5], 20), "a1")
+    put(tmp_path / "denoised" / "L001", shifted(full[:4], 5), "d1")
+
+    evaluate(tmp_path)
+
+    summary = strict((tmp_path / "metrics" / "summary.json").read_text())
+    assert (summary["n_slices"], summary["left_out_slices"]) == (4, 2)
+    assert any("2 slices of patient L001" in text for text in summary["warnings"])
+
+
+def test_figures_of_rows_in_opposite_order_are_the_same(tmp_path):
+    """The low dose went through a tool that stores rows from posterior to anterior, as dcm2niix does."""
+    put_patient(tmp_path, "L001", 1)
+    evaluate(tmp_path)
+    expected = strict((tmp_path / "metrics" / "summary.json").read_text())["methods"]
+    low = tmp_path / "cases" / "L001" / "low_dose" / "a00000000001"
+    hu = read_case(low).hu[:, ::-1].copy()
+    affine = np.diag([0.8, -0.8, 3.0, 1.0])
+    affine[1, 3] = 0.8 * 95
+    write_case(low, Volume(hu, affine, 3.0 * np.arange(len(hu)), key=low.name))
+
+    evaluate(tmp_path, overwrite=True)
+
+    found = strict((tmp_path / "metrics" / "summary.json").read_text())["methods"]
+    assert found == expected

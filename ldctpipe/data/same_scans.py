@@ -1,0 +1,104 @@
+"""Scans that are in a cohort under two names, whatever their UIDs: a test on one of them tests what was trained on.
+
+Images are compared by how often each CT number occurs. That stays when a scan is exported anew, as NIfTI, with rows in
+the opposite order or without its padding, and noise makes it the image's own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from ldctpipe.data.scans import case_folders, load_volumes, nifti_files
+from ldctpipe.dicom.discovery import discover
+from ldctpipe.dicom.reading import read_volume
+from ldctpipe.errors import InputError
+from ldctpipe.progress import warn
+from ldctpipe.volumes.volume import HuArray
+
+_EVERY = 8  # slices, by their place in space, so that a copy that lacks some has the same ones
+_COMPARED_HU = (-900, 3000)  # neither air and padding nor what one of two formats clips
+_LEAST_SHARE, _LEAST_CT_NUMBERS = 0.01, 50  # below, images without noise or anatomy may be equal by chance
+
+
+@dataclass(frozen=True)
+class NamedScan:
+    """A scan, whose it is said to be, and for what."""
+
+    patient: str
+    split: str
+    path: Path
+
+
+def refuse_same_scans(sheet: Path, scans: Iterable[NamedScan], threads: int | None = None) -> None:
+    """Raise `InputError` that names both where two patients in different splits have the same images.
+
+    In one split that is a warning: such a patient counts double. Scans that can't be read are left to who reads them.
+    """
+    known: dict[str, NamedScan] = {}
+    told: set[tuple[str, str]] = set()
+    for scan in scans:
+        for digest in _digests(scan.path, threads):
+            other = known.setdefault(digest, scan)
+            if other.patient == scan.patient or (other.patient, scan.patient) in told:
+                continue
+            fault = (
+                f"patients {other.patient} ({other.split}) and {scan.patient} ({scan.split}) are the same scan: "
+                f"{other.path} and {scan.path} hold the same images"
+            )
+            if other.split != scan.split:
+                raise InputError(sheet, fault, "keep one of them")
+            warn(f"{sheet}: {fault}")
+            told.add((other.patient, scan.patient))
+
+
+def _digests(path: Path, threads: int | None) -> set[str]:
+    found: set[str] = set()
+    with suppress(InputError):
+        for hu in _sampled_slices(path, threads):
+            if digest := _digest(hu):
+                found.add(digest)
+    return found
+
+
+def _sampled_slices(path: Path, threads: int | None) -> Iterator[HuArray]:
+    if nifti_files(path) or (path.is_dir() and case_folders(path)):
+        for volume in load_volumes(path, threads):
+            yield from (volume.hu[index] for index in _sample(volume.affine, volume.positions_mm))
+        return
+    for series in discover(path, threads).series:
+        chosen = tuple(series.slices[index] for index in _sample(series.affine, series.positions_mm))
+        with suppress(InputError):
+            yield from read_volume(replace(series, slices=chosen), threads).hu
+
+
+def _sample(affine: npt.NDArray[np.float64], positions_mm: npt.NDArray[np.float64]) -> list[int]:
+    """Every so many slices by their place in space; and both ends and the middle, in case the copy was moved."""
+    normal = np.cross(affine[:3, 0], affine[:3, 1])
+    normal /= np.linalg.norm(normal)
+    step_mm = float(np.median(np.diff(positions_mm))) if len(positions_mm) > 1 else 1.0
+    direction = np.sign(affine[:3, 2] @ normal)
+    places = (affine[:3, 3] @ normal + direction * (positions_mm - positions_mm[0])) / max(step_mm, 0.01)
+    by_place = np.flatnonzero(np.rint(places) % _EVERY == 0)
+    last = len(positions_mm) - 1
+    return sorted({0, last // 2, last, *by_place.tolist()})
+
+
+def _digest(hu: HuArray) -> str | None:
+    """Return what stands for how often each CT number occurs; None where that could be so by chance."""
+    whole = np.rint(hu).astype(np.int32).ravel()
+    compared = whole[(whole > _COMPARED_HU[0]) & (whole < _COMPARED_HU[1])]
+    if compared.size < _LEAST_SHARE * whole.size:
+        return None
+    counts = np.bincount(compared - _COMPARED_HU[0], minlength=_COMPARED_HU[1] - _COMPARED_HU[0])
+    return (
+        hashlib.sha256(counts.astype("<i8").tobytes()).hexdigest()
+        if np.count_nonzero(counts) >= _LEAST_CT_NUMBERS
+        else None
+    )

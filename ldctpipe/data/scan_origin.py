@@ -1,0 +1,92 @@
+"""Which series a scan is and which it was made from, by UIDs and checksums, where names of folders don't tell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from ldctpipe.data.scans import case_folders
+from ldctpipe.dicom.attributes import Attributes
+from ldctpipe.dicom.discovery import files_below
+from ldctpipe.dicom.rejection import Rejected
+from ldctpipe.dicom.scanning import scan
+from ldctpipe.dicom.series import KEY_DIGITS, series_key
+from ldctpipe.files import read_json, sha256_of_file
+from ldctpipe.volumes.nifti import is_nifti
+
+MANIFEST = "manifest.json"
+_KEYWORDS = (
+    "SpecificCharacterSet",
+    "SeriesInstanceUID",
+    "StudyInstanceUID",
+    "PatientID",
+    "ReferencedSeriesSequence",
+    "Exposure",
+    "XRayTubeCurrent",
+)
+
+
+@dataclass(frozen=True)
+class ScanOrigin:
+    """What a scan says about itself: the keys of its series and of those it was made from, its studies and patients.
+
+    `exposure_mas` and `tube_current_ma` are the largest of the headers that were read; None where these are silent.
+    """
+
+    series: frozenset[str] = frozenset()
+    sources: frozenset[str] = frozenset()
+    studies: frozenset[str] = frozenset()
+    patient_ids: frozenset[str] = frozenset()
+    exposure_mas: float | None = None
+    tube_current_ma: float | None = None
+
+
+def origin_of(path: Path) -> ScanOrigin:
+    """Return the origin of a DICOM or NIfTI file, a case, or a folder of any of these; empty where nothing tells it.
+
+    Reads one header of each folder, which is one of each series in all layouts that keep series apart.
+    """
+    sources = {str(entry["key"]) for entry in manifest_of(path).get("series", []) if "key" in entry}
+    if path.is_dir() and (cases := case_folders(path)):
+        keys = {str(read_json(case / "case.json", "a case description").get("key")) for case in cases}
+        return ScanOrigin(frozenset(keys), frozenset(sources))
+    if path.is_file() and is_nifti(path):
+        return ScanOrigin(frozenset({sha256_of_file(path)[:KEY_DIGITS]}), frozenset(sources))
+    headers = list(_headers(path))
+    for header in headers:
+        sources |= {series_key(uid) for uid in header.texts_of_items("ReferencedSeriesSequence", "SeriesInstanceUID")}
+    return ScanOrigin(
+        frozenset(series_key(header.text("SeriesInstanceUID")) for header in headers),
+        frozenset(sources),
+        frozenset(header.text("StudyInstanceUID") for header in headers) - {""},
+        frozenset(header.text("PatientID") for header in headers) - {""},
+        *(_largest(headers, keyword) for keyword in ("Exposure", "XRayTubeCurrent")),
+    )
+
+
+def _largest(headers: Sequence[Attributes], keyword: str) -> float | None:
+    return max((number for header in headers if (number := header.number(keyword)) is not None), default=None)
+
+
+def _headers(path: Path) -> Iterator[Attributes]:
+    """The first readable DICOM header of each folder."""
+    files = [path] if path.is_file() else files_below(path)
+    for _, siblings in groupby(files, key=lambda file: file.parent):
+        for file in sorted(siblings):
+            try:
+                yield scan(file, _KEYWORDS).attributes
+            except Rejected:
+                continue
+            break
+
+
+def manifest_of(path: Path) -> dict[str, Any]:
+    """Return what `ldctpipe denoise` wrote about the scan at `path`; empty where it wrote nothing."""
+    for manifest in (path.with_name(f"{path.name}.{MANIFEST}"), path / MANIFEST, path.parent / MANIFEST):
+        if manifest.is_file():
+            content = read_json(manifest, "a manifest of `ldctpipe denoise`")
+            return content if isinstance(content, dict) else {}
+    return {}

@@ -1,0 +1,34 @@
+"""What the headers of a cohort's scans say against its samplesheet: doses exchanged, one series under two names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from ldctpipe.data.dose_order import more_exposure
+from ldctpipe.data.scan_origin import ScanOrigin, origin_of
+from ldctpipe.data.scans import nifti_files
+
+
+def doubts_about(scans: dict[str, tuple[Path | None, Path | None]]) -> Iterator[str]:
+    """Yield a sentence for each doubt about low and full dose of the patients named.
+
+    Reads a header of each folder and no pixel; `prepare` looks at the images. NIfTI says nothing of the kind.
+    """
+    owners: dict[str, str] = {}
+    for patient, pair in scans.items():
+        low, full = (ScanOrigin() if scan is None or nifti_files(scan) else origin_of(scan) for scan in pair)
+        if exposures := _exchanged(low, full):
+            there = f"{exposures[0]:g} for the low and {exposures[1]:g} for the full dose (mAs or mA)"
+            yield f"patient {patient}: low and full dose may be exchanged: the headers have {there}"
+        others = sorted({owners.setdefault(key, patient) for key in low.series | full.series} - {patient})
+        if others:
+            names = ", ".join([*others, patient])
+            yield f"patients {names} have a series with the same UID: keep one if that is one scan"
+
+
+def _exchanged(low: ScanOrigin, full: ScanOrigin) -> tuple[float, float] | None:
+    for low_value, full_value in ((low.exposure_mas, full.exposure_mas), (low.tube_current_ma, full.tube_current_ma)):
+        if low_value and full_value:
+            return (low_value, full_value) if more_exposure(low_value, full_value) else None
+    return None

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -45,11 +47,12 @@ def read_sheet(path: Path, *, check_paths: bool = True) -> list[Row]:
     folder for two patients, an unknown split, a name that can't be a folder's.
     """
     try:
-        text = require_exists(path).read_text(encoding="utf-8-sig")
+        text = require_exists(path).read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError:
         raise InputError(path, "is not text in UTF-8", "save it as CSV in UTF-8") from None
     try:
-        rows = _rows(path, csv.DictReader(io.StringIO(text), skipinitialspace=True), check_paths)
+        # line breaks as they are: a folder's name can hold any of them
+        rows = _rows(path, csv.DictReader(io.StringIO(text, newline=""), skipinitialspace=True), check_paths)
     except csv.Error as error:
         raise InputError(path, f"is not a CSV file ({error})", "save it as CSV") from None
     if not rows:
@@ -60,16 +63,23 @@ def read_sheet(path: Path, *, check_paths: bool = True) -> list[Row]:
 
 def write_sheet(path: Path, rows: Sequence[Row]) -> None:
     """Write `rows` to `path` atomically, with absolute paths; raises `InputError` for a path that is not UTF-8."""
+    cells = [(row.patient, _path_cell(row.low_dose), _path_cell(row.full_dose), row.split) for row in rows]
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    # the writer knows by itself of all that asks for quotes but this
+    has_returns = any("\r" in cell for row in cells for cell in row)
+    writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL if has_returns else csv.QUOTE_MINIMAL)
     writer.writerow(COLUMNS)
-    for row in rows:
-        scans = ("" if scan is None else str(scan.resolve()) for scan in (row.low_dose, row.full_dose))
-        writer.writerow((row.patient, *scans, row.split))
+    writer.writerows(cells)
+    write_text(path, text.getvalue())
+
+
+def _path_cell(scan: Path | None) -> str:
+    text = "" if scan is None else str(scan.resolve())
     try:
-        write_text(path, text.getvalue())
+        text.encode()
     except UnicodeEncodeError:
-        raise InputError(path, "would hold a path that is not text in UTF-8", "rename that folder") from None
+        raise InputError(text, "has a name that is not text in UTF-8", "rename it") from None
+    return text
 
 
 def rows_of_cohort(root: Path, test_patients: Sequence[str] = (), mayo: MayoSeries | None = None) -> list[Row]:
@@ -78,7 +88,9 @@ def rows_of_cohort(root: Path, test_patients: Sequence[str] = (), mayo: MayoSeri
     `test_patients` are held out. Where nobody says who is, that is L506 if it is there, else the last of two or more
     patients; a line on stderr tells. Raises `InputError` for an unknown layout or an unknown test patient.
     """
-    if require_exists(root).is_file():
+    if require_exists(root).is_symlink():
+        root = root.resolve()  # the user's own name, where a workflow manager staged it under another
+    if root.is_file():
         rows = read_sheet(root)
     else:
         found = _with_full_dose(patients_in(root, mayo or MayoSeries()))
@@ -104,7 +116,8 @@ def _rows(path: Path, reader: csv.DictReader[str], check_paths: bool) -> list[Ro
 
 
 def _row(path: Path, line: int, fields: dict[str, str], check_paths: bool) -> Row:
-    cells = {name: (fields.get(name) or "").strip() for name in COLUMNS}
+    cells = {name: fields.get(name) or "" for name in COLUMNS}
+    cells |= {name: cells[name].strip() for name in ("patient", "split")}
     where = f"row in line {line} (patient {cells['patient']!r})"
     if not _PATIENT_NAME.fullmatch(cells["patient"]):
         fault = f"{where} has a name that can't be used for a folder"
@@ -122,12 +135,26 @@ def _row(path: Path, line: int, fields: dict[str, str], check_paths: bool) -> Ro
 
 
 def _scan(sheet: Path, where: str, column: str, cell: str, check_path: bool) -> Path | None:
-    if not cell:
+    if not cell.strip():
         return None
-    scan = sheet.resolve().parent / Path(cell).expanduser()
-    if check_path and not scan.exists():
+    folder = sheet.resolve().parent
+    # a name may have blanks at its ends, or begin like a home folder
+    candidates = [folder / cell, folder / cell.strip(), folder / os.path.expanduser(cell.strip())]  # noqa: PTH111 - never raises
+    scan = next((candidate for candidate in candidates if _is_there(candidate)), candidates[-1])
+    if check_path and not _is_there(scan):
         raise InputError(sheet, f"{where} names a {column} path that isn't there: {cell}", "correct the path")
     return scan
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except ValueError:  # a zero byte
+        return False
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            return False
+        raise
 
 
 def _refuse_repeats(path: Path, rows: Sequence[Row]) -> None:

@@ -5,6 +5,7 @@ include { checkedParameters ; parameterHelp ; readSchema } from './workflows/par
 include { completeRecordAtExit ; tellFailure ; writeRunRecord } from './workflows/record.nf'
 include { checkPlace } from './workflows/places.nf'
 include { checkSpace } from './workflows/space.nf'
+include { checkFolders } from './workflows/staging.nf'
 include { DENOISE_COHORT } from './workflows/denoise_cohort.nf'
 include { SWEEP_RECIPE } from './workflows/sweep_recipe.nf'
 include { TRAIN_AND_REPORT } from './workflows/train_and_report.nf'
@@ -16,6 +17,7 @@ workflow {
         println(parameterHelp(schema))
     }
     else {
+        checkFolders()
         def settings = checkedParameters(params, schema)
         checkPlace(settings)
         checkSpace(settings)

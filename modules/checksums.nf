@@ -1,4 +1,6 @@
 // What tells this input from another: files, bytes and one SHA-256 of a patient's scans, for the record of the run.
+include { inside } from '../workflows/staging.nf'
+
 process CHECKSUMS {
     tag "${patient}"
     label 'io'
@@ -11,8 +13,8 @@ process CHECKSUMS {
     tuple val(task.process), eval('ldctpipe --version'), emit: versions
 
     script:
-    def low = low_dose ? '--low-dose low_dose/*' : ''
-    def full = full_dose ? '--full-dose full_dose/*' : ''
+    def low = low_dose ? "--low-dose ${inside(low_dose)}" : ''
+    def full = full_dose ? "--full-dose ${inside(full_dose)}" : ''
     """
     ldctpipe checksums 'inputs/${patient}.json' --patient '${patient}' ${low} ${full}
     """

@@ -1,12 +1,15 @@
 // One patient's scan as derived DICOM, with a manifest; no folder where every series was refused. A NIfTI file becomes
-// one of the same name: `scan` holds the scan alone, under its own name, which only the shell has to know.
+// one of the same name.
+include { shellQuoted } from '../workflows/quoting.nf'
+include { inside } from '../workflows/staging.nf'
+
 process DENOISE {
     tag "${meta.id}"
     label 'gpu'
 
     input:
-    tuple val(meta), path(scan, stageAs: 'scan/*'), path(model)
-    path deidentification_key
+    tuple val(meta), path(scan, stageAs: 'scan/*'), path(model, stageAs: 'model/*')
+    path deidentification_key, stageAs: 'key/*'
     val denoising
 
     output:
@@ -20,13 +23,13 @@ process DENOISE {
         denoising.compress ? "--compress ${denoising.compress}" : '',
         denoising.nifti ? '--nifti' : '',
         denoising.keep_private ? '--keep-private' : '',
-        denoising.push ? "--push '${denoising.push}'" : '',
-        deidentification_key ? "--deidentify --deidentification-key '${deidentification_key}'" : '',
+        denoising.push ? "--push ${shellQuoted(denoising.push)}" : '',
+        deidentification_key ? "--deidentify --deidentification-key ${inside(deidentification_key)}" : '',
         denoising.keep_going ? '--keep-going' : '',
     ]
     def options = wanted.findAll().join(' ')
     """
-    ldctpipe denoise scan/* 'denoised/${meta.patient}' --model '${model}' --device ${denoising.device} --threads ${task.cpus} ${options} \\
+    ldctpipe denoise ${inside(scan)} 'denoised/${meta.patient}' --model ${inside(model)} --device ${denoising.device} --threads ${task.cpus} ${options} \\
         | sed 's/^/${meta.patient}: /'
     """
 

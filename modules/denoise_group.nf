@@ -1,6 +1,7 @@
 // A group of patients with one model, loaded once. Where the folder of results can be reached, each series goes there as
 // soon as it is done (`mark` is a file of it), and only the records stay here; else all is published when the task ends.
 // Never cached: PLAN leaves out what is done, and what was removed from the results since is to be done again.
+include { inside } from '../workflows/staging.nf'
 include { denoisingOptions } from './plan.nf'
 
 process DENOISE_GROUP {
@@ -10,9 +11,9 @@ process DENOISE_GROUP {
 
     input:
     tuple val(patients), path(scans, stageAs: 'scans/?/*', arity: '1..*')
-    path mark
-    path model
-    path deidentification_key
+    path mark, stageAs: 'results-mark'
+    path model, stageAs: 'model/*'
+    path deidentification_key, stageAs: 'key/*'
     val denoising
 
     output:
@@ -23,7 +24,7 @@ process DENOISE_GROUP {
 
     script:
     """
-    ldctpipe cohort denoise scans . --patients '${patients.join(',')}' --results '${mark}' --model '${model}' \\
+    ldctpipe cohort denoise scans . --patients '${patients.join(',')}' --results results-mark --model ${inside(model)} \\
         --device ${denoising.device} --threads ${task.cpus} ${denoisingOptions(denoising, deidentification_key)}
     """
 

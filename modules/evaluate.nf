@@ -1,4 +1,6 @@
 // Image quality of the held-out patients under one protocol: slices, patients, cohort.
+include { inside } from '../workflows/staging.nf'
+
 process EVALUATE {
     tag "${meta.id}"
     label 'cpu_small'
@@ -14,7 +16,7 @@ process EVALUATE {
     tuple val(task.process), eval('ldctpipe --version'), emit: versions
 
     script:
-    def distances = feature_weights ? "--feature-weights '${feature_weights}' --device cpu --threads ${task.cpus}" : ''
+    def distances = feature_weights ? "--feature-weights ${inside(feature_weights)} --device cpu --threads ${task.cpus}" : ''
     """
     ldctpipe evaluate denoised cases '${meta.folder}' --low-dose cases --protocol ${protocol} ${distances}
     """

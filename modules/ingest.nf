@@ -1,10 +1,12 @@
 // Both doses of one patient as cases: HU volume, geometry, acquisition, and what was skipped.
+include { inside } from '../workflows/staging.nf'
+
 process INGEST {
     tag "${patient}"
     label 'io'
 
     input:
-    tuple val(patient), path(low_dose, stageAs: 'dicom/low_dose'), path(full_dose, stageAs: 'dicom/full_dose')
+    tuple val(patient), path(low_dose, stageAs: 'dicom/low_dose/*'), path(full_dose, stageAs: 'dicom/full_dose/*')
 
     output:
     tuple val(patient), path("${patient}"), emit: cases
@@ -12,8 +14,8 @@ process INGEST {
 
     script:
     """
-    ldctpipe ingest dicom/low_dose '${patient}/low_dose'
-    ldctpipe ingest dicom/full_dose '${patient}/full_dose'
+    ldctpipe ingest ${inside(low_dose)} '${patient}/low_dose'
+    ldctpipe ingest ${inside(full_dose)} '${patient}/full_dose'
     """
 
     stub:

@@ -1,4 +1,6 @@
 // The recipe with its overrides, whole: a wrong value ends the run here, before any long work.
+include { shellQuoted } from '../workflows/quoting.nf'
+
 process RECIPE {
     tag "${name}"
     label 'io'
@@ -12,7 +14,7 @@ process RECIPE {
     tuple val(task.process), eval('ldctpipe --version'), emit: versions
 
     script:
-    def changes = overrides.collect { override -> "--set '${override}'" }.join(' ')
+    def changes = overrides.collect { override -> "--set ${shellQuoted(override)}" }.join(' ')
     """
     ldctpipe recipes '${name}' ${changes} > recipe.yaml
     """

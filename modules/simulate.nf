@@ -1,10 +1,12 @@
 // The reduced-dose partner of a full-dose series.
+include { inside } from '../workflows/staging.nf'
+
 process SIMULATE {
     tag "${patient}"
     label 'cpu'
 
     input:
-    tuple val(patient), path(full_dose, stageAs: 'full_dose')
+    tuple val(patient), path(full_dose, stageAs: 'full_dose/*')
     val dose
     val seed
 
@@ -14,7 +16,7 @@ process SIMULATE {
 
     script:
     """
-    ldctpipe simulate full_dose low_dose --dose ${dose} --seed ${seed} --threads ${task.cpus}
+    ldctpipe simulate ${inside(full_dose)} low_dose --dose ${dose} --seed ${seed} --threads ${task.cpus}
     """
 
     stub:

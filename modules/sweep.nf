@@ -1,10 +1,13 @@
 // The trainings of a sweep, checked against the recipe: what is wrong with a point ends the run here.
+include { shellQuoted } from '../workflows/quoting.nf'
+include { inside } from '../workflows/staging.nf'
+
 process SWEEP {
-    tag "${sweep.baseName}"
+    tag 'plan.csv'
     label 'io'
 
     input:
-    path sweep
+    path sweep, stageAs: 'sweep/*'
     val training
     val edition // of the shipped recipes, so that an edited one makes another plan
 
@@ -17,9 +20,9 @@ process SWEEP {
     def pretrained = training.no_pretrained ? '--no-pretrained' : ''
     def small = training.sweep_small ? '--small' : ''
     def recipe = training.recipe ? "--recipe '${training.recipe}'" : ''
-    def overrides = training.set.collect { override -> "--set '${override}'" }.join(' ')
+    def overrides = training.set.collect { override -> "--set ${shellQuoted(override)}" }.join(' ')
     """
-    ldctpipe sweep '${sweep}' plan.csv ${recipe} --repeats ${training.repeats} \\
+    ldctpipe sweep ${inside(sweep)} plan.csv ${recipe} --repeats ${training.repeats} \\
         --seed ${training.seed} ${pretrained} ${small} ${overrides}
     """
 

@@ -6,17 +6,20 @@ include { MANIFEST } from '../modules/manifest.nf'
 include { PLAN } from '../modules/plan.nf'
 include { SAMPLESHEET } from '../modules/samplesheet.nf'
 include { patientRows ; recordVersions } from './record.nf'
+include { oneLine ; refuse } from './refusal.nf'
+include { hasPlainName ; pathOf ; stagedFile } from './staging.nf'
+include { rowsOf } from './tables.nf'
 
 workflow DENOISE_COHORT {
     take:
     settings // map of checked parameters
 
     main:
-    SAMPLESHEET(file(settings.input), '', true)
+    SAMPLESHEET(stagedFile(settings.input), '', true)
 
     def results = resultsFolder(settings.outdir)
-    def model = file(settings.model)
-    def key = settings.deidentification_key ? file(settings.deidentification_key) : []
+    def model = stagedFile(settings.model)
+    def key = stagedFile(settings.deidentification_key)
     def denoising = settings.subMap('blend', 'compress', 'nifti', 'keep_private', 'push', 'device')
     denoising.mapping = settings.deidentification_mapping != null
 
@@ -27,13 +30,13 @@ workflow DENOISE_COHORT {
     PLAN(SAMPLESHEET.out.sheet, folders, results.records, results.mark, model, key, denoising, settings.task_slices)
 
     if (settings.deidentification_mapping) {
-        PLAN.out.mapping.subscribe { mapping -> addToMapping(file(settings.deidentification_mapping, glob: false), mapping) }
+        PLAN.out.mapping.subscribe { mapping -> addToMapping(pathOf(settings.deidentification_mapping), mapping) }
     }
 
     // [[L001, L002], [folder, folder]]: the patients of a task, as results call them, and their scans
     def all_folders = folders.map { every -> [every] }
     def groups = PLAN.out.plan
-        .splitCsv(header: true)
+        .flatMap { plan -> rowsOf(plan) }
         .map { row -> [row.group, row.patient, row.number as int] }
         .groupTuple()
         .combine(all_folders)
@@ -47,7 +50,7 @@ workflow DENOISE_COHORT {
     // why series and files were left out, and the counts
     def left_out = DENOISE_GROUP.out.said.flatMap { said -> said.readLines() }.toSortedList()
     PLAN.out.said.combine(left_out.map { lines -> [lines] }).combine(MANIFEST.out.said).subscribe { planned, lines, counted ->
-        println("\n${(lines + [planned.trim(), "${counted.trim()}: ${settings.outdir}/manifest.csv"]).join('\n')}")
+        println("\n${(lines + [planned.trim(), oneLine("${counted.trim()}: ${settings.outdir}/manifest.csv")]).join('\n')}")
     }
     CHECK(MANIFEST.out.json.filter { manifest -> !settings.keep_going && hasFailures(manifest) })
 
@@ -57,9 +60,12 @@ workflow DENOISE_COHORT {
 // The records that earlier runs left in the folder of results, and the file by which tasks find that folder: a staged
 // link leads there wherever they share a file system with it, in containers too, and a copy of it leads nowhere.
 def resultsFolder(outdir) {
-    def records = file("${outdir}/pipeline_info/patients")
-    def mark = file("${outdir}/.ldctpipe-results")
+    def records = pathOf("${outdir}/pipeline_info/patients")
+    def mark = pathOf("${outdir}/.ldctpipe-results")
     records.mkdirs()
+    if (!hasPlainName(records)) {
+        refuse("--outdir ${outdir}: has a character in its path that no task's script can hold; name another folder.")
+    }
     if (!mark.exists()) {
         mark.text = 'Tasks that can reach this file put each denoised series beside it as soon as it is done.\n'
     }

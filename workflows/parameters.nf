@@ -1,5 +1,8 @@
 // Parameters against nextflow_schema.json: what each means, and one sentence for the first that is wrong.
 
+include { refuse } from './refusal.nf'
+include { pathOf ; stagingFault } from './staging.nf'
+
 def readSchema(path) {
     return new groovy.json.JsonSlurper().parse(new File(path))
 }
@@ -33,13 +36,8 @@ def checkedParameters(given, schema) {
     def settings = properties.collectEntries { name, property -> [name, checkedValue(name, given[name], property)] }
     checkTogether(settings)
     settings.set = settings.set ? settings.set.tokenize(';')*.trim() : []
-    settings.outdir = file(settings.outdir).toAbsolutePath().toString()
+    settings.outdir = pathOf(settings.outdir).toAbsolutePath().toString()
     return settings
-}
-
-def refuse(sentence) {
-    System.err.println("ldctpipe: ${sentence}")
-    exit(2)
 }
 
 def checkKnown(name, given, properties) {
@@ -62,21 +60,31 @@ def checkNoSecret(address) {
 }
 
 def checkedValue(name, value, property) {
-    if (value == null || value.toString().trim() == '') {
+    // blanks are part of a file's name
+    def text = property.format == 'path' ? value?.toString() : value?.toString()?.trim()
+    if (!text) {
         return null
     }
-    def typed = typedValue(value.toString().trim(), property.type)
+    def typed = typedValue(text, property.type)
     def wanted = typed == null ? "is not ${[integer: 'a whole number', number: 'a number', boolean: 'true or false'][property.type]}"
         : property['enum'] && !(typed in property['enum']) ? "is not one of ${property['enum'].join(', ')}"
         : property.minimum != null && typed < property.minimum ? "is below ${property.minimum}"
         : property.maximum != null && typed > property.maximum ? "is above ${property.maximum}"
         : property.pattern && !(typed ==~ property.pattern) ? 'holds a character that is not allowed'
-        : property.exists && !file(typed, glob: false).exists() ? 'does not exist'
+        : property.format == 'path' ? faultOfFile(name, typed, property)
         : null
     if (wanted) {
         refuse("--${name} ${value} ${wanted}; it is: ${property.description}")
     }
     return typed
+}
+
+def faultOfFile(name, text, property) {
+    // Nextflow itself makes its reports there, and knows no such names
+    if (name == 'outdir' && text =~ /^\s|\s$|\p{Cntrl}/) {
+        return 'has a blank at an end of its name, or a control character'
+    }
+    return stagingFault(text) ?: (property.exists && !pathOf(text).exists() ? 'does not exist' : null)
 }
 
 def typedValue(text, type) {
@@ -158,7 +166,7 @@ def checkSweep(wanted) {
 
 // The file of a sweep of the package, or the user's own.
 def sweepFile(wanted) {
-    return wanted ==~ /.*\.ya?ml/ ? file(wanted, glob: false) : file("${projectDir}/ldctpipe/recipes/sweeps/${wanted}.yaml", glob: false)
+    return wanted ==~ /(?s).*\.ya?ml/ ? pathOf(wanted) : file("${projectDir}/ldctpipe/recipes/sweeps/${wanted}.yaml", glob: false)
 }
 
 def checkProtocol(wanted) {

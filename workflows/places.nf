@@ -1,6 +1,6 @@
 // What the place where tasks run asks for, said in one sentence before the first task instead of by each of them.
 
-include { refuse } from './parameters.nf'
+include { refuse } from './refusal.nf'
 
 def checkPlace(settings) {
     def config = nextflow.Global.session.config
@@ -33,7 +33,7 @@ def checkNamed(settings, executor) {
 }
 
 def checkImageFile(image) {
-    if (!image.contains('://') && !file(image).exists()) {
+    if (!image.contains('://') && !file(image, glob: false).exists()) {
         refuse("the image ${image} is not there; make it (docs/containers.md) or name another with --container.")
     }
 }

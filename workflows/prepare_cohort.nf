@@ -7,6 +7,7 @@ include { PREPARE } from '../modules/prepare.nf'
 include { SAMPLESHEET } from '../modules/samplesheet.nf'
 include { SIMULATE } from '../modules/simulate.nf'
 include { heldOutPatients ; inputScans ; patientRows } from './record.nf'
+include { stagedFile } from './staging.nf'
 
 workflow PREPARE_COHORT {
     take:
@@ -18,7 +19,7 @@ workflow PREPARE_COHORT {
     def root = channel.empty()
     def other_versions = channel.empty()
     if (settings.input) {
-        root = checked.map { _element -> file(settings.input) }
+        root = checked.map { _element -> stagedFile(settings.input) }
     }
     else {
         PHANTOM(checked.map { _element -> settings.phantom_patients }, settings.phantom_slices, settings.dose, settings.seed)

@@ -1,20 +1,33 @@
 // What a run reads from its samplesheet and leaves about itself: versions, parameters, outcome.
 
+include { oneLine } from './refusal.nf'
+include { pathOf ; staged ; stagingFault } from './staging.nf'
+include { rowsOf } from './tables.nf'
+
 def patientRows(sheet) {
     return sheet
-        .splitCsv(header: true)
+        .flatMap { table -> rowsOf(table) }
         .map { row ->
             [
                 patient: row.patient,
                 split: row.split,
-                low_dose: row.low_dose ? file(row.low_dose) : null,
-                full_dose: row.full_dose ? file(row.full_dose) : null,
+                low_dose: stagedScan(row.patient, row.low_dose),
+                full_dose: stagedScan(row.patient, row.full_dose),
             ]
         }
 }
 
+// The scan as tasks get it, or null; ends the run before a task is given a name that it can't hold.
+def stagedScan(patient, scan) {
+    def fault = scan ? stagingFault(scan) : null
+    if (fault) {
+        error("${oneLine("patient ${patient}, ${scan}: ${fault}")}.")
+    }
+    return scan ? staged(pathOf(scan)) : null
+}
+
 def heldOutPatients(sheet) {
-    return sheet.splitCsv(header: true).findAll { row -> row.split == 'test' }*.patient
+    return rowsOf(sheet).findAll { row -> row.split == 'test' }*.patient
 }
 
 // [patient, low-dose folder or [], full-dose folder or []]
@@ -29,7 +42,7 @@ def recordVersions(settings, versions) {
         .map { task_name, version -> "${task_name.tokenize(':').last()}\t${version}" }
         .collectFile(
             name: 'versions.tsv',
-            storeDir: "${settings.outdir}/pipeline_info",
+            storeDir: pathOf("${settings.outdir}/pipeline_info"),
             newLine: true,
             sort: true,
             cache: false,
@@ -54,9 +67,9 @@ def writeRunRecord(settings) {
         container_images: containerImages(),
         versions: [nextflow: workflow.nextflow.version.toString()] + taskVersions(settings.outdir),
     ]
-    def target = file("${settings.outdir}/run.json")
-    file("${settings.outdir}/pipeline_info").mkdirs()
-    file("${settings.outdir}/pipeline_info/main.nf").text = file("${projectDir}/main.nf").text
+    def target = pathOf("${settings.outdir}/run.json")
+    pathOf("${settings.outdir}/pipeline_info").mkdirs()
+    pathOf("${settings.outdir}/pipeline_info/main.nf").text = pathOf("${projectDir}/main.nf").text
     def json = new groovy.json.JsonOutput()
     target.text = json.prettyPrint(json.toJson(record)) + '\n'
 }
@@ -87,7 +100,7 @@ def errorOf(settings) {
 // until the program ends. A head without ldctpipe leaves it to whoever has it.
 def completeRecordAtExit(settings) {
     def outdir = settings.outdir
-    if (file(outdir).toUri().scheme != 'file') {
+    if (pathOf(outdir).toUri().scheme != 'file') {
         return
     }
     Runtime.runtime.addShutdownHook(new Thread({ withoutInputInPages(settings) ; completeRecord(outdir) }))
@@ -95,7 +108,7 @@ def completeRecordAtExit(settings) {
 
 // Nextflow's own pages repeat the command line.
 def withoutInputInPages(settings) {
-    ['execution.html', 'timeline.html'].collect { name -> file("${settings.outdir}/pipeline_info/${name}") }.each { page ->
+    ['execution.html', 'timeline.html'].collect { name -> pathOf("${settings.outdir}/pipeline_info/${name}") }.each { page ->
         if (settings.deidentification_key && page.exists()) {
             page.text = page.text.replace(workflow.commandLine, withoutInput(settings, workflow.commandLine))
         }
@@ -134,7 +147,7 @@ def imageDigest(engine, name) {
 }
 
 def taskVersions(outdir) {
-    def table = file("${outdir}/pipeline_info/versions.tsv")
+    def table = pathOf("${outdir}/pipeline_info/versions.tsv")
     return table.exists() ? table.readLines().collectEntries { line -> line.split('\t') as List } : [:]
 }
 
@@ -164,7 +177,7 @@ def tellFailure(outdir) {
     if (succeeded()) {
         return
     }
-    println("\n${lastWords(outdir).join('\n')}")
+    println("\n${lastWords(outdir).collect { line -> oneLine(line) }.join('\n')}")
 }
 
 def lastWords(outdir) {
@@ -175,7 +188,7 @@ def lastWords(outdir) {
 
 // Rows of the trace of tasks that failed in their last attempt, as maps.
 def failedTasks(outdir) {
-    def trace = file("${outdir}/pipeline_info/trace.txt")
+    def trace = pathOf("${outdir}/pipeline_info/trace.txt")
     if (!trace.exists()) {
         return []
     }
@@ -186,7 +199,7 @@ def failedTasks(outdir) {
 }
 
 def ownSentence(task) {
-    def errors = file("${task.workdir}/.command.err")
+    def errors = pathOf("${task.workdir}/.command.err")
     def lines = errors.exists() ? errors.readLines()*.trim().findAll { line -> line } : []
     def said = lines.findAll { line -> line.startsWith('ldctpipe: ') }
     // a job that the scheduler would not take has said nothing itself

@@ -1,5 +1,9 @@
 // Room on the disks, looked at before the first task: a run that fills one dies hours later.
 
+include { refuse } from './refusal.nf'
+include { pathOf ; stagingFault } from './staging.nf'
+include { rowsOf } from './tables.nf'
+
 def checkSpace(settings) {
     def needs = settings.needed_space ? statedNeeds(settings) : workflow.resume || workflow.stubRun ? [:] : estimatedNeeds(settings)
     // file systems by the folder's own; two folders on one of them need the sum
@@ -13,27 +17,26 @@ def checkSpace(settings) {
 }
 
 def refuseSpace(folders, free, needed) {
-    System.err.println("ldctpipe: ${folders}: ${inGigabytes(free)} free, and this run needs about ${inGigabytes(needed)} there; " +
+    refuse("${folders}: ${inGigabytes(free)} free, and this run needs about ${inGigabytes(needed)} there; " +
         'free some, name other folders with -work-dir and --outdir, or give the need that you know of as --needed_space.')
-    exit(2)
 }
 
 def statedNeeds(settings) {
     def bytes = (settings.needed_space as MemoryUnit).toBytes()
-    return [(workflow.workDir): bytes, (file(settings.outdir)): 0L]
+    return [(workflow.workDir): bytes, (pathOf(settings.outdir)): 0L]
 }
 
 // Bytes by folder. Scans become volumes, then the training store, each about as large as uncompressed DICOM; results hold
 // the denoised scans, a simulated cohort and the model. Checkpoints hold networks and optimizers (benchmarks/run_cost.py).
 def estimatedNeeds(settings) {
-    def scans = settings.input ? inputBytes(file(settings.input)) : settings.phantom_patients * settings.phantom_slices * 2 * 512L * 512 * 2
+    def scans = settings.input ? inputBytes(pathOf(settings.input)) : settings.phantom_patients * settings.phantom_slices * 2 * 512L * 512 * 2
     if (settings.workflow == 'denoise') {
-        return [(workflow.workDir): scans, (file(settings.outdir)): scans]
+        return [(workflow.workDir): scans, (pathOf(settings.outdir)): scans]
     }
     // of a sweep at least four points
     def trainings = settings.workflow == 'sweep' ? 4 * settings.repeats : 1
     def networks = trainings * (settings.recipe.contains('mini') ? 200 : 2048) * 1024L * 1024
-    return [(workflow.workDir): 4 * scans + networks, (file(settings.outdir)): scans + networks.intdiv(4)]
+    return [(workflow.workDir): 4 * scans + networks, (pathOf(settings.outdir)): scans + networks.intdiv(4)]
 }
 
 def inputBytes(input) {
@@ -43,9 +46,9 @@ def inputBytes(input) {
 
 // What a sheet names; whether it is right, `ldctpipe samplesheet` says.
 def sheetPaths(sheet) {
-    def rows = sheet.splitCsv(header: true, strip: true)
-    def named = rows.collectMany { row -> [row.low_dose, row.full_dose] }.findAll()
-    return named.collect { name -> sheet.toRealPath().parent.resolve(name) }.findAll { path -> path.exists() }
+    def folder = sheet.toRealPath().parent
+    def named = rowsOf(sheet).collectMany { row -> [row.low_dose, row.full_dose] }
+    return named.findAll { name -> name && !stagingFault(name) }.collect { name -> folder.resolve(name) }.findAll { path -> path.exists() }
 }
 
 // Counts as far as a hundred thousand files: more would take longer than it tells.

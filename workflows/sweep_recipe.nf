@@ -8,6 +8,8 @@ include { TRAIN ; TRAIN as TRAIN_GROWN } from '../modules/train.nf'
 include { shippedRecipes ; sweepFile } from './parameters.nf'
 include { PREPARE_COHORT } from './prepare_cohort.nf'
 include { recordVersions } from './record.nf'
+include { staged ; stagedFile } from './staging.nf'
+include { rowsOf } from './tables.nf'
 include { checkpointFolder } from './training.nf'
 
 workflow SWEEP_RECIPE {
@@ -18,12 +20,12 @@ workflow SWEEP_RECIPE {
     // as one of the changes to the recipe, so that a sweep that varies the length is told of the contradiction
     def length = settings.iterations ? ["training.iterations=${settings.iterations}".toString()] : []
     def planned = settings.subMap('recipe', 'repeats', 'seed', 'no_pretrained', 'sweep_small') + [set: settings.set + length]
-    SWEEP(sweepFile(settings.sweep), planned, shippedRecipes().toString().md5())
+    SWEEP(staged(sweepFile(settings.sweep)), planned, shippedRecipes().toString().md5())
     PREPARE_COHORT(settings, SWEEP.out.table)
 
     // [id: gp-10.seed-3, recipe: wgan-gp-effnetv2, seed: 3, overrides: [algorithm.gradient_penalty=10.0], init: '']
     def runs = SWEEP.out.table
-        .splitCsv(header: true, quote: '"')
+        .flatMap { table -> rowsOf(table) }
         .filter { row -> !row.same_as }
         .map { row -> row.subMap('id', 'recipe', 'init') + [seed: row.seed.toInteger(), overrides: row.overrides.tokenize(';')] }
         .branch { run ->
@@ -33,9 +35,9 @@ workflow SWEEP_RECIPE {
 
     // [[id: gp-10.seed-3, folder: gp-10.seed-3], store, training, folder for checkpoints, bundle to start from or []]; only
     // what makes a training another one is in it, so that further repeats and points leave those that are done alone
-    def weights = settings.backbone_weights ? file(settings.backbone_weights) : []
-    def perceptual = settings.perceptual_weights ? file(settings.perceptual_weights) : []
-    def init = settings.init ? file(settings.init) : []
+    def weights = stagedFile(settings.backbone_weights)
+    def perceptual = stagedFile(settings.perceptual_weights)
+    def init = stagedFile(settings.init)
     def common = settings.subMap('no_pretrained', 'checkpoint_every', 'device', 'devices')
     def files = [weights, perceptual]
     def trainings = runs.first.combine(PREPARE_COHORT.out.store).map { run, store -> trainingOf(run, store, init, files, common) }
@@ -65,7 +67,7 @@ workflow SWEEP_RECIPE {
         .map { meta, folder, number -> [groupKey(meta.run, number), folder] }
         .groupTuple()
         .map { run, folders -> [[id: run.toString(), folder: run.toString()], folders] }
-    def features = settings.feature_weights ? file(settings.feature_weights) : []
+    def features = stagedFile(settings.feature_weights)
     EVALUATE(denoised, PREPARE_COHORT.out.test_cases, settings.protocol, features)
 
     // the folders of all runs that came so far, each under its run's name

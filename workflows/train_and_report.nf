@@ -7,6 +7,7 @@ include { REPORT } from '../modules/report.nf'
 include { TRAIN } from '../modules/train.nf'
 include { PREPARE_COHORT } from './prepare_cohort.nf'
 include { recordVersions } from './record.nf'
+include { stagedFile } from './staging.nf'
 include { checkpointFolder } from './training.nf'
 
 workflow TRAIN_AND_REPORT {
@@ -15,9 +16,9 @@ workflow TRAIN_AND_REPORT {
 
     main:
     def training = settings.subMap('recipe', 'set', 'iterations', 'no_pretrained', 'checkpoint_every', 'seed', 'device', 'devices')
-    def weights = settings.backbone_weights ? file(settings.backbone_weights) : []
-    def perceptual = settings.perceptual_weights ? file(settings.perceptual_weights) : []
-    def init = settings.init ? file(settings.init) : []
+    def weights = stagedFile(settings.backbone_weights)
+    def perceptual = stagedFile(settings.perceptual_weights)
+    def init = stagedFile(settings.init)
     RECIPE(settings.recipe, settings.set)
     PREPARE_COHORT(settings, RECIPE.out.recipe)
 
@@ -42,7 +43,7 @@ workflow TRAIN_AND_REPORT {
         .map { _meta, folder -> folder }
         .collect()
         .map { folders -> [[id: settings.protocol, folder: 'metrics'], folders] }
-    def features = settings.feature_weights ? file(settings.feature_weights) : []
+    def features = stagedFile(settings.feature_weights)
     EVALUATE(denoised, PREPARE_COHORT.out.test_cases, settings.protocol, features)
 
     // the folder of figures

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -106,7 +108,9 @@ def rows_of_cohort(
     patients; a line on stderr tells, and warns of headers that contradict the sheet. Raises `InputError` for an unknown
     layout or an unknown test patient.
     """
-    if require_exists(root).is_file():
+    if require_exists(root).is_symlink():
+        root = root.resolve()  # the user's own name, where a workflow manager staged it under another
+    if root.is_file():
         rows = read_sheet(root)
     else:
         found = patients_in(root, mayo or MayoSeries(), every_entry=every_entry)
@@ -152,7 +156,8 @@ def _fault_of_columns(path: Path, names: Sequence[str], missing: Sequence[str]) 
 
 
 def _row(path: Path, line: int, fields: dict[str, str], check_paths: bool) -> Row:
-    cells = {name: (fields.get(name) or "").strip() for name in COLUMNS}
+    cells = {name: fields.get(name) or "" for name in COLUMNS}
+    cells |= {name: cells[name].strip() for name in ("patient", "split")}
     where = f"row in line {line} (patient {cells['patient']!r})"
     beyond = next((cells for name, cells in fields.items() if name is None), ())  # where csv puts what is too much
     if any(beyond):
@@ -174,12 +179,26 @@ def _row(path: Path, line: int, fields: dict[str, str], check_paths: bool) -> Ro
 
 
 def _scan(sheet: Path, where: str, column: str, cell: str, check_path: bool) -> Path | None:
-    if not cell:
+    if not cell.strip():
         return None
-    scan = sheet.resolve().parent / Path(cell).expanduser()
-    if check_path and not scan.exists():
+    folder = sheet.resolve().parent
+    # a name may have blanks at its ends, or begin like a home folder
+    candidates = [folder / cell, folder / cell.strip(), folder / os.path.expanduser(cell.strip())]  # noqa: PTH111 - never raises
+    scan = next((candidate for candidate in candidates if _is_there(candidate)), candidates[-1])
+    if check_path and not _is_there(scan):
         raise InputError(sheet, f"{where} names a {column} path that isn't there: {cell}", "correct the path")
     return scan
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except ValueError:  # a zero byte
+        return False
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            return False
+        raise
 
 
 def _refuse_repeats(path: Path, rows: Sequence[Row]) -> None:

@@ -15,6 +15,7 @@ from ldctpipe.files import require_exists, sha256_of_text
 from ldctpipe.inference.job import OutputForm
 from ldctpipe.volumes.nifti import is_nifti
 
+_LINKED = "ldctpipe-linked"  # a folder with a link to a scan whose name Nextflow can't stage (workflows/staging.nf)
 _BYTES_A_SLICE = 512 * 512 * 2
 _COMPRESSION = 2  # of archives and of .nii.gz, roughly
 
@@ -68,7 +69,8 @@ def _only_entry(folder: Path) -> Path:
     entries = list(require_exists(folder).iterdir())
     if len(entries) != 1:
         raise InputError(folder, f"holds {len(entries)} entries and not the scan alone", "put one scan into it")
-    return entries[0]
+    only = entries[0]
+    return _only_entry(only) if only.name == _LINKED else only
 
 
 def scan_digest(scan: Scan, form: OutputForm) -> str:

@@ -19,7 +19,7 @@ TIERS = (
     {"recipes"},
     {"metrics", "losses", "models", "data", "simulation"},
     {"dicom", "volumes"},
-    {"errors", "files", "progress", "devices", "provenance", "__init__"},
+    {"errors", "files", "foreign", "progress", "devices", "provenance", "__init__"},
 )
 WITHIN_TIER = {
     ("inference", "reporting"),
@@ -28,6 +28,8 @@ WITHIN_TIER = {
     ("data", "simulation"),
     ("dicom", "volumes"),
     ("files", "errors"),
+    ("files", "foreign"),
+    ("foreign", "errors"),
     ("progress", "errors"),
     ("devices", "errors"),
     ("files", "progress"),

@@ -32,6 +32,7 @@ WITHIN_TIER = {
     ("foreign", "errors"),
     ("progress", "errors"),
     ("devices", "errors"),
+    ("provenance", "errors"),
     ("files", "progress"),
 }
 NO_TORCH = {"cli", "record", "dicom", "volumes", "errors", "files", "progress"}

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from ldctpipe.errors import InputError, UsageError
+from ldctpipe.foreign import json_of, read_text
 from ldctpipe.merging import Own, listed_files, move_into, prepare_move, rename_file, rename_folder, write_listing
 
 _CHUNK_BYTES = 1 << 20
@@ -329,13 +330,24 @@ def write_json(target: Path, value: Any) -> None:
 
 
 def read_json(path: Path, what: str) -> Any:
-    """Return the JSON value in `path`; `what` names its kind in the error ("a case description")."""
+    """Return the JSON value in `path`; `what` names its kind in the error ("a case description").
+
+    Raises `InputError` where nothing is there, for what is no file or not JSON, and beyond the bounds of `foreign`.
+    """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json_of(read_text(path))
     except FileNotFoundError:
         raise InputError(path, f"is missing, so this is not {what}", "give the folder that holds it") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except ValueError as error:
         raise InputError(path, f"is not {what} ({error})", "write it anew with the step that made it") from None
+
+
+def read_object(path: Path, what: str) -> dict[str, Any]:
+    """Return the JSON object in `path`; raises what `read_json` raises, and `InputError` for another value."""
+    value = read_json(path, what)
+    if not isinstance(value, dict):
+        raise InputError(path, f"is not {what}", "write it anew with the step that made it")
+    return value
 
 
 def sha256_of_file(path: Path) -> str:

@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from datetime import datetime, timezone
 from pathlib import Path
 
+from ldctpipe.errors import UsageError
+
+_EPOCH = "SOURCE_DATE_EPOCH"
+_LAST_SECOND = 253_370_764_799  # the end of the year 9998: dates are shifted and seen in time zones after this
+_LONGEST_SHOWN = 40
+
 
 def run_time() -> datetime:
-    """Return the time stamp of this run: now, or SOURCE_DATE_EPOCH where it is set (reproducible-builds.org)."""
-    epoch = os.environ.get("SOURCE_DATE_EPOCH")
-    now = datetime.fromtimestamp(int(epoch), timezone.utc) if epoch else datetime.now(timezone.utc)
-    return now.replace(microsecond=0)
+    """Return the time stamp of this run: now, or SOURCE_DATE_EPOCH where it is set (reproducible-builds.org).
+
+    Raises `UsageError` where that is no number of seconds from 1970 on.
+    """
+    epoch = os.environ.get(_EPOCH)
+    if not epoch:
+        return datetime.now(timezone.utc).replace(microsecond=0)
+    if not re.fullmatch(r"[0-9]{1,12}", epoch) or int(epoch) > _LAST_SECOND:
+        shown = epoch if len(epoch) <= _LONGEST_SHOWN else f"{epoch[:_LONGEST_SHOWN]}…"
+        fault = f"{_EPOCH}={shown} is no number of seconds since 1970"
+        raise UsageError(None, fault, "set it to the output of `date +%s`, or unset it")
+    return datetime.fromtimestamp(int(epoch), timezone.utc)
 
 
 def source_revision() -> str | None:

@@ -19,7 +19,7 @@ TIERS = (
     {"recipes"},
     {"metrics", "losses", "models", "data", "simulation"},
     {"dicom", "volumes"},
-    {"errors", "files", "progress", "devices", "provenance", "merging", "__init__"},
+    {"errors", "files", "foreign", "progress", "devices", "provenance", "merging", "__init__"},
 )
 WITHIN_TIER = {
     ("inference", "reporting"),
@@ -28,8 +28,11 @@ WITHIN_TIER = {
     ("data", "simulation"),
     ("dicom", "volumes"),
     ("files", "errors"),
+    ("files", "foreign"),
+    ("foreign", "errors"),
     ("progress", "errors"),
     ("devices", "errors"),
+    ("provenance", "errors"),
     ("files", "progress"),
     ("files", "merging"),
     ("merging", "progress"),

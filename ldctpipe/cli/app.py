@@ -8,7 +8,6 @@ import select
 import signal
 import sys
 import traceback
-from io import TextIOWrapper
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
@@ -40,8 +39,11 @@ from ldctpipe.cli import (
     validate_simulation,
     verify,
 )
+from ldctpipe.cli.bounds import bound_numbers
+from ldctpipe.cli.streams import replace_unprintable
 from ldctpipe.errors import ExitCode, InputError, StoppedEarly
 from ldctpipe.progress import discard, one_line, tell
+from ldctpipe.provenance import run_time
 
 app = typer.Typer(
     name="ldctpipe",
@@ -74,7 +76,7 @@ def _program(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    pass
+    run_time()  # libraries read SOURCE_DATE_EPOCH too, each with an error of its own
 
 
 def main() -> None:
@@ -82,8 +84,7 @@ def main() -> None:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by the caller: without this, the next file opened would take its place
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - open to the end
-    if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="surrogateescape")  # the path of a result comes out as the bytes that it has
+    replace_unprintable()
     for number in (
         signal.SIGTERM,
         signal.SIGINT,
@@ -142,6 +143,7 @@ def _command_in(arguments: list[str]) -> str:
 def _invoke(arguments: list[str]) -> int:
     """Run one command line and return its exit code, without typer's `main`, which ends with 1 on a broken pipe."""
     program = typer.main.get_command(app)
+    bound_numbers(program)
     try:
         with program.make_context("ldctpipe", list(arguments)) as context:
             result = program.invoke(context)

@@ -112,6 +112,9 @@ def methods(
     print(f"{out}: {len(model)} method{'s' if len(model) > 1 else ''} on slice {number} of {slices}")
 
 
+_LARGEST_HU = 1e6
+
+
 def _region(text: str | None) -> tuple[int, int, int] | None:
     if text is None:
         return None
@@ -129,6 +132,6 @@ def _window(text: str) -> tuple[float, float]:
         low, high = (float(part) for part in text.split(","))
     except ValueError:
         low, high = math.nan, math.nan
-    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+    if not -_LARGEST_HU <= low < high <= _LARGEST_HU:  # NaN is in no order
         raise UsageError(None, f"--window {text} is not LOW,HIGH", "give two HU, the lower first, such as -160,240")
     return low, high

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,6 +16,9 @@ from ldctpipe.progress import set_quiet
 if TYPE_CHECKING:
     from ldctpipe.dicom.deidentification import Deidentifier
     from ldctpipe.inference.job import OutputForm
+
+
+_LONGEST_SHOWN = 40
 
 
 class DeviceName(str, Enum):
@@ -115,6 +119,9 @@ def dose_ends(text: str) -> tuple[float, float]:
 def numbers(text: str, separator: str, option: str) -> list[float]:
     """Return the numbers in the value of an option; raises `UsageError` where one is none."""
     try:
-        return [float(part) for part in text.split(separator)]
+        found = [float(part) for part in text.split(separator)]
     except ValueError:
-        raise UsageError(None, f"{option} {text} is not a number", "give a share such as 0.25") from None
+        found = [math.nan]
+    if not all(map(math.isfinite, found)):
+        raise UsageError(None, f"{option} {text[:_LONGEST_SHOWN]} is not a number", "give a share such as 0.25")
+    return found

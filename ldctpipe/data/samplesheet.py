@@ -16,6 +16,7 @@ from ldctpipe.data.layouts import Found, MayoSeries, patients_in
 from ldctpipe.data.sheet_doubts import doubts_about
 from ldctpipe.errors import InputError
 from ldctpipe.files import require_exists, write_text
+from ldctpipe.foreign import read_bytes
 from ldctpipe.progress import say, warn
 
 # What a row may hold stands in one place, which nextflow_schema.json names and other programs can read too.
@@ -63,7 +64,7 @@ def read_sheet(path: Path, *, check_paths: bool = True) -> list[Row]:
 
 
 def _text(path: Path) -> str:
-    content = path.read_bytes()
+    content = read_bytes(path)
     kinds = ((b"PK\x03\x04", "an Excel workbook"), (b"\xd0\xcf\x11\xe0", "an Excel workbook"), *_UTF_16)
     for start, kind in kinds:
         if content.startswith(start):

@@ -16,10 +16,12 @@ from pydicom.sequence import Sequence
 from ldctpipe.dicom.coding import DCM, code_item
 from ldctpipe.dicom.confidentiality_profile import apply_profile
 from ldctpipe.dicom.series import KEY_DIGITS, Series, series_key
-from ldctpipe.errors import InputError
+from ldctpipe.errors import InputError, UsageError
+from ldctpipe.foreign import open_file
 from ldctpipe.progress import warn
 
 _KEY_BYTES = 32
+_LARGEST_KEY_BYTES = 1 << 20
 _UID_BYTES = 16
 _PSEUDONYM_DIGITS = 16
 _CHECK_DIGITS = 4
@@ -111,7 +113,8 @@ def site_key(path: Path | None) -> bytes:
     if path is None and not file.exists():
         _make_key(file)
     try:
-        key = file.read_bytes().strip()
+        with open_file(file, _LARGEST_KEY_BYTES) as stream:
+            key = stream.read(_LARGEST_KEY_BYTES).strip()
         is_open = bool(file.stat().st_mode & (stat.S_IROTH | stat.S_IRGRP))
     except OSError as error:
         remedy = "give a readable file, or leave the option out to use a key of your own"
@@ -126,7 +129,11 @@ def site_key(path: Path | None) -> bytes:
 
 def _default_key_file() -> Path:
     state = os.environ.get("XDG_STATE_HOME", "")
-    folder = Path(state) if state.startswith("/") else Path.home() / ".local" / "state"
+    try:
+        folder = Path(state) if state.startswith("/") else Path.home() / ".local" / "state"
+    except RuntimeError:  # a container's user without a home
+        remedy = "set HOME or XDG_STATE_HOME, or give --deidentification-key FILE"
+        raise UsageError(None, "there is no home folder to keep the de-identification key in", remedy) from None
     return folder / "ldctpipe" / "deidentification.key"
 
 

@@ -8,14 +8,16 @@ import os
 import re
 from dataclasses import dataclass, field
 from functools import cache
+from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 import requests
-from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase, HTTPBasicAuth
 from urllib3.exceptions import ReadTimeoutError
 from urllib3.util import Retry
 
+from ldctpipe.dicom import exchange as bounds
+from ldctpipe.dicom.exchange import Answer, TooLargeError, TooSlowError, exchange
 from ldctpipe.errors import ExitCode, InputError, UsageError
 from ldctpipe.progress import warn
 
@@ -49,6 +51,29 @@ class Service:
     def fault(self, fault: str, remedy: str = _AGAIN) -> PacsError:
         """Return the error that says so of this service."""
         return PacsError(self.root, fault, remedy)
+
+    def ask(self, method: str, path: str, **request: Any) -> Answer:
+        """Return the answer to a request below the root, tried again where the way or the server is busy.
+
+        Raises `PacsError` where none comes, where it is too large, or where it takes too long from first to last byte.
+        """
+        again = Retry(
+            total=_RETRIES, read=_RETRIES_WITHOUT_ANSWER, status=0, other=0, redirect=False, allowed_methods=None,
+            backoff_factor=_BACK_OFF_S, respect_retry_after_header=False,
+        )  # fmt: skip
+        pauses_s = tuple(_BACK_OFF_S * 2**number for number in range(_RETRIES))
+        where = f"{self.root}/{path}"
+        try:
+            answer = exchange(self.session, method, where, again=again, pauses_s=pauses_s, busy=_BUSY, **request)
+        except TooSlowError:
+            raise self.fault(f"was not done with one answer within {bounds.LONGEST_EXCHANGE_S:g} s") from None
+        except TooLargeError:
+            raise self.fault(f"answers with more than {bounds.LARGEST_ANSWER_BYTES >> 20} MiB", GIVE_ROOT) from None
+        except requests.RequestException as error:
+            raise unreachable(self, error) from None
+        if answer.sends_on_to is not None:
+            raise self.fault(f"sends on to {_shown(answer.sends_on_to)[:200]}", "give the address that it really has")
+        return answer
 
 
 def service_at(url: str) -> Service:
@@ -125,40 +150,30 @@ def _credentials(parts: SplitResult) -> AuthBase | None:
 
 
 def _basic(user: str, password: str) -> HTTPBasicAuth:
-    return HTTPBasicAuth(user.encode(), password.encode())  # UTF-8, as RFC 7617 §2.1; from str it would be Latin-1
+    # Bytes of the environment that are no text stay what they are.
+    user_bytes, password_bytes = (part.encode(errors="surrogateescape") for part in (user, password))
+    return HTTPBasicAuth(user_bytes, password_bytes)  # UTF-8, as RFC 7617 §2.1; from str it would be Latin-1
 
 
 def _session(credentials: AuthBase | None) -> requests.Session:
-    """Return a session that asks again where the way or the server is busy, and never follows a redirection.
+    """Return a session with credentials; `Service.ask` says how it asks.
 
-    A redirected POST would become a GET of everything that the PACS holds, or carry images to another host. The
-    server's own wish for a waiting time is not heeded: it could be days.
+    It never follows a redirection: a redirected POST would become a GET of everything that the PACS holds, or carry
+    images to another host. The server's own wish for a waiting time is not heeded: it could be days.
     """
     session = requests.Session()
     session.auth = credentials
-    session.max_redirects = 0
-    retries = Retry(
-        total=_RETRIES, read=_RETRIES_WITHOUT_ANSWER, other=0, status_forcelist=_BUSY, allowed_methods=None,
-        backoff_factor=_BACK_OFF_S, raise_on_status=False, respect_retry_after_header=False,
-    )  # fmt: skip
-    for scheme in ("http://", "https://"):
-        session.mount(scheme, HTTPAdapter(max_retries=retries))
     return session
 
 
 def unreachable(service: Service, error: requests.RequestException) -> PacsError:
     """Return the sentence for a request that got no answer to work with."""
-    if isinstance(error, requests.HTTPError) and error.response is not None:
-        return refused(service, error.response)
-    if isinstance(error, requests.TooManyRedirects) and error.response is not None:
-        place = _shown(error.response.headers.get("Location", ""))
-        return service.fault(f"sends on to {place}", "give the address that it really has")
     if isinstance(error, requests.exceptions.SSLError):
         return service.fault("its certificate can't be trusted", "name its authority's file in REQUESTS_CA_BUNDLE")
     if isinstance(_reason(error), ReadTimeoutError):
         return service.fault(f"gives no answer within {TIMEOUTS_S[1]:g} s")
-    if isinstance(error, requests.exceptions.JSONDecodeError):
-        return service.fault("answers a query with something that is no DICOM JSON", GIVE_ROOT)
+    if isinstance(error, (requests.exceptions.ChunkedEncodingError, requests.exceptions.ContentDecodingError)):
+        return service.fault("breaks off its answer, or packs it in a way that can't be unpacked")
     return service.fault("can't be reached", "check the address, the network and that the server runs")
 
 
@@ -167,9 +182,8 @@ def _reason(error: requests.RequestException) -> object:
     return getattr(error.args[0] if error.args else None, "reason", None)
 
 
-def refused(service: Service, response: requests.Response) -> PacsError:
+def refused(service: Service, status: int) -> PacsError:
     """Return the sentence for an answer whose status is an error."""
-    status = response.status_code
     if status == 401:
         fault = "wants credentials that it knows"
         return service.fault(f"{fault} (401)", f"set {USER} and {PASSWORD}, or {TOKEN}")

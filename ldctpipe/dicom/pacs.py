@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import time
 from collections import Counter, defaultdict
@@ -11,15 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import pydicom
-import requests
 
-from ldctpipe.dicom.dicomweb import GIVE_ROOT, TIMEOUTS_S, PacsError, Service, refused, service_at, unreachable
+from ldctpipe.dicom.dicomweb import GIVE_ROOT, TIMEOUTS_S, PacsError, Service, refused, service_at
+from ldctpipe.dicom.exchange import Answer
 from ldctpipe.dicom.uids import IMPLEMENTATION_CLASS_UID
 from ldctpipe.errors import InputError
 from ldctpipe.progress import warn
 
 _BATCH_BYTES = 32 << 20
 _BATCH_FILES = 100
+_LEAST_ERROR = 400  # of the statuses of HTTP
+_LONGEST_LISTING_S = 1800.0  # of one series, in however many pages
 _LOOKS, _LOOK_EVERY_S = 4, 2.0  # some archives list an image only moments after they took it
 
 # PS3.18 table I.2-2 and PS3.4 table B.2-1; ranges by their first word.
@@ -105,11 +108,11 @@ def _send(service: Service, instances: Sequence[_Instance], on_sent: Callable[[i
     start, most, duplicates = 0, _BATCH_FILES, 0
     while start < len(instances):
         batch = _batch(instances[start:], most)
-        response = _post(service, batch)
-        if response.status_code == 413 and len(batch) > 1:
+        answer = _post(service, batch)
+        if answer.status == 413 and len(batch) > 1:
             most = len(batch) // 2
             continue
-        duplicates += _require_stored(service, response, len(batch))
+        duplicates += _require_stored(service, answer, len(batch))
         start += len(batch)
         on_sent(len(batch))
     return duplicates
@@ -125,7 +128,7 @@ def _batch(instances: Sequence[_Instance], most: int) -> Sequence[_Instance]:
     return instances[:most]
 
 
-def _post(service: Service, batch: Iterable[_Instance]) -> requests.Response:
+def _post(service: Service, batch: Iterable[_Instance]) -> Answer:
     """Return the answer to one store request (PS3.18 §10.5.1).
 
     A part names no transfer syntax, which each file states itself: Orthanc 1.10 drops parts that do, and answers 200.
@@ -138,36 +141,33 @@ def _post(service: Service, batch: Iterable[_Instance]) -> requests.Response:
         "Accept": "application/dicom+json",
     }
     body = b"".join([*parts, f"--{boundary}--\r\n".encode()])
-    try:
-        return service.session.post(f"{service.root}/studies", data=body, headers=headers, timeout=TIMEOUTS_S)
-    except requests.RequestException as error:
-        raise unreachable(service, error) from None
+    return service.ask("POST", "studies", data=body, headers=headers, timeout=TIMEOUTS_S)
 
 
-def _require_stored(service: Service, response: requests.Response, count: int) -> int:
+def _require_stored(service: Service, answer: Answer, count: int) -> int:
     """Return how many images were there already by the answer to a store request (PS3.18 §10.5.3).
 
     Raises where it speaks of one that was not stored, for whatever other reason.
     An answer without a readable body says nothing: what is stored is looked up afterwards.
     """
-    results = _results(response)
+    results = _results(answer)
     reasons = _reasons(results, "FailedSOPSequence", "FailureReason", default=0x0110)
     failures = Counter({code: times for code, times in reasons.items() if code not in _ALREADY_THERE})
     if failures:
         code = failures.most_common(1)[0][0]
         fault = f"did not store {failures.total()} of {count} images: {_meaning(code, _FAILURES)} ({code:04X})"
         raise service.fault(fault)
-    if not response.ok and not reasons:
-        raise refused(service, response)
+    if answer.status >= _LEAST_ERROR and not reasons:
+        raise refused(service, answer.status)
     warnings = _reasons(results, "ReferencedSOPSequence", "WarningReason")
     for code in sorted(warnings.keys() - _ALREADY_THERE):
         warn(f"{service.root}: the server {_meaning(code, _WARNINGS)} of {warnings[code]} images ({code:04X})")
     return sum((reasons + warnings)[code] for code in _ALREADY_THERE)
 
 
-def _results(response: requests.Response) -> pydicom.Dataset:
+def _results(answer: Answer) -> pydicom.Dataset:
     try:
-        found = response.json()
+        found = json.loads(answer.content)
         return pydicom.Dataset.from_json(found[0] if isinstance(found, list) else found)
     except Exception:  # noqa: BLE001 - whatever a foreign server sends, in whatever way it is no DICOM JSON
         return pydicom.Dataset()
@@ -209,22 +209,25 @@ def _missing(service: Service, study_uid: str, series_uid: str, wanted: set[str]
 def _found(service: Service, study_uid: str, series_uid: str, expected: int) -> set[str]:
     """Return the SOP instance UIDs that the service lists in a series, page by page until `expected` or no new ones."""
     found: set[str] = set()
+    ends = time.monotonic() + _LONGEST_LISTING_S
     while True:
         offset = {"offset": len(found)} if found else {}
         page = _page(service, f"studies/{study_uid}/series/{series_uid}/instances", offset)
         if page <= found or len(found | page) >= expected:
             return found | page
         found |= page
+        if time.monotonic() > ends:
+            raise service.fault(f"was not done listing the images of one series within {_LONGEST_LISTING_S:g} s")
 
 
 def _page(service: Service, path: str, query: dict[str, Any]) -> set[str]:
     """Return the SOP instance UIDs in one answer to a query (PS3.18 §10.6)."""
     headers = {"Accept": "application/dicom+json"}
+    answer = service.ask("GET", path, params=query, headers=headers, timeout=TIMEOUTS_S)
+    if answer.status >= _LEAST_ERROR:
+        raise refused(service, answer.status)
     try:
-        response = service.session.get(f"{service.root}/{path}", params=query, headers=headers, timeout=TIMEOUTS_S)
-        response.raise_for_status()
-        return {item["00080018"]["Value"][0] for item in response.json()} if response.content else set()
-    except requests.RequestException as error:
-        raise unreachable(service, error) from None
-    except (LookupError, TypeError):
+        listed = json.loads(answer.content) if answer.content else []
+        return {item["00080018"]["Value"][0] for item in listed}
+    except (ValueError, LookupError, TypeError, RecursionError):
         raise service.fault("answers a query with something that is no DICOM JSON", GIVE_ROOT) from None

@@ -10,10 +10,11 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+
+from pydantic import TypeAdapter
 
 from ldctpipe.errors import InputError
-from ldctpipe.files import read_json, sha256_of_text, write_json
+from ldctpipe.files import read_object, sha256_of_text, write_json
 from ldctpipe.inference.job import Job
 from ldctpipe.inference.manifest import FAILED, SeriesOutcome
 
@@ -57,6 +58,9 @@ class PatientRecord:
         return (Path(self.folders[one.key], name) for one in self.series for name in one.files)
 
 
+_CHECK = TypeAdapter(PatientRecord)
+
+
 def job_key(job: Job, push: str | None) -> str:
     """Return what stands for the model, all settings and where results are sent."""
     described = {name: value for name, value in job.describe().items() if name != "run_time"}
@@ -88,12 +92,12 @@ def without_names(record: PatientRecord, names: Iterable[str]) -> PatientRecord:
 def read_record(path: Path) -> PatientRecord | None:
     """Return the record at `path`, or None where that is none: the file may be half copied by another program."""
     try:
-        told: dict[str, Any] = read_json(path, "a patient's record")
+        told = read_object(path, "a patient's record")
         if told.pop("format") != FORMAT:
             return None
         series = tuple(map(SeriesOutcome.from_json, told.pop("series")))
-        return PatientRecord(**told, series=series)
-    except (InputError, TypeError, KeyError, AttributeError):
+        return _CHECK.validate_python(vars(PatientRecord(**told, series=series)), strict=True)
+    except (InputError, TypeError, KeyError, ValueError):
         return None
 
 

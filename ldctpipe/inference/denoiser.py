@@ -8,8 +8,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ldctpipe.errors import InputError
@@ -114,15 +112,9 @@ class Denoiser:
 
 
 def _load(bundle: Bundle) -> nn.Module:
+    tensors = bundle.tensors()
     network = build_generator(bundle.recipe)
-    try:
-        state: dict[str, Tensor] = load_file(bundle.weights)
-    except SafetensorError as error:
-        raise InputError(bundle.weights, f"is not a safetensors file ({error})", "train the bundle again") from None
-    try:
-        network.load_state_dict(state)
-    except RuntimeError:
-        raise InputError(bundle.weights, "does not fit the network of its recipe", "train the bundle again") from None
+    network.load_state_dict(tensors)
     return network.eval()
 
 

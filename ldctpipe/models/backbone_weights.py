@@ -2,20 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import timm
-import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
-
-
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a .safetensors, .pth or .pt file; nothing in the file is executed."""
-    if path.suffix == ".safetensors":
-        return load_file(path)
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    return state.get("state_dict", state)
 
 
 def hub_weights(backbone: str) -> dict[str, Tensor]:

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ldctpipe.errors import InputError
-from ldctpipe.files import read_json, require_exists, sha256_of_file, sha256_of_text, write_json, write_text
+from ldctpipe.errors import InputError, UsageError
+from ldctpipe.files import require_exists, sha256_of_file, sha256_of_text, write_json, write_text
+from ldctpipe.foreign import LARGEST_RECIPE_BYTES, require_file
+from ldctpipe.recipes.card import CARD_FORMAT, read_card
 from ldctpipe.recipes.library import recipe_from_file, recipe_to_yaml
 from ldctpipe.recipes.schema import Recipe
 
-FORMAT = "ldctpipe-bundle@1"
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FORMAT = CARD_FORMAT
 WEIGHTS, RECIPE, CARD = "model.safetensors", "recipe.yaml", "card.json"
+_UNALTERED = "take an unaltered copy of the bundle, or train it again"
 INTENDED_USE = "Research on CT denoising. Not a medical device: not for diagnosis or treatment."
 
 
@@ -39,6 +45,28 @@ class Bundle:
         """SHA-256 of the weights' file."""
         return str(self.card["weights"]["sha256"])
 
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the generator's weights by name.
+
+        Their names and shapes are compared with the recipe's network before memory is taken for either. Raises
+        `InputError` where they differ, where recipe or file are none, or where a weight is NaN or infinite.
+        """
+        from ldctpipe.models.tensor_files import read_safetensors, require_numbers, shapes_of
+        from ldctpipe.recipes.networks import sketch_generator
+
+        try:
+            wanted = sketch_generator(self.recipe).state_dict()
+        except UsageError as error:
+            raise InputError(self.folder / RECIPE, error.fault, _UNALTERED) from None
+        if shapes_of(self.weights, _UNALTERED) != {name: tuple(each.shape) for name, each in wanted.items()}:
+            raise InputError(self.weights, "does not fit the network of its recipe", _UNALTERED)
+        tensors = read_safetensors(self.weights, _UNALTERED)
+        for name, tensor in tensors.items():
+            if tensor.dtype != wanted[name].dtype and not tensor.is_floating_point() & wanted[name].is_floating_point():
+                raise InputError(self.weights, f"holds {name} in another type of number", _UNALTERED)
+        require_numbers(self.weights, tensors, _UNALTERED)
+        return tensors
+
 
 def write_bundle(folder: Path, recipe: Recipe, card: dict[str, Any]) -> None:
     """Write recipe and card beside the weights that lie in `folder` already; the card gets both checksums."""
@@ -56,22 +84,17 @@ def read_bundle(folder: Path) -> Bundle:
     the card names.
     """
     require_exists(folder)
-    card = read_json(folder / CARD, "a denoiser bundle's card")
-    if not isinstance(card, dict) or card.get("format") != FORMAT:
-        raise InputError(
-            folder / CARD, f"is not a card of format {FORMAT}", "give a folder that `ldctpipe train` wrote"
-        )
+    card = read_card(folder / CARD)
+    for name in (RECIPE, WEIGHTS):
+        if not (folder / name).exists():
+            raise InputError(folder / name, "is missing, so this is no whole denoiser bundle", _UNALTERED)
     recipe = recipe_from_file(folder / RECIPE)
-    _compare(folder / RECIPE, sha256_of_file(folder / RECIPE), card.get("recipe_sha256"))
-    require_exists(folder / WEIGHTS)
-    _compare(folder / WEIGHTS, sha256_of_file(folder / WEIGHTS), card.get("weights", {}).get("sha256"))
+    _compare(require_file(folder / RECIPE, LARGEST_RECIPE_BYTES), card["recipe_sha256"])
+    _compare(require_file(folder / WEIGHTS), card["weights"]["sha256"])
     return Bundle(folder, recipe, card)
 
 
-def _compare(path: Path, found: str, expected: str | None) -> None:
-    if found != expected:
-        raise InputError(
-            path,
-            f"has SHA-256 {found[:12]}… where the card says {str(expected)[:12]}…, so it was altered after training",
-            "take an unaltered copy of the bundle",
-        )
+def _compare(path: Path, expected: str) -> None:
+    if (found := sha256_of_file(path)) != expected:
+        fault = f"has SHA-256 {found[:12]}… where the card says {expected[:12]}…, so it was altered after training"
+        raise InputError(path, fault, "take an unaltered copy of the bundle")

@@ -10,6 +10,7 @@ import yaml
 from pydantic import ValidationError
 
 from ldctpipe.errors import InputError, UsageError
+from ldctpipe.foreign import read_yaml, yaml_of
 from ldctpipe.recipes.schema import Recipe
 
 _SHIPPED = Path(__file__).parent
@@ -48,12 +49,12 @@ def _no_longer_than(recipe: Recipe, changed: Recipe) -> Recipe:
 def recipe_from_file(path: Path) -> Recipe:
     """Return the complete recipe in `path`, as a bundle holds it; raises `InputError` where it is not one."""
     try:
-        return Recipe.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        return Recipe.model_validate(read_yaml(path))
     except FileNotFoundError:
         raise InputError(
             path, "is missing, so this is no denoiser bundle", "give a folder that `ldctpipe train` wrote"
         ) from None
-    except (yaml.YAMLError, UnicodeDecodeError, ValidationError) as error:
+    except ValueError as error:  # of YAML, UTF-8 and pydantic
         raise InputError(path, f"is not a complete recipe ({_first_fault(error)})", "train the bundle again") from None
 
 
@@ -62,7 +63,7 @@ def recipe_to_yaml(recipe: Recipe) -> str:
     return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def _read(name_or_file: str) -> dict[str, Any]:
+def _read(name_or_file: str, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     path = Path(name_or_file)
     if path.suffix not in (".yaml", ".yml"):
         path = _SHIPPED / f"{name_or_file}.yaml"
@@ -70,13 +71,17 @@ def _read(name_or_file: str) -> dict[str, Any]:
         known = ", ".join(shipped_names())
         raise UsageError(None, f"there is no recipe {name_or_file!r}", f"take one of {known}, or give a .yaml file")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        content = read_yaml(path)
+    except ValueError as error:
         raise UsageError(path, f"is not YAML ({_first_fault(error)})", "correct the file") from None
     if not isinstance(content, dict):
         raise UsageError(path, "holds no sections", "start from a shipped recipe: `ldctpipe recipes`")
     base = content.pop("base", None)
-    return _merge(_read(base), content) if base else content
+    if base is not None and not isinstance(base, str):
+        raise UsageError(path, "base: should be the name of a recipe", "name one, or leave it out")
+    if path in above:
+        raise UsageError(path, "base: names a recipe that is based on this one", "name another one, or leave it out")
+    return _merge(_read(base, (*above, path)), content) if base else content
 
 
 def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
@@ -110,8 +115,8 @@ def _apply(content: dict[str, Any], override: str) -> None:
             None, f"--set {key.strip()}: the recipe has no such key", "`ldctpipe recipes NAME` prints all keys"
         )
     try:
-        place[last] = yaml.safe_load(text)
-    except yaml.YAMLError:
+        place[last] = yaml_of(text)
+    except ValueError:
         raise UsageError(None, f"--set {override!r}: the value is not YAML", "quote it") from None
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import inspect
+import math
+from collections.abc import Iterator
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, get_type_hints
 
-import torch
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from torch import nn
 
 from ldctpipe.errors import UsageError
+from ldctpipe.models.building import LARGEST_OPTION, UnbuildableError, sketched
 from ldctpipe.recipes.schema import Network, Recipe
 
 _ROOM = "ldctpipe.models"
@@ -38,12 +40,16 @@ def build_critic(recipe: Recipe) -> nn.Module:
     return _build(recipe.critic, "critic", recipe.data.patch_size)
 
 
+def sketch_generator(recipe: Recipe) -> nn.Module:
+    """Return the recipe's denoising network with shapes alone, which takes no memory; raises as `build_generator`."""
+    return _sketch(recipe.generator, "generator", recipe.data.context)
+
+
 def parameter_counts(recipe: Recipe) -> dict[str, int]:
     """Return the number of trainable parameters of the generator, and of the critic where there is one."""
-    with torch.device("meta"):  # shapes alone
-        networks = {"generator": build_generator(recipe)}
-        if recipe.critic is not None:
-            networks["critic"] = build_critic(recipe)
+    networks = {"generator": sketch_generator(recipe)}
+    if recipe.critic is not None:
+        networks["critic"] = _sketch(recipe.critic, "critic", recipe.data.patch_size)
     return {name: sum(each.numel() for each in network.parameters()) for name, network in networks.items()}
 
 
@@ -85,6 +91,20 @@ def network_class(section: Network, place: str = "generator") -> type[nn.Module]
 
 
 def _build(section: Network, place: str, given: int) -> nn.Module:
+    """Return the network of a section; its size is judged before memory is taken for it."""
+    _sketch(section, place, given)
+    return _constructed(section, place, given)
+
+
+def _sketch(section: Network, place: str, given: int) -> nn.Module:
+    try:
+        return sketched(lambda: _constructed(section, place, given))
+    except UnbuildableError as error:
+        known = f"`ldctpipe recipes NAME` prints the options of {section.network}"
+        raise UsageError(None, f"{place}: {error}", known) from None
+
+
+def _constructed(section: Network, place: str, given: int) -> nn.Module:
     network: Any = network_class(section, place)
     taken = inspect.signature(network.__init__).parameters
     return network(
@@ -94,6 +114,10 @@ def _build(section: Network, place: str, given: int) -> nn.Module:
 
 def _checked_options(section: Network, place: str) -> BaseModel:
     """Return the options in the types of the network's signature."""
+    for key, value in section.options.items():
+        if any(abs(number) > LARGEST_OPTION or not math.isfinite(number) for number in _numbers(value)):
+            fault = f"{place}.{key}: no network of the field has such a number (the limit is {LARGEST_OPTION:,})"
+            raise UsageError(None, fault, f"`ldctpipe recipes NAME` prints the options of {section.network}")
     try:
         network: Any = network_class(section, place)
         options = _options_of(network, _GIVEN[place]).model_validate(section.options)
@@ -109,6 +133,14 @@ def _checked_options(section: Network, place: str) -> BaseModel:
         if key == "backbone":
             _require_known_to_timm(place, value)
     return options
+
+
+def _numbers(value: Any) -> Iterator[float]:
+    if isinstance(value, (int, float)):
+        yield value
+    elif isinstance(value, (list, tuple, dict)):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _numbers(each)
 
 
 def _require_known_to_timm(place: str, backbone: str) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ldctpipe.volumes.normalization import HuNormalization
 
+# More than any machine has memory or time for; beyond it a number is a slip of the pen, or an attack.
+Count = Annotated[int, Field(gt=0, le=10**12)]
+BatchCount = Annotated[int, Field(gt=0, le=10**6)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0)]
 Momentum = Annotated[float, Field(ge=0, lt=1)]
@@ -64,7 +67,7 @@ class WganGp(_Section):
     """Generator and critic train each other, the critic held to a slope of 1 by a penalty."""
 
     name: Literal["wgan_gp"]
-    critic_updates: PositiveInt
+    critic_updates: Count
     gradient_penalty: Weight
 
 
@@ -74,14 +77,14 @@ class Cycle(_Section):
     name: Literal["cycle"]
     cycle: Weight  # of the L1 distance after there and back, both ways
     identity: Weight  # of the L1 distance where an image is of the wanted dose already
-    pool_size: Annotated[int, Field(ge=0)]  # generated images that the discriminators may see again
+    pool_size: Annotated[int, Field(ge=0, le=10**6)]  # generated images that the discriminators may see again
 
 
 class _Averaged(_Section):
     """What denoises is an exponential moving average of the network's weights."""
 
     average_decay: Fraction = 0.0  # 0 for none
-    average_every: PositiveInt = 1
+    average_every: Count = 1
     average_from: Fraction = 0.0  # of the iterations
 
 
@@ -91,7 +94,7 @@ class DualDomain(_Averaged):
     name: Literal["dual_domain"]
     gradient_adversarial: Weight  # of the gradient discriminator; `losses.adversarial` is the image one's
     cutmix: Fraction  # probability at the end of the warm-up
-    cutmix_warmup: Annotated[int, Field(ge=0)]  # in iterations
+    cutmix_warmup: Annotated[int, Field(ge=0, le=10**12)]  # in iterations
     consistency: Weight
 
 
@@ -99,7 +102,9 @@ class GreedyCascade(_Section):
     """Levels that follow one another, each trained for its share of the iterations on what those before it give."""
 
     name: Literal["greedy_cascade"]
-    perceptual_levels: Annotated[int, Field(ge=0)]  # the first levels have the perceptual term; the others L2 alone
+    perceptual_levels: Annotated[
+        int, Field(ge=0, le=10**6)
+    ]  # the first levels have the perceptual term; the others L2 alone
     shares: tuple[Annotated[float, Field(gt=0)], ...] = ()  # of the iterations, one a level; none for equal ones
 
 
@@ -116,7 +121,7 @@ class MaskedPretraining(_Section):
     name: Literal["masked_pretraining"]
     pretraining: Fraction  # of the iterations
     mask: Fraction  # of the area
-    mask_patch: PositiveInt  # side of the squares that are hidden, in pixels
+    mask_patch: Count  # side of the squares that are hidden, in pixels
 
 
 class StrengthTuning(_Section):
@@ -205,7 +210,7 @@ class Schedule(_Section):
     """
 
     name: Literal["cosine_warm_restarts", "constant", "linear", "exponential", "harmonic", "steps"]
-    cycles: PositiveInt = 1
+    cycles: Count = 1
     final_fraction: Fraction = 1.0
     flat: Fraction = 0.0
     steps: tuple[Fraction, ...] = ()
@@ -246,9 +251,9 @@ class Data(_Section):
     different patients.
     """
 
-    images_per_batch: PositiveInt
-    patches_per_image: PositiveInt
-    patch_size: Annotated[int, Field(ge=16)]
+    images_per_batch: BatchCount
+    patches_per_image: BatchCount
+    patch_size: Annotated[int, Field(ge=16, le=1 << 16)]
     context: Annotated[int, Field(ge=0, le=8)] = 0
     pairing: Literal["paired", "unpaired"] = "paired"
     normalization: Normalization
@@ -266,18 +271,18 @@ class Training(_Section):
     `keep` is "best" for those of the least validation loss, which is measured on pairs, or "last".
     """
 
-    iterations: PositiveInt
+    iterations: Count
     keep: Literal["best", "last"] = "best"
-    early_stopping_iterations: PositiveInt
-    validate_every: PositiveInt
-    validation_slices: PositiveInt
+    early_stopping_iterations: Count
+    validate_every: Count
+    validation_slices: Count
     validation_loss: Literal["l1", "l1_and_perceptual"]
     validation_protocol: str
-    checkpoint_every: PositiveInt
-    log_every: PositiveInt
+    checkpoint_every: Count
+    log_every: Count
     precision: Literal["mixed", "float32"]
     batch_norm: Literal["batch", "frozen"]
-    accumulation: PositiveInt
+    accumulation: Count
     critic_limit: Annotated[float, Field(gt=0)]
 
 
@@ -301,7 +306,7 @@ class Recipe(_Section):
     schedule: Schedule
     data: Data
     training: Training
-    seed: Annotated[int, Field(ge=0)]
+    seed: Annotated[int, Field(ge=0, lt=1 << 63)]
 
     @property
     def pixels_an_iteration(self) -> int:

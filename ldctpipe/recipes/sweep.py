@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 
 from ldctpipe.errors import UsageError
+from ldctpipe.foreign import read_yaml
 
 _SHIPPED = Path(__file__).parent / "sweeps"
 MeanAndSpread = tuple[float, float]
@@ -112,13 +112,13 @@ def load_sweep(name_or_file: str) -> Sweep:
         known = ", ".join(shipped_sweeps())
         raise UsageError(None, f"there is no sweep {name_or_file!r}", f"take one of {known}, or give a .yaml file")
     try:
-        return Sweep.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(path, f"is not YAML ({' '.join(str(error).split())})", "correct the file") from None
+        return Sweep.model_validate(read_yaml(path))
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "the sweep"
         raise UsageError(path, f"{place}: {first['msg']}", "docs/sweeps.md shows the form of a sweep") from None
+    except ValueError as error:
+        raise UsageError(path, f"is not YAML ({' '.join(str(error).split())})", "correct the file") from None
 
 
 def _repeated(names: Iterable[str]) -> str | None:

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from ldctpipe.errors import InputError
-from ldctpipe.files import read_json, require_exists
+from ldctpipe.files import read_object, require_exists
+from ldctpipe.foreign import LARGEST_RECIPE_BYTES, read_text, require_file, yaml_of
 from ldctpipe.metrics.samples import Sample, read_samples
 from ldctpipe.metrics.slices import BASELINE
-from ldctpipe.metrics.summary import FORMAT
+from ldctpipe.metrics.summary_file import read_summary
+from ldctpipe.recipes.card import Told, read_card
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,10 @@ class Run:
         return str((self.card or {}).get("name", "denoised"))
 
 
+_ANEW = "write it anew with the step that made it"
+_TEXT_COLUMNS = ("method", "patient", "series", "protocol")
+_SLICE_COLUMNS = ("method", "patient", "series", "slice_position_mm", "psnr_db")
+_LARGEST_TABLE_BYTES = 1 << 30
 _PARTS = {
     "metrics/summary.json": "no figures: nothing was evaluated",
     "metrics/slices.csv": "no figures for single slices",
@@ -63,53 +68,47 @@ def read_run(folder: Path) -> Run:
         )
     record = folder / "run.json"
     return Run(
-        _summary(there["metrics/summary.json"]) if "metrics/summary.json" in there else None,
-        _optional_table(there.get("metrics/slices.csv")),
+        read_summary(there["metrics/summary.json"]) if "metrics/summary.json" in there else None,
+        _optional_table(there.get("metrics/slices.csv"), _SLICE_COLUMNS),
         tuple(read_samples(there["metrics/samples.npz"])) if "metrics/samples.npz" in there else (),
-        _mapping(there.get("model/card.json"), "a model card"),
+        read_card(there["model/card.json"], of=Told) if "model/card.json" in there else None,
         _recipe(there.get("model/recipe.yaml")),
-        _optional_table(there.get("model/training.csv")),
-        _mapping(record if record.is_file() else None, "a record of the run"),
+        _optional_table(there.get("model/training.csv"), ("iteration",)),
+        read_object(record, "a record of the run") if record.is_file() else None,
         tuple(f"{part} is missing: {meaning}." for part, meaning in _PARTS.items() if part not in there),
     )
 
 
-def _summary(path: Path) -> dict[str, Any]:
-    summary = read_json(path, "a summary of `ldctpipe evaluate`")
-    if not isinstance(summary, dict) or summary.get("format") != FORMAT:
-        raise InputError(path, f"is not of format {FORMAT}", "run `ldctpipe evaluate` again")
-    return summary
+def _optional_table(path: Path | None, columns: tuple[str, ...]) -> pd.DataFrame | None:
+    return None if path is None else read_table(path, columns)
 
 
-def _mapping(path: Path | None, what: str) -> dict[str, Any] | None:
-    if path is None:
-        return None
-    value = read_json(path, what)
-    if not isinstance(value, dict):
-        raise InputError(path, f"is not {what}", "write it anew with the step that made it")
-    return value
+def read_table(path: Path, columns: tuple[str, ...] = ()) -> pd.DataFrame:
+    """Return the CSV table in `path`, with at least these columns, numbers in all but those of names.
 
-
-def _optional_table(path: Path | None) -> pd.DataFrame | None:
-    return None if path is None else read_table(path)
-
-
-def read_table(path: Path) -> pd.DataFrame:
-    """Return the CSV table in `path`; raises `InputError` where it is none."""
+    Raises `InputError` where it is no such table.
+    """
+    require_file(path, _LARGEST_TABLE_BYTES)
     try:
-        return pd.read_csv(path, dtype={"patient": "str", "series": "str", "method": "str"})
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise InputError(
-            path, f"can't be read as a table ({error})", "write it anew with the step that made it"
-        ) from None
+        table = pd.read_csv(path, dtype=dict.fromkeys(_TEXT_COLUMNS, "str"))
+    except (ValueError, OverflowError) as error:  # pandas' own kinds are of the former
+        fault = f"can't be read as a table ({' '.join(str(error).split())})"
+        raise InputError(path, fault, _ANEW) from None
+    for name in columns:
+        if name not in table:
+            raise InputError(path, f"has no column `{name}`", _ANEW)
+    for name in table.columns.difference(list(_TEXT_COLUMNS)):
+        if not pd.api.types.is_numeric_dtype(table[name]):
+            raise InputError(path, f"has text in the column {name}, which holds numbers", _ANEW)
+    return table
 
 
 def _recipe(path: Path | None) -> str | None:
     if path is None:
         return None
-    text = path.read_text(encoding="utf-8")
     try:
-        yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        text = read_text(path, LARGEST_RECIPE_BYTES)
+        yaml_of(text)
+    except ValueError as error:
         raise InputError(path, f"is not YAML ({error})", "write the bundle anew with `ldctpipe train`") from None
     return text

@@ -8,17 +8,18 @@ from typing import Any
 
 import pandas as pd
 
-from ldctpipe.errors import InputError
-from ldctpipe.files import read_json, require_exists
+from ldctpipe.files import require_exists
 from ldctpipe.metrics.published import published_table
 from ldctpipe.metrics.slices import BASELINE
 from ldctpipe.metrics.stability import Stability, measure_stability
-from ldctpipe.metrics.summary import FORMAT
+from ldctpipe.metrics.summary_file import read_summary
 from ldctpipe.metrics.table import feature_distance
 from ldctpipe.recipes.bundle import RECIPE
+from ldctpipe.recipes.card import Told, read_card
 from ldctpipe.recipes.library import recipe_from_file
 from ldctpipe.recipes.schema import Recipe
 from ldctpipe.recipes.sweep_plan import Plan, PlannedPoint, PlannedRun, read_plan
+from ldctpipe.reporting.run_folder import read_table
 
 PLAN = "runs/plan.json"
 
@@ -123,35 +124,17 @@ def _part(folder: Path, run: str, part: str) -> Path:
 
 
 def _card(path: Path) -> dict[str, Any] | None:
-    return _mapping(path, "a model card") if path.is_file() else None
+    return read_card(path, of=Told) if path.is_file() else None
 
 
 def _summary(path: Path) -> dict[str, Any] | None:
-    if not path.is_file():
-        return None
-    summary = _mapping(path, "a summary of `ldctpipe evaluate`")
-    if summary.get("format") != FORMAT:
-        raise InputError(path, f"is not of format {FORMAT}", "run `ldctpipe evaluate` again")
-    return summary
-
-
-def _mapping(path: Path, what: str) -> dict[str, Any]:
-    value = read_json(path, what)
-    if not isinstance(value, dict):
-        raise InputError(path, f"is not {what}", "write it anew with the step that made it")
-    return value
+    return read_summary(path, of_sweep=True) if path.is_file() else None
 
 
 def _training(path: Path) -> pd.DataFrame | None:
     if not path.is_file():
         return None
-    try:
-        table = pd.read_csv(path)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise InputError(path, f"can't be read as a table ({error})", "train this run again") from None
-    if "iteration" not in table:
-        raise InputError(path, "has no column `iteration`", "train this run again")
-    return table
+    return read_table(path, ("iteration",))
 
 
 def _stability(card: dict[str, Any] | None, training: pd.DataFrame | None) -> Stability | None:

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from ldctpipe.errors import InputError
 from ldctpipe.files import require_exists, sha256_of_file
-from ldctpipe.models.backbone_weights import hub_weights, load_encoder, read_weights
+from ldctpipe.models.backbone_weights import hub_weights, load_encoder
+from ldctpipe.models.tensor_files import read_tensors, require_numbers
 
 _SUFFIXES = (".safetensors", ".pth", ".pt")
 
@@ -73,11 +74,10 @@ def _file_of(name: str, place: Path | None) -> Path | None:
 
 
 def _read(file: Path) -> dict[str, Tensor]:
-    try:
-        return read_weights(file)
-    except Exception as error:  # noqa: BLE001 - torch and safetensors raise many kinds for a file that is not weights
-        fault = f"holds no weights that can be read ({type(error).__name__})"
-        raise InputError(file, fault, "give a .safetensors or .pth file of timm's naming") from None
+    remedy = "give a .safetensors or .pth file of timm's naming"
+    tensors = read_tensors(file, remedy)
+    require_numbers(file, tensors, remedy)
+    return tensors
 
 
 def _fetch(name: str, remedy: str) -> dict[str, Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import warnings
 from typing import Any
 
@@ -82,15 +83,23 @@ def _environment(devices: int, nodes: int) -> ClusterEnvironment:
     In a batch script, whatever it asked Slurm for, this process starts the others of its node; torchrun's variables are
     those that Lightning's own environment reads.
     """
-    tasks = int(os.environ.get("SLURM_STEP_NUM_TASKS", "1"))  # of srun alone: a batch script has SLURM_NTASKS, too
+    tasks = _count("SLURM_STEP_NUM_TASKS")  # of srun alone: a batch script has SLURM_NTASKS, too
     if tasks == 1 or "TORCHELASTIC_RUN_ID" in os.environ:
         return LightningEnvironment()
-    on_nodes = int(os.environ.get("SLURM_STEP_NUM_NODES", "1"))
+    on_nodes = _count("SLURM_STEP_NUM_NODES")
     if (tasks, on_nodes) != (devices * nodes, nodes):
         fault = f"srun started {tasks} processes on {on_nodes} nodes; there have to be {devices} on each of {nodes}"
         raise UsageError(None, fault, "change srun's --nodes and --ntasks-per-node, or --nodes and --devices")
     os.environ["SLURM_NTASKS_PER_NODE"] = str(devices)  # Lightning insists on it, srun -n 2 sets none
     return SLURMEnvironment(auto_requeue=False)
+
+
+def _count(variable: str) -> int:
+    """Return the number that Slurm sets in a variable, 1 where it doesn't."""
+    text = os.environ.get(variable, "1")
+    if not re.fullmatch(r"[1-9][0-9]{0,8}", text):
+        raise UsageError(None, f"{variable}={text[:40]} is no number of processes", "unset it, or start with srun")
+    return int(text)
 
 
 def _precision(recipe: Recipe, kind: str) -> Precision:

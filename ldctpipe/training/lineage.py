@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import nn
 
 from ldctpipe.errors import InputError
@@ -33,9 +31,9 @@ class Ancestor:
     def load_into(self, network: nn.Module) -> None:
         """Copy the bundle's weights into a network of the recipe that goes on."""
         try:
-            weights = load_file(self.bundle.weights)
+            weights = self.bundle.tensors()
             network.load_state_dict(network.grown(weights) if self.grows else weights)  # type: ignore[operator]
-        except (SafetensorError, RuntimeError, KeyError):
+        except (RuntimeError, KeyError):
             raise InputError(
                 self.bundle.weights, "does not fit the network of its recipe", "take an unaltered copy of the bundle"
             ) from None

@@ -1,0 +1,37 @@
+"""What standard output and error do with text that their encoding lacks: replace it, and never end a command."""
+
+from __future__ import annotations
+
+import codecs
+import sys
+from io import TextIOWrapper
+
+_HANDLER = "ldctpipe.replace"
+_ESCAPED_BYTES = range(0xDC80, 0xDD00)  # how Python holds bytes of a path that are no text (PEP 383)
+_STAND_INS = {
+    "–": "-", "—": "-", "−": "-", "×": "x", "·": ".", "…": "...", "±": "+/-", "→": "->", "≤": "<=", "≥": ">=",
+    "µ": "u", "μ": "u", "σ": "s", "²": "2", "³": "3", "“": '"', "”": '"', "‘": "'", "’": "'", "━": "=", "╌": "-",
+}  # fmt: skip
+
+
+def replace_unprintable() -> None:
+    """Let both streams of this process print any text.
+
+    Bytes of a path that are no text come out as they are; a sign that the encoding lacks becomes a similar one or "?".
+    """
+    codecs.register_error(_HANDLER, _replaced)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors=_HANDLER)
+
+
+def _replaced(error: UnicodeError) -> tuple[bytes, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    signs = error.object[error.start : error.end]
+    return b"".join(map(_bytes_of, signs)), error.end
+
+
+def _bytes_of(sign: str) -> bytes:
+    code = ord(sign)
+    return bytes([code - 0xDC00]) if code in _ESCAPED_BYTES else _STAND_INS.get(sign, "?").encode("ascii")

@@ -1,0 +1,134 @@
+"""What `summary.json` of an evaluation says, checked once where it is read: a report formats its numbers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from ldctpipe.errors import InputError
+from ldctpipe.files import read_object
+from ldctpipe.metrics.protocols import Protocol
+from ldctpipe.metrics.slices import BASELINE, MEASURES
+from ldctpipe.metrics.summary import FORMAT, TESTED
+
+_AGAIN = "run `ldctpipe evaluate` again"
+_DISTANCES = ("kid", "fid")
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class _Value(_Part):
+    mean: float | None
+    sd: float | None = None
+    ci95: tuple[float, float] | None = None
+    slice_sd: float | None = None
+
+
+class _Test(_Part):
+    measure: str
+    n_patients: int
+    median_difference: float
+    p: float
+    p_holm: float
+
+
+class _Distances(_Part):
+    methods: dict[str, dict[str, Any]]
+
+
+class _Bootstrap(_Part):
+    resamples: int
+    seed: int
+
+
+class _Summary(_Part):
+    """What the report of a sweep needs: the figures of its trainings."""
+
+    format: Literal["ldctpipe-evaluation@1"]
+    protocol: str
+    protocol_definition: Protocol
+    methods: dict[str, dict[str, _Value]]
+    gains: dict[str, dict[str, _Value]]
+    patients: dict[str, dict[str, dict[str, float | None]]]
+    n_patients: int
+    n_slices: int
+    bootstrap: _Bootstrap
+    warnings: list[str]
+    feature_distances: _Distances | None = None
+    versions: dict[str, str] = {}
+    inputs: dict[str, str] = {}
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> _Summary:
+        for fault in self.faults():
+            raise ValueError(fault)
+        return self
+
+    @property
+    def _measures(self) -> tuple[str, ...]:
+        return TESTED
+
+    def faults(self) -> Iterator[str]:
+        """Yield what contradicts itself or is missing."""
+        if BASELINE not in self.methods or len(self.methods) < 2:
+            yield f"it needs the methods {BASELINE} and another one"
+        for name, values in self.methods.items():
+            for measure in self._measures:
+                if measure not in values:
+                    yield f"{name} has no {measure}"
+            if name != BASELINE and "psnr_db" not in self.gains.get(name, {}):
+                yield f"{name} has no gain in PSNR"
+            if self.feature_distances is not None and name != BASELINE:
+                yield from self._faults_of_distances(self.feature_distances.methods.get(name, {}), name)
+
+    def _faults_of_distances(self, values: dict[str, Any], name: str) -> Iterator[str]:
+        for distance in _DISTANCES:
+            if not isinstance(values.get(distance, ""), (float, int, type(None))):
+                yield f"{name} has no {distance}"
+
+
+class _WholeSummary(_Summary):
+    """What the report of one run needs."""
+
+    slices_per_patient: dict[str, int]
+    tests: list[_Test]
+    notes: dict[str, str]
+
+    @property
+    def _measures(self) -> tuple[str, ...]:
+        return MEASURES
+
+    def faults(self) -> Iterator[str]:
+        """Yield what contradicts itself or is missing."""
+        yield from super().faults()
+        if self.feature_distances is not None:
+            yield from self._faults_of_distances(self.feature_distances.methods.get(BASELINE, {}), BASELINE)
+        for patient, methods in self.patients.items():
+            if BASELINE not in methods:
+                yield f"patient {patient} has no {BASELINE}"
+            for values in methods.values():
+                if missing := [measure for measure in TESTED if measure not in values]:
+                    yield f"patient {patient} has no {missing[0]}"
+
+
+def read_summary(path: Path, *, of_sweep: bool = False) -> dict[str, Any]:
+    """Return the summary in `path`, complete for the report of one run, or `of_sweep` for that of many.
+
+    Raises `InputError` for another file, or for a value that is missing or of another type.
+    """
+    summary = read_object(path, "a summary of `ldctpipe evaluate`")
+    if summary.get("format") != FORMAT:
+        raise InputError(path, f"is not of format {FORMAT}", _AGAIN)
+    try:
+        (_Summary if of_sweep else _WholeSummary).model_validate_json(json.dumps(summary))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "the summary"
+        raise InputError(path, f"is not a whole summary ({place}: {first['msg']})", _AGAIN) from None
+    return summary

@@ -19,7 +19,7 @@ TIERS = (
     {"recipes"},
     {"metrics", "losses", "models", "data", "simulation"},
     {"dicom", "volumes"},
-    {"errors", "files", "progress", "devices", "provenance", "__init__"},
+    {"errors", "files", "progress", "devices", "cuda_driver", "provenance", "__init__"},
 )
 WITHIN_TIER = {
     ("inference", "reporting"),
@@ -32,7 +32,7 @@ WITHIN_TIER = {
     ("devices", "errors"),
     ("files", "progress"),
 }
-NO_TORCH = {"cli", "record", "dicom", "volumes", "errors", "files", "progress"}
+NO_TORCH = {"cli", "doctor", "record", "dicom", "volumes", "errors", "files", "progress"}
 ALONE = {"losses", "models"}  # tensors only: no files, no configuration, no HU
 FILES = sorted(PACKAGE.rglob("*.py"))
 

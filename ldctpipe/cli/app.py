@@ -40,6 +40,7 @@ from ldctpipe.cli import (
     validate_simulation,
     verify,
 )
+from ldctpipe.devices import let_threads_wait
 from ldctpipe.errors import ExitCode, InputError, StoppedEarly
 from ldctpipe.progress import discard, one_line, tell
 
@@ -91,6 +92,7 @@ def main() -> None:
         signal.SIGUSR2,
     ):  # the latter are schedulers' warnings
         signal.signal(number, _stop)
+    let_threads_wait()
     sys.exit(run(sys.argv[1:]))
 
 

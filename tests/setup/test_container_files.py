@@ -59,6 +59,7 @@ def test_audit_never_says_that_all_is_well_with_packages_that_it_could_not_ask_a
         answer = f'while [ "$1" != -o ]; do shift; done; cp "{tmp_path}/answers" "$2"'
     (programs / "pip-audit").write_text(f"#!/bin/sh\n{answer}\n")
     (programs / "pip-audit").chmod(0o755)
+    (tmp_path / "requirements" / "jars.txt").write_text("# none\n")
     done = subprocess.run([tmp_path / "requirements" / "audit.sh"], capture_output=True, text=True, check=False)
     assert done.returncode == code, done.stdout + done.stderr
     assert said in done.stdout

@@ -42,6 +42,10 @@ lint: install-dev ## Format, style, types, shell and Nextflow syntax
 format: install-dev ## Put the Python files into their format
 	@$(VENV)/ruff format . && $(VENV)/ruff check --fix .
 
+.PHONY: listing
+listing: install ## Count the networks of all recipes anew, for `ldctpipe recipes` (after a recipe or its network changed)
+	@$(VENV)/python -c 'from ldctpipe.recipes.listing import write_listing; write_listing()'
+
 .PHONY: bench
 bench: install-dev ## Speed beside named peers (benchmarks/)
 	@for script in benchmarks/{ingest,simulation,inference}.py; do echo "== $$script"; $(VENV)/python "$$script"; done

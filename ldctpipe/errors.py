@@ -21,6 +21,7 @@ class ExitCode(IntEnum):
     DONE = 0
     USAGE = 2
     INPUT = 65
+    UNAVAILABLE = 69
     BUG = 70
     IO = 74
     RESUMABLE = 75

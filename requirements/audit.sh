@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Asks the Python index' vulnerability service about every pinned package; called by `make audit` and `make image`.
-# Ends with 0 where none is known to be vulnerable, 1 where some are, 69 where not every package was answered for.
+# Asks the Python index' vulnerability service about every pinned package, and OSV, at the address that pip-audit has for it
+# or that PIP_AUDIT_OSV_URL says, about every pinned jar; called by `make audit` and `make image`.
+# Ends with 0 where none is known to be vulnerable, 1 where some are, 69 where not every one was answered for.
 set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 pins=requirements/supply-chain.txt
@@ -20,7 +21,8 @@ trap 'rm -rf -- "$answers"' EXIT
     -o "$answers/answers.json" 2>"$answers/errors" || true
 
 # pip-audit ends well where it could ask about nothing, so what it says of each package is what counts.
-"$venv/bin/python" - "$answers" <<'END'
+packages=0 jars=0
+"$venv/bin/python" - "$answers" <<'END' || packages=$?
 import json
 import sys
 from pathlib import Path
@@ -44,3 +46,8 @@ if not packages or len(asked) < len(packages):
 print(f"ldctpipe: {len(asked)} packages audited, {len(faults)} known vulnerabilities.")
 sys.exit(1 if faults else 0)
 END
+
+"$venv/bin/python" requirements/audit_jars.py requirements/jars.txt || jars=$?
+# Something that is known to be vulnerable outweighs what could not be asked.
+if ((packages == 1 || jars == 1)); then exit 1; fi
+exit $((packages ? packages : jars))

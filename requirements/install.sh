@@ -98,6 +98,24 @@ install_package() {
     rm -f -- "$venv/.installing"
 }
 
+# Bytecode for every package: where Python may not write it later (PYTHONDONTWRITEBYTECODE, an installation that users
+# may only read), each start would compile torch again. Packages bring a few files that are no Python of this version,
+# so that files fail is no fault.
+compile_packages() {
+    local sum
+    sum=$(checksum requirements/{bootstrap,runtime,dev,java}.txt "$venv"/.*.stamp)
+    [[ -f $venv/.bytecode && $(<"$venv/.bytecode") == "$sum" ]] && return
+    say "compiling the packages in .venv (about a minute, once)."
+    "$venv/bin/python" -m compileall -qq -j 0 "$venv"/lib/python3*/site-packages >/dev/null || [[ $? == 1 ]] ||
+        say "the packages could not be compiled; every start will take longer."
+    echo "$sum" >"$venv/.bytecode.new" && mv -- "$venv/.bytecode.new" "$venv/.bytecode"
+}
+
+# The package is edited and updated in place, so it is looked at each time; what is up to date is not compiled again.
+compile_package() {
+    "$venv/bin/python" -m compileall -qq ldctpipe >/dev/null || true
+}
+
 install_java() {
     bin/nextflow --find-java >/dev/null 2>&1 || install_set java requirements/java.txt
 }
@@ -143,6 +161,8 @@ install_set runtime requirements/runtime.txt
 [[ $wanted != dev ]] || install_set dev requirements/dev.txt
 install_java
 install_package
+compile_packages
+compile_package
 install_nextflow
 [[ $wanted != dev ]] || install_lint
 [[ $wanted != dev ]] || requirements/debian.sh

@@ -19,7 +19,7 @@ TIERS = (
     {"recipes"},
     {"metrics", "losses", "models", "data", "simulation"},
     {"dicom", "volumes"},
-    {"errors", "files", "foreign", "progress", "devices", "provenance", "merging", "__init__"},
+    {"errors", "files", "foreign", "progress", "devices", "cuda_driver", "provenance", "merging", "__init__"},
 )
 WITHIN_TIER = {
     ("inference", "reporting"),
@@ -37,7 +37,7 @@ WITHIN_TIER = {
     ("files", "merging"),
     ("merging", "progress"),
 }
-NO_TORCH = {"cli", "record", "dicom", "volumes", "errors", "files", "merging", "progress"}
+NO_TORCH = {"cli", "doctor", "record", "dicom", "volumes", "errors", "files", "merging", "progress"}
 ALONE = {"losses", "models"}  # tensors only: no files, no configuration, no HU
 FILES = sorted(PACKAGE.rglob("*.py"))
 

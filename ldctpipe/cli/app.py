@@ -41,6 +41,7 @@ from ldctpipe.cli import (
 )
 from ldctpipe.cli.bounds import bound_numbers
 from ldctpipe.cli.streams import replace_unprintable
+from ldctpipe.devices import let_threads_wait
 from ldctpipe.errors import ExitCode, InputError, StoppedEarly
 from ldctpipe.progress import discard, one_line, tell
 from ldctpipe.provenance import run_time
@@ -92,6 +93,7 @@ def main() -> None:
         signal.SIGUSR2,
     ):  # the latter are schedulers' warnings
         signal.signal(number, _stop)
+    let_threads_wait()
     sys.exit(run(sys.argv[1:]))
 
 

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-if TYPE_CHECKING:
-    from ldctpipe.recipes.schema import Recipe
-
-_FLAGSHIP = "wgan-gp-effnetv2"
 _COLUMNS = "{name:30} {status:14} {parameters:>10} {slices:>6}  {needs:21}  {source}"
 
 
@@ -30,21 +26,12 @@ def command(
     from; "unpaired" learns from low and full dose of different patients. Of one recipe the same is said in
     comments above the YAML.
     """
-    from ldctpipe.recipes.library import load_recipe, recipe_to_yaml, shipped_names
-    from ldctpipe.recipes.needs import needs_of
-
     if name is not None:
-        recipe = load_recipe(name, overrides or ())
-        if as_json:
-            print(recipe.model_dump_json(indent=2))
-        else:
-            print(
-                *(f"# Needs {sentence}." for sentence in needs_of(recipe).sentences),
-                recipe_to_yaml(recipe).rstrip(),
-                sep="\n",
-            )
+        _print_one(name, overrides or [], as_json)
         return
-    recipes = [_told(load_recipe(each)) for each in sorted(shipped_names(), key=lambda each: (each != _FLAGSHIP, each))]
+    from ldctpipe.recipes.listing import listed_recipes
+
+    recipes = listed_recipes()
     if as_json:
         print(json.dumps(recipes, indent=2, ensure_ascii=False))
         return
@@ -54,30 +41,24 @@ def command(
         print(_COLUMNS.format(**told | _in_short(told)).rstrip())
 
 
+def _print_one(name: str, overrides: list[str], as_json: bool) -> None:
+    from ldctpipe.recipes.library import load_recipe, recipe_to_yaml
+    from ldctpipe.recipes.needs import needs_of
+
+    recipe = load_recipe(name, overrides)
+    if as_json:
+        print(recipe.model_dump_json(indent=2))
+        return
+    needs = (f"# Needs {sentence}." for sentence in needs_of(recipe).sentences)
+    print(*needs, recipe_to_yaml(recipe).rstrip(), sep="\n")
+
+
 def _in_short(told: dict[str, Any]) -> dict[str, str]:
     """Return what the list has no room for in full; --json has it."""
     return {
         "parameters": _short(told["parameters"]),
         "needs": ", ".join(told["needs"]),
         "source": re.split(r", doi |; ", told["source"])[0],
-    }
-
-
-def _told(recipe: Recipe) -> dict[str, Any]:
-    from ldctpipe.recipes.needs import needs_of
-    from ldctpipe.recipes.networks import parameter_counts
-
-    said = ("name", "title", "status", "source", "remark", "caution")
-    counts = parameter_counts(recipe)
-    return {
-        **recipe.model_dump(include=set(said)),
-        "network": recipe.generator.network,
-        "algorithm": recipe.algorithm.name,
-        "parameters": counts["generator"],
-        "critic_parameters": counts.get("critic"),
-        "slices": 2 * recipe.data.context + 1,
-        "iterations": recipe.training.iterations,
-        "needs": needs_of(recipe).marks,
     }
 
 

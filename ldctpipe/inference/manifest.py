@@ -12,6 +12,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from ldctpipe.errors import InputError
 from ldctpipe.files import read_json, read_object, sha256_of_file, write_json
 from ldctpipe.inference.job import FORMAT, Job

@@ -12,15 +12,12 @@ from pydantic import ValidationError
 from ldctpipe.errors import InputError, UsageError
 from ldctpipe.foreign import read_yaml, yaml_of
 from ldctpipe.recipes.schema import Recipe
+from ldctpipe.recipes.shipped import FOLDER, shipped_names
 
-_SHIPPED = Path(__file__).parent
+__all__ = ["load_recipe", "recipe_from_file", "recipe_to_yaml", "shipped_names"]
+
 _IDENTITY = ("name", "title", "source", "status", "remark", "caution")
 _CHOICES = {"generator": "network", "critic": "network", "algorithm": "name"}  # another one takes no options over
-
-
-def shipped_names() -> list[str]:
-    """Return the names of the recipes that the package ships, sorted."""
-    return sorted(path.stem for path in _SHIPPED.glob("[a-z]*.yaml"))
 
 
 def load_recipe(name_or_file: str, overrides: Iterable[str] = (), **values: Any) -> Recipe:
@@ -66,7 +63,7 @@ def recipe_to_yaml(recipe: Recipe) -> str:
 def _read(name_or_file: str, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     path = Path(name_or_file)
     if path.suffix not in (".yaml", ".yml"):
-        path = _SHIPPED / f"{name_or_file}.yaml"
+        path = FOLDER / f"{name_or_file}.yaml"
     if not path.is_file():
         known = ", ".join(shipped_names())
         raise UsageError(None, f"there is no recipe {name_or_file!r}", f"take one of {known}, or give a .yaml file")

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from ldctpipe.cli.app import run
-from ldctpipe.recipes import library
+from ldctpipe.recipes import library, listing, shipped
 from ldctpipe.recipes.library import shipped_names
 
 
@@ -86,3 +89,31 @@ def test_the_list_for_programs_has_all_of_it(capsys):
     assert told["du-gan"]["critic_parameters"] == 57_213_839
     assert told["cagan"]["caution"].startswith("CaGAN has no public code")
     assert {"status", "source", "remark", "title", "slices", "network", "algorithm", "iterations"} <= set(told["tv"])
+
+
+def test_the_list_builds_no_network():
+    program = (
+        "import sys; from ldctpipe.cli.app import run; run(['recipes', '--json']); print(*sys.modules, file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+
+    assert len(json.loads(done.stdout)) == len(shipped_names())
+    assert not {"torch", "timm", "numpy", "pydantic", "yaml"} & set(done.stderr.split())
+
+
+def test_a_recipe_that_changed_or_is_new_is_listed_as_it_is_now(tmp_path, monkeypatch):
+    own = "base: red-cnn\nname: own\ntitle: Own\nsource: none\nstatus: variant\ngenerator:\n  channels: 4\n"
+    for path in shipped.FOLDER.glob("*.yaml"):
+        shutil.copy(path, tmp_path)
+    (tmp_path / "own.yaml").write_text(own)
+    edited = (tmp_path / "red-cnn.yaml").read_text().replace("name: red-cnn", "name: red-cnn # edited")
+    (tmp_path / "red-cnn.yaml").write_text(edited)
+    built = []
+    for module in (shipped, listing, library):
+        monkeypatch.setattr(module, "FOLDER", tmp_path)
+    monkeypatch.setattr(listing, "described", lambda name: built.append(name) or {"name": name})
+
+    names = [recipe["name"] for recipe in listing.listed_recipes()]
+
+    assert set(names) == {*shipped_names(), "own"}
+    assert sorted(built) == ["own", "red-cnn"]

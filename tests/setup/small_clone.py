@@ -17,6 +17,7 @@ NEEDED = (
 PYTHON = """#!/usr/bin/env bash
 [[ "$*" != *sys.exit* ]] || exit 0
 [[ $1 == -m ]] || exit 0
+[[ $2 != compileall ]] || { echo "$*" >> "$COMPILED"; exit 1; }
 mkdir -p "$3/bin"
 cp "$0" "$3/bin/python"
 for program in pip uv ldctpipe; do
@@ -49,12 +50,18 @@ class Clone:
     def environment(self) -> dict[str, str]:
         return {
             "PATH": str(self.programs), "HOME": os.environ.get("HOME", "/"), "CALLS": str(self.calls_file),
-            "FAIL": str(self.root / "fail"),
+            "FAIL": str(self.root / "fail"), "COMPILED": str(self.root / "compiled"),
         }  # fmt: skip
 
     @property
     def calls_file(self) -> Path:
         return self.root / "calls"
+
+    def compiled(self) -> list[str]:
+        """Return what was compiled since the last question, as the last word of each call."""
+        lines = (self.root / "compiled").read_text().splitlines()
+        (self.root / "compiled").unlink()
+        return [line.split()[-1].removeprefix(f"{self.root}/") for line in lines]
 
     def calls(self) -> list[str]:
         """Return what pip, uv and ldctpipe were called with since the last question."""

@@ -22,6 +22,15 @@ def test_both_containerfiles_are_one_text_but_for_their_values() -> None:
     assert [ours.partition("=")[0] for ours, _ in differing] == [theirs.partition("=")[0] for _, theirs in differing]
 
 
+def test_bytecode_in_an_image_is_made_by_content_for_all_that_is_installed_for_users() -> None:
+    text = (REPOSITORY / "containers" / "Containerfile").read_text().replace("\\\n", " ")
+    steps = [line for line in text.splitlines() if "/opt/ldctpipe/bin/pip install" in line]
+    assert len(steps) == 2
+    for step in steps:
+        assert "--no-compile" in step, "dates of files differ between layers and builds"
+        assert "-m compileall" in step and "--invalidation-mode unchecked-hash" in step
+
+
 SOUND = {"name": "a", "version": "1", "vulns": []}
 FAULTY = {"name": "b", "version": "2", "vulns": [{"id": "PYSEC-1", "fix_versions": ["3"]}]}
 SKIPPED = {"name": "c", "skip_reason": "Dependency not found on PyPI: c (4)"}
@@ -50,6 +59,7 @@ def test_audit_never_says_that_all_is_well_with_packages_that_it_could_not_ask_a
         answer = f'while [ "$1" != -o ]; do shift; done; cp "{tmp_path}/answers" "$2"'
     (programs / "pip-audit").write_text(f"#!/bin/sh\n{answer}\n")
     (programs / "pip-audit").chmod(0o755)
+    (tmp_path / "requirements" / "jars.txt").write_text("# none\n")
     done = subprocess.run([tmp_path / "requirements" / "audit.sh"], capture_output=True, text=True, check=False)
     assert done.returncode == code, done.stdout + done.stderr
     assert said in done.stdout

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shutil
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from small_clone import Clone
+from small_clone import REPOSITORY, Clone
 
 
 def install(clone: Clone, wanted: str = "runtime") -> str:
@@ -41,6 +43,28 @@ def test_second_installation_does_nothing_and_the_other_kind_adds_only_its_own(c
     assert [call for call in clone.calls() if "runtime.txt" in call] == []
     install(clone)
     assert clone.calls() == []
+
+
+def test_bytecode_of_packages_is_made_once_and_that_of_the_package_kept_up_to_date(clone: Clone) -> None:
+    packages, package = ".venv/lib/python3*/site-packages", "ldctpipe"
+    install(clone)
+    assert clone.compiled() == [packages, package]
+    install(clone)
+    assert clone.compiled() == [package], "a pulled change is compiled, though nothing is installed"
+    install(clone, "dev")
+    assert clone.compiled() == [packages, package]
+    (clone.root / ".venv" / ".bytecode").unlink()
+    install(clone)
+    assert clone.compiled() == [packages, package], "an installation that was made without bytecode gets it"
+
+
+@pytest.mark.parametrize("library", ["torch", "pydicom", "ldctpipe"])
+def test_what_this_installation_starts_from_is_compiled(library: str) -> None:
+    spec = find_spec(library)
+    assert spec and spec.origin and spec.cached
+    if Path(sys.prefix) != REPOSITORY / ".venv":
+        pytest.skip("these packages were not installed by make install")
+    assert Path(spec.cached).is_file()
 
 
 def test_changed_requirements_are_installed_again(clone: Clone) -> None:

@@ -44,3 +44,25 @@ def test_one_core_by_affinity_is_one_core() -> None:
 def test_reading_headers_does_not_import_torch() -> None:
     program = "import sys, ldctpipe.dicom.reading, ldctpipe.dicom.discovery; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "policy", "spins"),
+    [({}, "PASSIVE", "0"), ({"GOMP_SPINCOUNT": "70"}, None, "70"), ({"OMP_WAIT_POLICY": "active"}, "ACTIVE", None)],
+)
+def test_threads_of_torch_sleep_while_they_wait_unless_the_user_says_otherwise(
+    chosen: dict[str, str], policy: str | None, spins: str | None
+) -> None:
+    unset = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_"))}
+    program = "import sys; sys.argv[1:] = ['recipes', 'red-cnn']; from ldctpipe.cli.app import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**unset, **chosen, "OMP_DISPLAY_ENV": "verbose"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    if "libgomp" not in done.stderr and "GOMP_SPINCOUNT" not in done.stderr:
+        pytest.skip("this torch has another OpenMP than GNU's")
+    assert policy is None or f"OMP_WAIT_POLICY = '{policy}'" in done.stderr
+    assert spins is None or f"GOMP_SPINCOUNT = '{spins}'" in done.stderr

@@ -35,8 +35,9 @@ class Range:
 class Finding:
     """One series: `refusal` says why it can't be denoised and is None where it can; None stands for what is not known.
 
-    A series that can't be used has no slices, only `unusable_files`. `shear_deg` is measured from the positions of the
-    slices, `gantry_tilt_deg` is what the header says; the signs of the latter differ from maker to maker.
+    A series that can't be used has no slices, only `unusable_files`; one whose images form no volume has no geometry.
+    `shear_deg` is measured from the positions of the slices, `gantry_tilt_deg` is what the header says; the signs of
+    the latter differ from maker to maker.
     """
 
     key: str
@@ -127,9 +128,7 @@ def _below(root: Path, file: Path) -> str:
 
 def _of_series(series: Series) -> Finding:
     if series.refusal:
-        return Finding(
-            series.key, "DICOM", "CT", 0, series.refusal.reason, len(series.slices), warnings=series.warnings
-        )
+        return Finding(series.key, "DICOM", "CT", len(series.slices), series.refusal.reason, warnings=series.warnings)
     size = len(series.slices), series.rows, series.columns
     shape = stack_shape(series.affine, series.positions_mm)
     return _finding(series, "DICOM", size, shape, series.denoising_refusal, series.transfer_syntaxes)

@@ -36,8 +36,9 @@ class Finding:
     """One series: `refusal` says why it can't be denoised and is None where it can; None stands for what is not known.
 
     `series_number`, `series_description` and one `file` of it are None, too, where identity is left out. A series that
-    can't be used has no slices, only `unusable_files`. `shear_deg` is measured from the positions of the slices,
-    `gantry_tilt_deg` is what the header says; the signs of the latter differ from maker to maker.
+    can't be used has no slices, only `unusable_files`; one whose images form no volume has no geometry. `shear_deg` is
+    measured from the positions of the slices, `gantry_tilt_deg` is what the header says; the signs of the latter differ
+    from maker to maker.
     """
 
     key: str
@@ -139,17 +140,14 @@ def _below(root: Path, file: Path) -> str:
 
 def _of_series(root: Path, series: Series) -> Finding:
     file = _below(root, series.slices[0].path)
-    known = {"series_number": series.number, "series_description": series.description or None, "file": file}
+    known: dict[str, Any] = {"series_number": series.number, "series_description": series.description or None, "file": file}
     if series.refusal:
-        found = Finding(
-            series.key, "DICOM", "CT", 0, series.refusal.reason, len(series.slices), warnings=series.warnings
-        )
-        return replace(found, **known)
+        refusal, slices = series.refusal.reason, len(series.slices)
+        return replace(Finding(series.key, "DICOM", "CT", slices, refusal, warnings=series.warnings), **known)
     size = len(series.slices), series.rows, series.columns
     shape = stack_shape(series.affine, series.positions_mm)
     found = _finding(series, "DICOM", size, shape, series.denoising_refusal, series.transfer_syntaxes)
-    file = _below(root, series.slices[0].path)
-    return replace(found, series_number=series.number, series_description=series.description or None, file=file)
+    return replace(found, **known)
 
 
 def _of_file(root: Path, path: Path, kind: str, read: Callable[[Path], Volume]) -> Finding:

@@ -302,7 +302,7 @@ def test_one_uid_for_all_files_is_refused_everywhere(tmp_path: Path) -> None:
     write_series(tmp_path / "in", slices=5, SOPInstanceUID="1.2.3.4")
 
     (found,) = inspect(tmp_path / "in").series
-    assert (found.refusal, found.unusable_files) == ("different images have the same SOPInstanceUID", 5)
+    assert (found.refusal, found.slices) == ("different images have the same SOPInstanceUID", 5)
     with pytest.raises(InputError, match="different images have the same SOPInstanceUID"):
         ingest(tmp_path / "in", tmp_path / "cases")
 

@@ -107,7 +107,7 @@ def test_a_samplesheet_at_fault(fails, tmp_path, text, says):
     assert not (tmp_path / "OUT").exists()
 
 
-def test_a_low_dose_series_with_fewer_slices(fails, tiny_cases, tmp_path):
+def test_a_low_dose_series_whose_slices_lie_between_those_of_the_full_dose(fails, tiny_cases, tmp_path):
     shutil.copytree(tiny_cases / "cases", tmp_path / "cases")
     full = tmp_path / "cases" / "P1" / "full_dose"
     low = tmp_path / "cases" / "P1" / "low_dose" / "P1low_dose"
@@ -116,17 +116,19 @@ def test_a_low_dose_series_with_fewer_slices(fails, tiny_cases, tmp_path):
     from ldctpipe.volumes.case import read_case, write_case
 
     volume = read_case(low)
-    shorter = replace(volume, hu=volume.hu[:3].copy(), positions_mm=volume.positions_mm[:3])
+    affine = volume.affine.copy()
+    affine[2, 3] += 1.5  # half a slice distance
+    shifted = replace(volume, hu=volume.hu.copy(), affine=affine)
     shutil.rmtree(low)
     low.mkdir()
-    write_case(low, shorter)
+    write_case(low, shifted)
 
     text = f"patient,low_dose,full_dose,split\nP1,{low},{full},train\n"
     code, sentence = fails("prepare", sheet(tmp_path, text), tmp_path / "OUT")
 
     assert code == ExitCode.INPUT
     assert "P1" in sentence
-    assert "slice" in sentence
+    assert "1.5 mm" in sentence and "same slice positions" in sentence
 
 
 def test_an_unknown_recipe_or_key_or_type(fails, tiny_store, tmp_path):

@@ -71,7 +71,7 @@ def command(
     if result.unread:
         raise unread_error(input, result.unread)
     if result.failed:
-        fault = f"{len(result.failed)} of {len(result.outcomes)} series could not be read"
+        fault = f"{len(result.failed)} of {len(result.outcomes)} series failed"
         raise ReadError(input, fault, "see the reasons above and run the same command again")
     if result.refused and not keep_going:
         fault = f"{len(result.refused)} of {len(result.outcomes)} series could not be denoised"

@@ -140,7 +140,11 @@ def _below(root: Path, file: Path) -> str:
 
 def _of_series(root: Path, series: Series) -> Finding:
     file = _below(root, series.slices[0].path)
-    known: dict[str, Any] = {"series_number": series.number, "series_description": series.description or None, "file": file}
+    known: dict[str, Any] = {
+        "series_number": series.number,
+        "series_description": series.description or None,
+        "file": file,
+    }
     if series.refusal:
         refusal, slices = series.refusal.reason, len(series.slices)
         return replace(Finding(series.key, "DICOM", "CT", slices, refusal, warnings=series.warnings), **known)

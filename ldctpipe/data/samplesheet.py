@@ -141,7 +141,7 @@ def _rows(path: Path, reader: csv.DictReader[str], check_paths: bool) -> list[Ro
 
 def _fault_of_columns(path: Path, names: Sequence[str], missing: Sequence[str]) -> InputError:
     """What a table program has made of the first line: it is not guessed at, because other programs read it, too."""
-    first = f"make its first line {','.join(COLUMNS)}"
+    first = f"its first line must be {','.join(COLUMNS)}"
     line = ",".join(names)
     for sign, meaning in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
         if COLUMNS[0] in (cell.strip(' "').casefold() for cell in line.split(sign)) and sign in line:

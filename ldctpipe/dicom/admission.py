@@ -88,6 +88,8 @@ def whole_pixels(found: Scan) -> PixelPlace:
 
 def _instead_of_pixels(found: Scan) -> Rejection:
     """Makers with a compression of their own (ELSCINT1, old GE and Philips) keep pixels in a private element."""
+    if found.ends_early:
+        return CUT_SHORT
     private = found.largest_private
     if private is None or private.tag >> 16 in _PRIVATE_HEADERS:
         return NO_PIXELS

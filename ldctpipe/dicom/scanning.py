@@ -43,7 +43,8 @@ class PixelPlace:
 class Scan:
     """What was read of one file: its file meta, the attributes asked for, its pixel data's place, its size and time.
 
-    `largest_private` is the largest private element, where there are no pixel data, or empty ones.
+    Where there are no pixel data, or empty ones, `largest_private` is the largest private element, and `ends_early`
+    tells whether the file ends within an element.
     """
 
     meta: Attributes
@@ -52,6 +53,7 @@ class Scan:
     file_bytes: int
     modified_ns: int
     largest_private: Element | None = None
+    ends_early: bool = False
 
     @property
     def transfer_syntax_uid(self) -> str:
@@ -95,18 +97,22 @@ def _scan(descriptor: int, keywords: tuple[str, ...]) -> Scan:
     attributes, place = _dataset(read, start, size_bytes, encoding, keywords)
     if place and not is_complete:
         place = replace(place, is_whole=False)
-    private = None if place and place.length_bytes != 0 else _largest_private(read, start, size_bytes, encoding)
-    return Scan(meta, attributes, place, state.st_size, state.st_mtime_ns, private)
+    found = Scan(meta, attributes, place, state.st_size, state.st_mtime_ns)
+    if place and place.length_bytes != 0:
+        return found
+    elements = _every_element(read, start, size_bytes, encoding)
+    private = (one for one in elements if one.tag >> 16 & 1)  # PS3.5 §7.8: of an odd group
+    largest = max(private, key=lambda one: one.length_bytes, default=None)
+    ends_early = not elements or elements[-1].offset + elements[-1].length_bytes < size_bytes
+    return replace(found, largest_private=largest, ends_early=ends_early)
 
 
-def _largest_private(read: ReadAt, start: int, size_bytes: int, encoding: Encoding) -> Element | None:
-    """The largest private element (PS3.5 §7.8: of an odd group), before empty pixel data or behind them."""
+def _every_element(read: ReadAt, start: int, size_bytes: int, encoding: Encoding) -> list[Element]:
+    """All top-level elements, those behind empty pixel data too."""
     elements = list(top_level_elements(read, start, size_bytes, encoding))
     if elements and elements[-1].tag == PIXEL_DATA:
-        end = elements[-1].offset + elements[-1].length_bytes
-        elements += top_level_elements(read, end, size_bytes, encoding)
-    private = (one for one in elements if one.tag >> 16 & 1)
-    return max(private, key=lambda one: one.length_bytes, default=None)
+        elements += top_level_elements(read, elements[-1].offset, size_bytes, encoding)
+    return elements
 
 
 def _reader_of(content: bytes) -> ReadAt:

@@ -29,7 +29,6 @@ from ldctpipe.inference.manifest import (
 from ldctpipe.merging import keep_aside
 from ldctpipe.progress import Progress, warn
 from ldctpipe.volumes.nifti import is_nifti, read_nifti, write_nifti
-from ldctpipe.volumes.volume import Volume
 
 
 def require_form_of_nifti(form: OutputForm, push: str | None) -> None:
@@ -66,14 +65,12 @@ def _outcome(source: Path, out: Path, job: Job, denoiser: Denoiser, *, overwrite
     except InputError as error:
         key = _key_without_volume(source, job.form)
         warn(f"{key if job.form.deidentifier else source.name} not denoised: {error.fault}; {error.remedy}")
-        state = FAILED if isinstance(error, ReadError) or error.path != source else REFUSED
-        file = "" if job.form.deidentifier else name_below(source.parent, source)
-        outcome = SeriesOutcome(key, state, 0, sha256_of_text(key), error.fault, file=file)
-        name = f"{key}.nii.gz" if job.form.deidentifier or is_nifti(out) else source.name
-        manifest = out.with_name(f"{out.name}.{MANIFEST}") if is_nifti(out) else out / f"{name}.{MANIFEST}"
-        if error.path == source and not manifest.with_name(manifest.name.removesuffix(f".{MANIFEST}")).exists():
-            manifest.parent.mkdir(parents=True, exist_ok=True)
-            write_manifest(manifest, job, [outcome], {})
+        target = _target(source, out, key, job.form)
+        state = FAILED if isinstance(error, ReadError) or error.path == target else REFUSED
+        outcome = SeriesOutcome(key, state, 0, sha256_of_text(key), error.fault, file=_name(source, job.form))
+        if not target.exists():  # the manifest beside a result is that of the result
+            target.parent.mkdir(parents=True, exist_ok=True)
+            write_manifest(_manifest_beside(target), job, [outcome], {})
         return outcome
 
 
@@ -95,9 +92,11 @@ def denoise_nifti(source: Path, out: Path, job: Job, denoiser: Denoiser, *, over
     """
     started = time.monotonic()
     volume = read_nifti(source)
-    target = _target(source, out, volume, job.form)
-    manifest = target.with_name(f"{target.name}.{MANIFEST}")
+    target = _target(source, out, volume.key, job.form)
+    manifest = _manifest_beside(target)
     earlier = earlier_run(manifest, job)
+    if earlier and any(one.is_missing for one in earlier.outcomes.values()):
+        earlier = None  # nothing came of it, so what lies at the target is somebody else's
     known = earlier.outcomes.get(volume.key) if earlier else None
     source_digest = sha256_of_text(volume.key)
     if known and known.state == DENOISED and known.stands(target.parent, source_digest) and not overwrite:
@@ -117,10 +116,10 @@ def denoise_nifti(source: Path, out: Path, job: Job, denoiser: Denoiser, *, over
     write_nifti(target, hu, volume.affine, like=source)
     progress.finish()
     seconds = time.monotonic() - started
-    file = "" if job.form.deidentifier else name_below(source.parent, source)
     outcome = SeriesOutcome(
-        volume.key, DENOISED, len(hu), source_digest, None, seconds, digests([target]), volume.warnings, file=file
-    )
+        volume.key, DENOISED, len(hu), source_digest, None, seconds, digests([target]), volume.warnings,
+        file=_name(source, job.form),
+    )  # fmt: skip
     write_manifest(manifest, job, [outcome], {})
     return outcome
 
@@ -140,7 +139,15 @@ def _make_room(target: Path, manifest: Path, *, overwrite: bool, is_named: bool)
         keep_aside(target)
 
 
-def _target(source: Path, out: Path, volume: Volume, form: OutputForm) -> Path:
+def _target(source: Path, out: Path, key: str, form: OutputForm) -> Path:
     if is_nifti(out):
         return out
-    return out / (f"{volume.key}.nii.gz" if form.deidentifier else source.name)
+    return out / (f"{key}.nii.gz" if form.deidentifier else source.name)
+
+
+def _manifest_beside(target: Path) -> Path:
+    return target.with_name(f"{target.name}.{MANIFEST}")
+
+
+def _name(source: Path, form: OutputForm) -> str:
+    return "" if form.deidentifier else name_below(source.parent, source)

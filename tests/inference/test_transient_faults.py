@@ -293,6 +293,22 @@ def test_a_volume_that_can_not_be_read_is_tried_again(quick_bundle: Path, tmp_pa
     assert {path.name for path in out.glob("*.nii")} == {"a.nii", "b.nii", "c.nii"}
 
 
+def test_a_file_put_where_a_refused_result_would_go_stays(quick_bundle: Path, tmp_path: Path) -> None:
+    source, out = tmp_path / "in", tmp_path / "out"
+    write_nifti(source / "a.nii")
+    write_nifti(source / "b.nii").write_bytes(b"no volume")
+    command = ("denoise", source, out, "--model", quick_bundle, "-q")
+    assert ldctpipe(*command) == ExitCode.INPUT
+    (out / "b.nii").write_text("mine")
+    write_nifti(source / "b.nii", seed=1)
+
+    assert ldctpipe(*command) == ExitCode.IO
+
+    assert (out / "b.nii").read_text() == "mine"
+    (out / "b.nii").unlink()
+    assert ldctpipe(*command) == ExitCode.DONE
+
+
 def test_a_mask_beside_dicom_keeps_no_series_back(quick_bundle: Path, tmp_path: Path, capfd) -> None:
     source = write_series(tmp_path / "in", slices=2)
     write_nifti(source / "mask.nii.gz")

@@ -1,10 +1,10 @@
 // A checked sheet with absolute paths, from a cohort folder or from the user's own sheet.
 process SAMPLESHEET {
-    tag "${root.name}"
+    tag 'samplesheet.csv'
     label 'io'
 
     input:
-    path root
+    path root, stageAs: 'input/*'
     val test_patients
 
     output:
@@ -14,7 +14,7 @@ process SAMPLESHEET {
     script:
     def test = test_patients ? "--test-patients '${test_patients}'" : ''
     """
-    ldctpipe samplesheet '${root}' samplesheet.csv ${test}
+    ldctpipe samplesheet input/* samplesheet.csv ${test}
     """
 
     stub:

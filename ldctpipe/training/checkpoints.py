@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,14 @@ from safetensors.torch import save
 from torch import nn
 
 from ldctpipe.errors import InputError
-from ldctpipe.files import clear_leftovers_in, new_file
+from ldctpipe.files import clear_leftovers_in, new_file, refuse_existing
 from ldctpipe.progress import warn
 from ldctpipe.training.memory import is_out_of_memory
 
 _KEPT = 2
+# The names of a training's own files; what else lies in the folder is somebody's.
+_CHECKPOINT = re.compile(r"iteration-\d{7,}-best-\d{7,}\.pt")
+_BEST = re.compile(r"best-\d{7,}\.safetensors")
 
 
 class CheckpointFolder:
@@ -28,6 +32,7 @@ class CheckpointFolder:
         except OSError as error:
             fault = f"can't be made for checkpoints ({error.strerror})"
             raise InputError(folder, fault, "name another folder with --checkpoints") from None
+        refuse_existing(folder / "training.csv", overwrite=True, starts=[b"iteration"])  # the log of another training
 
     def clear_leftovers(self) -> None:
         """Remove what killed trainings had half written."""
@@ -41,8 +46,8 @@ class CheckpointFolder:
         for old in self._paths()[:-_KEPT]:
             old.unlink()
         needed = {self._best_path(int(kept.stem.rpartition("-")[2])) for kept in self._paths()}
-        for weights in self.folder.glob("best-*.safetensors"):
-            if weights not in needed:
+        for weights in self.folder.iterdir():
+            if _BEST.fullmatch(weights.name) and weights not in needed:
                 weights.unlink()
         return path
 
@@ -100,7 +105,7 @@ class CheckpointFolder:
             )
 
     def _paths(self) -> list[Path]:
-        return sorted(self.folder.glob("iteration-*.pt"))
+        return sorted(path for path in self.folder.iterdir() if _CHECKPOINT.fullmatch(path.name))
 
 
 def write_weights(path: Path, state: dict[str, torch.Tensor]) -> None:

@@ -12,12 +12,14 @@ from safetensors.torch import save
 from torch import nn
 
 from ldctpipe.errors import InputError
-from ldctpipe.files import clear_leftovers_in, new_file
+from ldctpipe.files import clear_leftovers_in, new_file, refuse_existing
 from ldctpipe.progress import warn
 from ldctpipe.training.memory import is_out_of_memory
 
 _KEPT = 2
-_NAME = re.compile(r"iteration-[0-9]{7,}-best-[0-9]{7,}\.pt")
+# The names of a training's own files; what else lies in the folder is somebody's.
+_CHECKPOINT = re.compile(r"iteration-[0-9]{7,}-best-[0-9]{7,}\.pt")
+_BEST = re.compile(r"best-[0-9]{7,}\.safetensors")
 _PARTS = {"fingerprint", "progress", "validated", "algorithm", "randomness"}  # what `TrainingLoop` saves
 
 
@@ -31,6 +33,7 @@ class CheckpointFolder:
         except OSError as error:
             fault = f"can't be made for checkpoints ({error.strerror})"
             raise InputError(folder, fault, "name another folder with --checkpoints") from None
+        refuse_existing(folder / "training.csv", overwrite=True, starts=[b"iteration"])  # the log of another training
 
     def clear_leftovers(self) -> None:
         """Remove what killed trainings had half written."""
@@ -44,8 +47,8 @@ class CheckpointFolder:
         for old in self._paths()[:-_KEPT]:
             old.unlink()
         needed = {self._best_path(int(kept.stem.rpartition("-")[2])) for kept in self._paths()}
-        for weights in self.folder.glob("best-*.safetensors"):
-            if weights not in needed:
+        for weights in self.folder.iterdir():
+            if _BEST.fullmatch(weights.name) and weights not in needed:
                 weights.unlink()
         return path
 
@@ -106,8 +109,7 @@ class CheckpointFolder:
             )
 
     def _paths(self) -> list[Path]:
-        found = sorted(self.folder.glob("iteration-*.pt"))
-        return [path for path in found if _NAME.fullmatch(path.name) and path.is_file()]
+        return sorted(path for path in self.folder.iterdir() if _CHECKPOINT.fullmatch(path.name) and path.is_file())
 
 
 def write_weights(path: Path, state: dict[str, torch.Tensor]) -> None:

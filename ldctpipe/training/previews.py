@@ -57,7 +57,8 @@ class Previews:
         """Drop the pictures after `iteration`, from which the training goes on."""
         self._pictures = int(iteration / self._every)
         for path in self._folder.glob("iteration-*.png"):
-            if int(path.stem.rpartition("-")[2]) > iteration:
+            number = path.stem.removeprefix("iteration-")
+            if number.isdecimal() and int(number) > iteration:
                 path.unlink()
 
     def _maps(self, network: nn.Module, device: torch.device) -> list[Titled]:

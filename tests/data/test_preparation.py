@@ -158,7 +158,7 @@ def test_memory_stays_at_a_few_slices(tmp_path: Path) -> None:
 def test_a_store_never_replaces_the_folder_of_its_own_scans(tmp_path: Path) -> None:
     sheet = cohort(tmp_path / "scans", ("train", "train"))
 
-    with pytest.raises(UsageError, match="would replace the input"):
+    with pytest.raises(UsageError, match="holds the input"):
         prepare_store(sheet, tmp_path / "scans", overwrite=True)
 
     assert sheet.is_file()

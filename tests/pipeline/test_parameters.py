@@ -53,6 +53,25 @@ PROPERTIES: dict[str, dict[str, Any]] = {
         (("--workflow", "denoise"), "--input is missing; give the folder of scans"),
         (("--workflow", "denoise", "--input", "."), "--model is missing; give the denoiser bundle"),
         (
+            ("--workflow", "denoise", "--input", ".", "--model", ".", "--deidentification_mapping", "names.csv"),
+            "--deidentification_mapping has no effect without --deidentification_key",
+        ),
+        (
+            (
+                "--workflow",
+                "denoise",
+                "--input",
+                ".",
+                "--model",
+                ".",
+                "--deidentification_key",
+                ".",
+                "--deidentification_mapping",
+                "results/names.csv",
+            ),
+            "--deidentification_mapping would lie among the results",
+        ),
+        (
             ("--workflow", "denoise", "--input", ".", "--model", ".", "--keep_private", "--deidentification_key", "."),
             "--keep_private and --deidentification_key contradict each other",
         ),

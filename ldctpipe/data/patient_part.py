@@ -65,7 +65,7 @@ class PatientPart:
             with np.load(path) as note:
                 told = json.loads(str(note["told"]))
                 return cls(**{**told, "added_noise": AddedNoise(**told["added_noise"])}, origins=note["origins"])
-        except (OSError, ValueError, KeyError, TypeError, BadZipFile):
+        except (OSError, ValueError, KeyError, TypeError, BadZipFile, EOFError, RecursionError, MemoryError):
             return None
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from ldctpipe.data.layouts import Found, MayoSeries, patients_in
 from ldctpipe.errors import InputError
 from ldctpipe.files import require_exists, write_text
+from ldctpipe.foreign import read_text
 from ldctpipe.progress import say
 
 # What a row may hold stands in one place, which nextflow_schema.json names and other programs can read too.
@@ -45,7 +46,7 @@ def read_sheet(path: Path, *, check_paths: bool = True) -> list[Row]:
     folder for two patients, an unknown split, a name that can't be a folder's.
     """
     try:
-        text = require_exists(path).read_text(encoding="utf-8-sig")
+        text = read_text(require_exists(path)).removeprefix("\ufeff")
     except UnicodeDecodeError:
         raise InputError(path, "is not text in UTF-8", "save it as CSV in UTF-8") from None
     try:

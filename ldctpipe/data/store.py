@@ -18,12 +18,19 @@ import numpy.typing as npt
 import pandas as pd
 
 from ldctpipe.data.origins import body_origins
+from ldctpipe.data.stored_array import read_array, read_table
 from ldctpipe.errors import InputError
-from ldctpipe.files import read_json, require_exists
+from ldctpipe.files import read_object, require_exists
 
 FORMAT = "ldctpipe-store@1"
 PAIRS, SLICES, ORIGINS, DESCRIPTION = "pairs.npy", "slices.parquet", "origins.npy", "store.json"
 NOISE, NOISE_UNIT_HU = "noise.npy", 1 / 32
+_AGAIN = "run `ldctpipe prepare` again"
+_DESCRIBED: dict[str, type] = {"patch_size": int, "sha256": str}
+_COLUMNS = {
+    "patient": "U", "series": "U", "split": "U", "position_mm": "f", "rows": "iu", "columns": "iu",
+    "first_origin": "iu", "origins": "iu",
+}  # fmt: skip
 LOW_DOSE, FULL_DOSE = 0, 1  # along the second axis of the pairs
 
 
@@ -77,20 +84,34 @@ class TrainingStore:
 def open_store(folder: Path) -> TrainingStore:
     """Return the store in `folder`, its pixels memory-mapped; raises `InputError` when it is none or not whole."""
     require_exists(folder)
-    description = read_json(folder / DESCRIPTION, "a training store")
-    if not isinstance(description, dict) or description.get("format") != FORMAT:
-        raise InputError(folder / DESCRIPTION, f"is not of format {FORMAT}", "run `ldctpipe prepare` again")
+    description = read_object(folder / DESCRIPTION, "a training store")
+    if description.get("format") != FORMAT:
+        raise InputError(folder / DESCRIPTION, f"is not of format {FORMAT}", _AGAIN)
+    for name, kind in _DESCRIBED.items():
+        if not isinstance(description.get(name), kind) or isinstance(description[name], bool):
+            raise InputError(folder / DESCRIPTION, f"has no {name}, or one of another kind", _AGAIN)
     try:
-        pairs = np.load(folder / PAIRS, mmap_mode="r")
-        slices = pd.read_parquet(folder / SLICES)
-        origins = np.load(folder / ORIGINS)
-        noise = np.load(folder / NOISE, mmap_mode="r") if description.get("simulated") else None
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(folder, f"is not a whole training store ({error})", "run `ldctpipe prepare` again") from None
+        pairs = read_array(folder / PAIRS, (None, 2, None, None))
+        slices = read_table(folder / SLICES, _COLUMNS)
+        origins = np.array(read_array(folder / ORIGINS, (None, 2)))
+        noise = read_array(folder / NOISE, (None, None, 2, None, None)) if description.get("simulated") else None
+    except (OSError, ValueError) as error:
+        raise InputError(folder, f"is not a whole training store ({error})", _AGAIN) from None
     if (
         len(pairs) != len(slices)
         or (noise is not None and len(noise) != len(slices))
         or int(slices["origins"].sum()) != len(origins)
     ):
-        raise InputError(folder, "holds tables of different lengths", "run `ldctpipe prepare` again")
+        raise InputError(folder, "holds tables of different lengths", _AGAIN)
+    if not _fits(pairs, slices, origins, description["patch_size"]):
+        raise InputError(folder, "lists patches or slices that lie outside of its images", _AGAIN)
     return TrainingStore(folder, pairs, slices, origins, description, noise)
+
+
+def _fits(pairs: npt.NDArray[np.int16], slices: pd.DataFrame, origins: npt.NDArray[np.int16], patch_size: int) -> bool:
+    """Tell whether all slices and patches lie within the images; a position outside ends in a fault of the device."""
+    counts = slices[["first_origin", "origins", "rows", "columns"]].to_numpy(dtype=np.int64)
+    ends, sizes = counts[:, 0] + counts[:, 1], counts[:, 2:]
+    if len(counts) and (counts.min() < 0 or ends.max() > len(origins) or (sizes > pairs.shape[2:]).any()):
+        return False
+    return not len(origins) or (origins.min() >= 0 and int(origins.max()) + patch_size <= max(pairs.shape[2:]))

@@ -9,8 +9,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from pydantic import TypeAdapter
+
 from ldctpipe import __version__
-from ldctpipe.files import read_json, sha256_of_text, write_json, write_text
+from ldctpipe.errors import InputError
+from ldctpipe.files import read_object, sha256_of_text, write_json, write_text
 from ldctpipe.inference.cohort_record import DONE, FAILED, PatientRecord
 from ldctpipe.inference.manifest import REFUSED, SeriesOutcome
 
@@ -121,4 +124,7 @@ def write_cohort_manifest(folder: Path, rows: Sequence[Row]) -> Tally:
 
 def tally_in(path: Path) -> Tally:
     """Return the counts that the `manifest.json` at `path` has; raises `InputError` where it is damaged."""
-    return Tally(**read_json(path, "the manifest of a cohort")["counts"])
+    try:
+        return TypeAdapter(Tally).validate_python(read_object(path, "the manifest of a cohort")["counts"], strict=False)
+    except (KeyError, ValueError):
+        raise InputError(path, "is no manifest of a cohort", "write it anew with `ldctpipe cohort manifest`") from None

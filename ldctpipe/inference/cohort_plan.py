@@ -8,7 +8,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ldctpipe.errors import InputError
 from ldctpipe.files import write_text
+from ldctpipe.foreign import read_text
 from ldctpipe.inference.cohort_record import PatientRecord, results_beside
 from ldctpipe.inference.cohort_scans import Scan, Size, scan_digest, scan_size
 from ldctpipe.inference.job import OutputForm
@@ -84,6 +86,8 @@ def write_plan(path: Path, groups: Iterable[Sequence[Sized]]) -> None:
 
 
 def planned_patients(path: Path) -> list[str]:
-    """Return the patients of a plan, in its order."""
-    with path.open(encoding="utf-8", newline="") as stream:
-        return [row["patient"] for row in csv.DictReader(stream)]
+    """Return the patients of a plan, in its order; raises `InputError` where `path` is none."""
+    try:
+        return [row["patient"] for row in csv.DictReader(io.StringIO(read_text(path)))]
+    except (ValueError, KeyError, csv.Error):
+        raise InputError(path, "is no plan of a cohort", "write it anew with `ldctpipe cohort plan`") from None

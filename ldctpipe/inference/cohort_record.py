@@ -9,10 +9,11 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+
+from pydantic import TypeAdapter
 
 from ldctpipe.errors import InputError
-from ldctpipe.files import read_json, sha256_of_text, write_json
+from ldctpipe.files import read_object, sha256_of_text, write_json
 from ldctpipe.inference.job import Job
 from ldctpipe.inference.manifest import REFUSED, SeriesOutcome
 
@@ -53,6 +54,9 @@ class PatientRecord:
         return (Path(self.folders[one.key], name) for one in self.series for name in one.files)
 
 
+_CHECK = TypeAdapter(PatientRecord)  # whose series check themselves
+
+
 def job_key(job: Job, push: str | None) -> str:
     """Return what stands for the model, all settings and where results are sent."""
     described = {name: value for name, value in job.describe().items() if name != "run_time"}
@@ -68,12 +72,14 @@ def write_record(folder: Path, record: PatientRecord) -> None:
 def read_record(path: Path) -> PatientRecord | None:
     """Return the record at `path`, or None where that is none: the file may be half copied by another program."""
     try:
-        told: dict[str, Any] = read_json(path, "a patient's record")
+        told = read_object(path, "a patient's record")
         if told.pop("format") != FORMAT:
             return None
         series = tuple(map(SeriesOutcome.from_json, told.pop("series")))
-        return PatientRecord(**told, series=series)
-    except (InputError, TypeError, KeyError, AttributeError):
+        record = PatientRecord(**told, series=series)
+        _CHECK.validate_json(json.dumps(told), strict=True)
+        return record
+    except (InputError, TypeError, KeyError, ValueError):
         return None
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from ldctpipe.files import read_json, sha256_of_file, write_json
+from pydantic import TypeAdapter
+
+from ldctpipe.errors import InputError
+from ldctpipe.files import read_object, sha256_of_file, write_json
 from ldctpipe.inference.job import Job
 
 MANIFEST = "manifest.json"
@@ -48,8 +52,9 @@ class SeriesOutcome:
 
     @classmethod
     def from_json(cls, entry: dict[str, Any]) -> SeriesOutcome:
-        """Return what `as_json` gave."""
-        return cls(**{**entry, "warnings": tuple(entry["warnings"]), "sent_to": tuple(entry["sent_to"])})
+        """Return what `as_json` gave; raises `TypeError`, `KeyError` or `ValueError` for anything else."""
+        outcome = cls(**{**entry, "warnings": tuple(entry["warnings"]), "sent_to": tuple(entry["sent_to"])})
+        return _CHECK.validate_json(json.dumps(vars(outcome)), strict=True)
 
     def stands(self, folder: Path, source: str) -> bool:
         """Tell whether this was made from `source` and all of its files are in `folder`, unaltered."""
@@ -57,6 +62,9 @@ class SeriesOutcome:
             return False
         paths = {folder / name: digest for name, digest in self.files.items()}
         return all(path.is_file() and sha256_of_file(path) == digest for path, digest in paths.items())
+
+
+_CHECK = TypeAdapter(SeriesOutcome)
 
 
 @dataclass(frozen=True)
@@ -83,19 +91,32 @@ def earlier_run(path: Path, job: Job) -> Earlier | None:
     """
     if not path.is_file():
         return None
-    manifest = read_json(path, "a manifest")
+    manifest = read_object(path, "a manifest")
     described = {name: value for name, value in job.describe().items() if name != "run_time"}
-    if not isinstance(manifest, dict) or any(manifest.get(name) != value for name, value in described.items()):
+    if any(manifest.get(name) != value for name, value in described.items()):
         return None
-    outcomes = map(SeriesOutcome.from_json, manifest["series"])
-    run_time = datetime.fromisoformat(manifest["run_time"]) if manifest["run_time"] else None
+    outcomes = _outcomes(path, manifest)
+    try:
+        run_time = datetime.fromisoformat(manifest["run_time"]) if manifest.get("run_time") else None
+    except (TypeError, ValueError):
+        raise _damaged(path) from None
     return Earlier(manifest.get("patient"), run_time, {outcome.key: outcome for outcome in outcomes})
 
 
 def series_in(path: Path) -> list[SeriesOutcome]:
     """Return the outcomes that the manifest at `path` lists, of whatever job."""
-    manifest = read_json(path, "a manifest")
-    return [SeriesOutcome.from_json(entry) for entry in manifest["series"]]
+    return _outcomes(path, read_object(path, "a manifest"))
+
+
+def _outcomes(path: Path, manifest: dict[str, Any]) -> list[SeriesOutcome]:
+    try:
+        return [SeriesOutcome.from_json(entry) for entry in manifest["series"]]
+    except (TypeError, KeyError, ValueError):
+        raise _damaged(path) from None
+
+
+def _damaged(path: Path) -> InputError:
+    return InputError(path, "is a damaged manifest", "remove it to denoise again, or name another output folder")
 
 
 def digests(paths: Iterable[Path]) -> dict[str, str]:
@@ -105,7 +126,7 @@ def digests(paths: Iterable[Path]) -> dict[str, str]:
 
 def note_sent(path: Path, sent: SeriesOutcome, destination: str) -> None:
     """Add `destination` to where one series of the manifest at `path` is."""
-    manifest = read_json(path, "a manifest")
+    manifest = read_object(path, "a manifest")
     noted = replace(sent, sent_to=(*sent.sent_to, destination)).as_json()
     series = [noted if entry["key"] == sent.key else entry for entry in manifest["series"]]
     write_json(path, {**manifest, "series": series})

@@ -10,7 +10,7 @@ from typing import Any
 from ldctpipe.data.layouts import FULL, LOW, MayoSeries, patients_in
 from ldctpipe.data.samplesheet import read_sheet
 from ldctpipe.errors import InputError
-from ldctpipe.files import read_json, require_exists
+from ldctpipe.files import read_object, require_exists
 from ldctpipe.volumes.case import is_case
 
 _UNNAMED_METHOD = "denoised"
@@ -101,7 +101,7 @@ def _scans(folder: Path, full_dose: Path, low_dose: Path) -> PatientScans:
 def _model(folder: Path) -> dict[str, Any]:
     for manifest in (folder / _MANIFEST, folder.parent / _MANIFEST):
         if manifest.is_file():
-            model = read_json(manifest, "a manifest of `ldctpipe denoise`").get("model")
+            model = read_object(manifest, "a manifest of `ldctpipe denoise`").get("model")
             return model if isinstance(model, dict) else {}
     return {}
 

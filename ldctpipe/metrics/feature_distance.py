@@ -14,6 +14,7 @@ from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, kid_features_to_metri
 
 from ldctpipe.errors import InputError
 from ldctpipe.files import require_exists, sha256_of_file
+from ldctpipe.foreign import require_file
 from ldctpipe.metrics.image_quality import measured_mask, windowed
 from ldctpipe.metrics.matching import MatchedSeries
 from ldctpipe.metrics.protocols import Protocol
@@ -111,7 +112,7 @@ def _factored(features: Features) -> tuple[Features, Features]:
 
 
 def _inception(weights: Path) -> FeatureExtractorInceptionV3:
-    require_exists(weights)
+    require_file(require_exists(weights))
     remedy = "give weights-inception-2015-12-05-6726825d.pth of torch-fidelity"
     try:
         # The library unpickles its file unguarded: what this guarded reading has accepted holds nothing but tensors.

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import math
+import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ldctpipe.errors import InputError
 from ldctpipe.files import new_file
+from ldctpipe.foreign import require_file
 from ldctpipe.metrics.matching import MatchedSeries
 
 ROLES = ("low_dose", "denoised", "full_dose")
 SLICES_PER_PATIENT = 4
+_LARGEST_BYTES = 1 << 31
+_LEAST_SIDE = 16
+_DAMAGED = (
+    ValueError, TypeError, LookupError, EOFError, OSError, OverflowError, MemoryError, SyntaxError, RecursionError,
+    NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -59,17 +70,25 @@ def write_samples(path: Path, samples: list[Sample]) -> None:
 
 def read_samples(path: Path) -> list[Sample]:
     """Return what `write_samples` wrote; raises `InputError` for another file."""
+    require_file(path)
     try:
+        with zipfile.ZipFile(path) as archive:
+            if sum(part.file_size for part in archive.infolist()) > _LARGEST_BYTES:
+                raise ValueError("it is too large")
         with np.load(path, allow_pickle=False) as stored:
-            return [
-                Sample(
-                    str(stored["patient"][number]),
-                    str(stored["series"][number]),
-                    float(stored["position_mm"][number]),
-                    (float(stored["pixel_mm"][number][0]), float(stored["pixel_mm"][number][1])),
-                    stored[f"hu_{number:04d}"],
-                )
-                for number in range(len(stored["patient"]))
-            ]
-    except (ValueError, KeyError, EOFError, OSError) as error:
+            return [_stored_sample(stored, number) for number in range(len(stored["patient"]))]
+    except _DAMAGED as error:
         raise InputError(path, f"is not a file of sample slices ({error})", "run `ldctpipe evaluate` again") from None
+
+
+def _stored_sample(stored: Any, number: int) -> Sample:
+    hu = stored[f"hu_{number:04d}"]
+    position_mm, row_mm, column_mm = (
+        float(value) for value in (stored["position_mm"][number], *stored["pixel_mm"][number])
+    )
+    if hu.dtype != np.int16 or hu.ndim != 3 or len(hu) != len(ROLES) or min(hu.shape[1:]) < _LEAST_SIDE:
+        raise ValueError(f"sample {number} has the shape {hu.shape} and holds {hu.dtype}")
+    if not (math.isfinite(position_mm) and 0 < row_mm < math.inf and 0 < column_mm < math.inf):
+        raise ValueError(f"sample {number} lies nowhere")
+    patient, series = str(stored["patient"][number]), str(stored["series"][number])
+    return Sample(patient, series, position_mm, (row_mm, column_mm), hu)

@@ -34,7 +34,7 @@ def shapes_of(path: Path, remedy: str) -> dict[str, tuple[int, ...]]:
     try:
         with open_file(path) as stream:
             length = int.from_bytes(stream.read(8), "little")
-            header = json.loads(stream.read(length)) if length <= _LARGEST_HEADER_BYTES else None
+            header: Any = json.loads(stream.read(length)) if length <= _LARGEST_HEADER_BYTES else None
             header.pop("__metadata__", None)
             return {str(name): tuple(map(int, entry["shape"])) for name, entry in header.items()}
     except (ValueError, AttributeError, LookupError, TypeError, RecursionError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from ldctpipe.errors import InputError
 from ldctpipe.files import require_exists, sha256_of_file
+from ldctpipe.foreign import json_of, read_text
 from ldctpipe.progress import track
 from ldctpipe.record.checksums import CHECKSUMS, files_in, read_checksums
 
@@ -64,9 +64,9 @@ def verify(folder: Path) -> Verdict:
 def _work_folder(folder: Path) -> list[Path]:
     """Return where the run had its intermediate files, which may be inside of its output folder."""
     try:
-        record = json.loads((folder / RUN_RECORD).read_text(encoding="utf-8"))
+        record = json_of(read_text(folder / RUN_RECORD))
         return [Path(record["work_folder"])] if record.get("work_folder") else []
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, TypeError, InputError):
         return []
 
 
@@ -85,9 +85,9 @@ def _claims_of(folder: Path, name: str, verdict: Verdict) -> list[_Claim]:
     beside = Path(name).parent
     reader = _card_claims if Path(name).name == "card.json" else _manifest_claims
     try:
-        told = json.loads((folder / name).read_text(encoding="utf-8"))
+        told = json_of(read_text(folder / name))
         return [_Claim((beside / file).as_posix(), str(digest)) for file, digest in reader(told)]
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, InputError):
         verdict.faults[name] = UNREADABLE
         return []
 

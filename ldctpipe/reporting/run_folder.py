@@ -97,7 +97,7 @@ def read_table(path: Path, columns: tuple[str, ...] = ()) -> pd.DataFrame:
     for name in columns:
         if name not in table:
             raise InputError(path, f"has no column `{name}`", _ANEW)
-    for name in table.columns.difference(_TEXT_COLUMNS):
+    for name in table.columns.difference(list(_TEXT_COLUMNS)):
         if not pd.api.types.is_numeric_dtype(table[name]):
             raise InputError(path, f"has text in the column {name}, which holds numbers", _ANEW)
     return table

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from ldctpipe.progress import warn
 from ldctpipe.training.memory import is_out_of_memory
 
 _KEPT = 2
+_NAME = re.compile(r"iteration-[0-9]{7,}-best-[0-9]{7,}\.pt")
+_PARTS = {"fingerprint", "progress", "validated", "algorithm", "randomness"}  # what `TrainingLoop` saves
 
 
 class CheckpointFolder:
@@ -63,7 +66,10 @@ class CheckpointFolder:
         """
         for path in reversed(self._paths()):
             try:
-                return torch.load(path, map_location="cpu", weights_only=True)
+                state = torch.load(path, map_location="cpu", weights_only=True)
+                if not isinstance(state, dict) or not state.keys() >= _PARTS:
+                    raise ValueError("is no state of a training")
+                return state
             except (OSError, MemoryError):
                 raise
             except Exception as error:
@@ -96,7 +102,8 @@ class CheckpointFolder:
             )
 
     def _paths(self) -> list[Path]:
-        return sorted(self.folder.glob("iteration-*.pt"))
+        found = sorted(self.folder.glob("iteration-*.pt"))
+        return [path for path in found if _NAME.fullmatch(path.name) and path.is_file()]
 
 
 def write_weights(path: Path, state: dict[str, torch.Tensor]) -> None:

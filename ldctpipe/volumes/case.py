@@ -8,10 +8,12 @@ from typing import Any
 
 import nibabel
 import numpy as np
+from pydantic import TypeAdapter
 
 from ldctpipe import __version__
 from ldctpipe.errors import InputError
-from ldctpipe.files import read_json, write_json
+from ldctpipe.files import read_json, safe_name, write_json
+from ldctpipe.foreign import require_file
 from ldctpipe.volumes.nifti import DAMAGED_NIFTI, write_nifti
 from ldctpipe.volumes.padding import Padding
 from ldctpipe.volumes.volume import Acquisition, Volume
@@ -65,14 +67,11 @@ def read_case(folder: Path) -> Volume:
     """
     description = _read_description(folder / _DESCRIPTION)
     try:
-        image = nibabel.load(folder / _VOLUME)
+        image = _image(folder / _VOLUME, description["shape"])
         hu = np.asanyarray(image.dataobj).transpose(2, 1, 0)  # type: ignore[attr-defined]
-        padding = _read_padding(folder) if description["padded_pixels"] else None
+        padding = _read_padding(folder, description["shape"]) if description["padded_pixels"] else None
     except DAMAGED_NIFTI as error:
         raise InputError(folder / _VOLUME, f"can't be read ({error})", _REMEDY) from None
-    if list(hu.shape) != description["shape"]:
-        fault = f"has shape {list(hu.shape)} where {_DESCRIPTION} says {description['shape']}"
-        raise InputError(folder / _VOLUME, fault, _REMEDY)
     try:
         return Volume(
             hu,
@@ -100,13 +99,32 @@ def _read_description(path: Path) -> dict[str, Any]:
     wrong = [name for name, kind in _READ_KEYS.items() if not isinstance(description[name], kind)]
     if wrong:
         raise InputError(path, f"has a wrong type of value for {', '.join(wrong)}", _REMEDY)
+    if description["key"] != safe_name(description["key"]):  # it becomes the name of a folder
+        raise InputError(path, "has a key that can't be the name of a folder", _REMEDY)
+    if not all(isinstance(text, str) for text in description["warnings"]):
+        raise InputError(path, "has a wrong type of value for warnings", _REMEDY)
+    if not all(type(number) in (int, float) for number in description["positions_mm"]):
+        raise InputError(path, "has a wrong type of value for positions_mm", _REMEDY)
     return description
 
 
-def _read_padding(folder: Path) -> Padding:
-    return Padding.of(np.asanyarray(nibabel.load(folder / _PADDING).dataobj).transpose(2, 1, 0))  # type: ignore[attr-defined]
+def _read_padding(folder: Path, shape: list[int]) -> Padding:
+    return Padding.of(np.asanyarray(_image(folder / _PADDING, shape).dataobj).transpose(2, 1, 0))
+
+
+def _image(path: Path, shape: list[int]) -> Any:
+    """Return a NIfTI image of (slices, rows, columns); its size is compared before a compressed one is unpacked."""
+    image: Any = nibabel.load(require_file(path))
+    found = list(image.shape[::-1])
+    if found != shape:
+        fault = f"has shape {found} where {_DESCRIPTION} says {shape}"
+        raise InputError(path, fault, _REMEDY)
+    if not np.isfinite(image.affine).all():
+        raise ValueError("its affine holds values that are no numbers")
+    return image
 
 
 def _acquisition(fields: dict[str, Any]) -> Acquisition:
     values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}
-    return Acquisition(**values)
+    # The same values again, but a ValueError for one of another type.
+    return TypeAdapter(Acquisition).validate_python(Acquisition(**values).__dict__)

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from ldctpipe.errors import InputError
 from ldctpipe.files import new_file, sha256_of_file
+from ldctpipe.foreign import require_file
 from ldctpipe.volumes.plausibility import LARGEST_ROWS_OR_COLUMNS, hu_fault
 from ldctpipe.volumes.volume import HuArray, Volume
 
@@ -93,7 +94,7 @@ def _opened(path: Path) -> Any:
     if path.is_dir():
         raise InputError(path, "is a folder in spite of its name", "give a .nii or .nii.gz file in HU")
     try:
-        image: Any = nibabel.load(path)
+        image: Any = nibabel.load(require_file(path))
         if type(image) not in (nibabel.Nifti1Image, nibabel.Nifti2Image):
             raise ValueError("a header without its image")
         shape, dtype = image.shape, image.get_data_dtype()

@@ -45,6 +45,7 @@ from ldctpipe.record.verification import verify
 from ldctpipe.reporting.run_folder import read_table
 from ldctpipe.training.checkpoints import CheckpointFolder
 from ldctpipe.volumes.case import read_case, write_case
+from ldctpipe.volumes.nifti import read_nifti
 from ldctpipe.volumes.volume import Volume
 
 LONGEST_S = 3.0
@@ -495,6 +496,14 @@ def test_patches_outside_of_the_images_are_refused(files: Path) -> None:
 
     with pytest.raises(InputError, match="outside of its images"):
         open_store(files / "store")
+
+
+@pytest.mark.parametrize("name", ["scan.nii", "scan.nii.gz"])
+def test_a_pipe_called_nifti(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+
+    with pytest.raises(InputError, match="is a named pipe"):
+        read_nifti(tmp_path / name)
 
 
 def test_checkpoints_that_are_none_are_passed_over(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from ldctpipe.errors import InputError
 
 LARGEST_TEXT_BYTES = 1 << 30  # the manifest of a cohort of ten thousand series
 LARGEST_RECIPE_BYTES = 1 << 20
+_CHUNK_BYTES = 1 << 20
 _DEEPEST = 64
 _LARGEST_INTEGER = 1 << 64
 _LONGEST_NUMBER = 400  # digits; Python refuses more than 4,300 with an error of its own
@@ -60,12 +61,15 @@ def read_text(path: Path, most_bytes: int = LARGEST_TEXT_BYTES) -> str:
     return read_bytes(path, most_bytes).decode("utf-8")
 
 
-def read_bytes(path: Path, most_bytes: int = LARGEST_TEXT_BYTES) -> bytes:
+def read_bytes(path: Path, most_bytes: int = LARGEST_TEXT_BYTES) -> bytearray:
     """Return the content of the file at `path`; raises what `open_file` raises."""
+    content = bytearray()
     with open_file(path, most_bytes) as stream:
-        content = stream.read(most_bytes + 1)  # a file of /proc has no size
-    if len(content) > most_bytes:
-        raise _too_large(path, most_bytes)
+        # In parts: a file of /proc has no size to go by, and one read would take memory for all that is allowed.
+        while chunk := stream.read(_CHUNK_BYTES):
+            content += chunk
+            if len(content) > most_bytes:
+                raise _too_large(path, most_bytes)
     return content
 
 
@@ -92,8 +96,9 @@ def yaml_of(text: str) -> Any:
 
     Raises `ValueError` for what is none, is nested beyond 64 levels, or grows beyond bounds by its aliases.
     """
-    loader = _Loader(text)
+    loader = None
     try:
+        loader = _Loader(text)
         node = loader.get_single_node()
         _refuse_growth(node)
         value = None if node is None else loader.construct_document(node)
@@ -103,7 +108,8 @@ def yaml_of(text: str) -> Any:
         # The library raises the latter for tags over values that don't fit them, such as `!!bool maybe`.
         raise ValueError(" ".join(str(error).split())) from None
     finally:
-        loader.dispose()
+        if loader is not None:
+            loader.dispose()
     _refuse_depth(value)
     return value
 
@@ -148,7 +154,19 @@ def _children(value: Any) -> Iterable[Any]:
 
 
 class _Loader(yaml.SafeLoader):
-    """Plain values alone, and numbers within 64 bits."""
+    """Plain values alone, of limited depth while they are read, and numbers within 64 bits."""
+
+    def fetch_flow_collection_start(self, token: Any) -> None:
+        """Enter "[" or "{"; raises `ValueError` beyond the limit, which the library takes seconds to reach."""
+        if self.flow_level > _DEEPEST:
+            raise _too_deep()
+        super().fetch_flow_collection_start(token)
+
+    def add_indent(self, column: int) -> bool:
+        """Enter an indented block; raises `ValueError` beyond the limit."""
+        if len(self.indents) > _DEEPEST:
+            raise _too_deep()
+        return bool(super().add_indent(column))
 
     def construct_yaml_int(self, node: Any) -> int:
         """Return a whole number; raises `ValueError` beyond 64 bits."""

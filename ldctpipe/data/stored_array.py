@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import pyarrow.parquet
 
 from ldctpipe.foreign import require_file
 
@@ -43,6 +42,8 @@ def read_table(path: Path, kinds: dict[str, str]) -> pd.DataFrame:
 
     Raises `ValueError` for another table, and `InputError` or `OSError` for what is no file.
     """
+    import pyarrow.parquet  # what only prepares a store needs none of it
+
     require_file(path)
     try:
         about = pyarrow.parquet.read_metadata(path)

@@ -58,7 +58,7 @@ class PatientRecord:
         return (Path(self.folders[one.key], name) for one in self.series for name in one.files)
 
 
-_CHECK = TypeAdapter(PatientRecord)
+_CHECK = TypeAdapter(PatientRecord)  # whose series check themselves
 
 
 def job_key(job: Job, push: str | None) -> str:
@@ -96,7 +96,9 @@ def read_record(path: Path) -> PatientRecord | None:
         if told.pop("format") != FORMAT:
             return None
         series = tuple(map(SeriesOutcome.from_json, told.pop("series")))
-        return _CHECK.validate_python(vars(PatientRecord(**told, series=series)), strict=True)
+        record = PatientRecord(**told, series=series)
+        _CHECK.validate_json(json.dumps(told), strict=True)
+        return record
     except (InputError, TypeError, KeyError, ValueError):
         return None
 

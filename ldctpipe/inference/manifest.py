@@ -5,6 +5,7 @@ It names no patient, but describes each series as its scanner did and names one 
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -79,7 +80,7 @@ class SeriesOutcome:
     def from_json(cls, entry: dict[str, Any]) -> SeriesOutcome:
         """Return what `as_json` gave; raises `TypeError`, `KeyError` or `ValueError` for anything else."""
         outcome = cls(**{**entry, "warnings": tuple(entry["warnings"]), "sent_to": tuple(entry["sent_to"])})
-        return _CHECK.validate_python(vars(outcome), strict=True)
+        return _CHECK.validate_json(json.dumps(vars(outcome)), strict=True)
 
     def stands(self, folder: Path, source: str) -> bool:
         """Tell whether this was made from `source` and all of its files are in `folder`, unaltered."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 FORMAT = CARD_FORMAT
 WEIGHTS, RECIPE, CARD = "model.safetensors", "recipe.yaml", "card.json"
 _UNALTERED = "take an unaltered copy of the bundle, or train it again"
+_LARGEST_WEIGHTS_BYTES = 16 << 30  # twice the largest network that is built
 INTENDED_USE = "Research on CT denoising. Not a medical device: not for diagnosis or treatment."
 
 
@@ -90,7 +91,7 @@ def read_bundle(folder: Path) -> Bundle:
             raise InputError(folder / name, "is missing, so this is no whole denoiser bundle", _UNALTERED)
     recipe = recipe_from_file(folder / RECIPE)
     _compare(require_file(folder / RECIPE, LARGEST_RECIPE_BYTES), card["recipe_sha256"])
-    _compare(require_file(folder / WEIGHTS), card["weights"]["sha256"])
+    _compare(require_file(folder / WEIGHTS, _LARGEST_WEIGHTS_BYTES), card["weights"]["sha256"])
     return Bundle(folder, recipe, card)
 
 

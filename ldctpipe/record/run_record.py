@@ -33,7 +33,12 @@ def complete_record(run: Path) -> int:
     without = [Path(work)] if work else []
     (run / CRATE).unlink(missing_ok=True)  # whose own text is not a part of what it describes
     digests = checksums_of(run, without=without)
-    write_json(run / CRATE, describe_run(run, record, digests))
+    try:
+        crate = describe_run(run, record, digests)
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
+        fault = f"is no whole record of a pipeline run ({type(error).__name__}: {error})"
+        raise InputError(run / RUN_RECORD, fault, "give the output folder of a run as Nextflow left it") from None
+    write_json(run / CRATE, crate)
     listed = {**digests, CRATE: sha256_of_file(run / CRATE)}
     write_checksums(run, listed)
     return len(listed)

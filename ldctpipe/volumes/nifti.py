@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from ldctpipe.errors import READ_REMEDY, InputError, ReadError, is_transient, reading
 from ldctpipe.files import new_file, sha256_of_file
+from ldctpipe.foreign import open_file
 from ldctpipe.volumes.padding import filled
 from ldctpipe.volumes.plausibility import LARGEST_ROWS_OR_COLUMNS, hu_doubt, hu_fault
 from ldctpipe.volumes.stack_shape import plane_warning
@@ -101,7 +102,7 @@ def _opened(path: Path) -> Any:
     """Return the image in `path` with a header that promises a plausible volume; reads no voxel."""
     if path.is_dir():
         raise InputError(path, "is a folder in spite of its name", "give a .nii or .nii.gz file in HU")
-    with reading(path), path.open("rb") as stream:
+    with reading(path), open_file(path) as stream:
         stream.read(1)  # nibabel takes what can't be read for another format
     try:
         image: Any = nibabel.load(path)

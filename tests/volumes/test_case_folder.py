@@ -96,7 +96,10 @@ def test_a_damaged_compressed_file_is_refused(tmp_path, volume):
         (lambda case: {**case, "warnings": None}, r"case\.json: has a wrong type of value for warnings"),
         (lambda case: {**case, "acquisition": {"colour": "red"}}, r"case\.json: does not describe its volume"),
         (lambda case: {**case, "positions_mm": [0.0, 3.0]}, r"case\.json: .*2 positions for 3 slices"),
-        (lambda case: {**case, "positions_mm": ["a", "b", "c"]}, r"case\.json: does not describe its volume"),
+        (lambda case: {**case, "positions_mm": ["a", "b", "c"]}, r"case\.json: has a wrong type .* positions_mm"),
+        (lambda case: {**case, "key": "../x"}, r"case\.json: has a key that can't be the name of a folder"),
+        (lambda case: {**case, "acquisition": {"kvp": "many"}}, r"case\.json: does not describe its volume"),
+        (lambda case: {**case, "warnings": [3]}, r"case\.json: has a wrong type of value for warnings"),
         (lambda case: {**case, "shape": [3, 4, 6]}, r"volume\.nii: has shape \[3, 4, 5\] where case\.json says"),
     ],
 )
@@ -113,5 +116,5 @@ def test_padding_of_another_shape_is_refused(tmp_path, volume):
     write_case(tmp_path, volume)
     write_nifti(tmp_path / "padding.nii.gz", volume.hu[:2], volume.affine)
 
-    with pytest.raises(InputError, match=r"case\.json: does not describe its volume \(padding has shape"):
+    with pytest.raises(InputError, match=r"padding\.nii\.gz: has shape \[2, 4, 5\] where case\.json says"):
         read_case(tmp_path)

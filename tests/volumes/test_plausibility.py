@@ -17,9 +17,9 @@ SIDE = 96
 AIR, FAT, SOFT, LUNG = -1000.0, -100.0, 45.0, -850.0
 
 
-def ellipse(half_height: float, half_width: float, at: tuple[float, float] = (0, 0)) -> np.ndarray:
+def ellipse(half_height: float, half_width: float, at: tuple[float, float] = (0, 0), side: int = SIDE) -> np.ndarray:
     """Return True inside an ellipse, in units of half the image."""
-    rows, columns = (np.mgrid[:SIDE, :SIDE] - SIDE / 2) / (SIDE / 2)
+    rows, columns = (np.mgrid[:side, :side] - side / 2) / (side / 2)
     return ((rows - at[0]) / half_height) ** 2 + ((columns - at[1]) / half_width) ** 2 < 1
 
 
@@ -63,7 +63,7 @@ def cropped(hu: np.ndarray, part: float) -> np.ndarray:
 
 
 def around_a_circle(hu: np.ndarray, value: float) -> np.ndarray:
-    return np.where(ellipse(1, 1), hu, value).astype(np.float32)
+    return np.where(ellipse(1, 1, side=hu.shape[-1]), hu, value).astype(np.float32)
 
 
 def with_metal(hu: np.ndarray, value: float) -> np.ndarray:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import tracemalloc
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ldctpipe.dicom.discovery import discover
+from ldctpipe.dicom.reading import read_volume
 from ldctpipe.volumes.padding import Padding
 from ldctpipe.volumes.plausibility import hu_doubt, hu_fault
 
@@ -281,3 +284,20 @@ def test_the_judgement_takes_memory_for_a_slice_at_a_time() -> None:
     peak_bytes = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak_bytes < 0.1 * hu.nbytes
+
+
+REAL_SERIES = ["body", "head_ge_tilted", "phantom_philips_5mm", "phantom_philips_tilted", "../singles/S063C"]
+
+
+@pytest.mark.parametrize("name", REAL_SERIES)
+def test_real_series_are_hu_and_are_not_with_another_intercept(real_data: Path, name: str) -> None:
+    for series in discover(real_data / name).series:
+        volume = read_volume(series)
+        values = volume.hu[:8].astype(np.float32)
+        padding = None if volume.padding is None else Padding.of(volume.padding[:8])
+
+        assert volume.warnings == series.warnings
+        assert hu_fault(values[:, 128:384, 128:384]) is None
+        assert hu_fault(values - 1024, padding) is not None
+        assert hu_fault(values * 10, padding) is not None
+        assert "phantom" in name or hu_fault(values + 1024, padding) is not None

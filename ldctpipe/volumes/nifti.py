@@ -38,7 +38,7 @@ _LARGEST_SLICES = 16384
 _LARGEST_INFLATION = 1100  # deflate can't do more than 1032 times
 _MM_PER_UNIT = {"mm": 1.0, "meter": 1000.0, "micron": 0.001, "unknown": 1.0}
 _SHEAR_TOLERANCE = 1e-3
-_MOST_SKEW = 0.1
+_MOST_SKEW = 0.5  # registration may have sheared a volume a little
 _LEAST_UPRIGHT = 0.7  # gantries tilt by 30°; this is 45°
 _SCANNER_ANATOMY = 1
 # The fields of a header that say where voxels lie (NIfTI-1 §"3D image orientation and location in space").

@@ -28,7 +28,7 @@ _LEAST_TISSUE = 0.001
 _SOFT_HU = (-200, 300)  # fat to contrast medium
 _LEAST_AIR, _LEAST_SOFT = 0.005, 0.03
 _DENSE_HU = 300
-_LEAST_RIM = 0.75
+_LEAST_RIM, _WHOLE_RIM = 0.4, 0.75
 _AIR_TO_TISSUE_HU = (850, 1250)  # fat is 900 HU, muscle 1050 HU above air
 
 
@@ -72,7 +72,8 @@ def scale_fault(levels: Levels) -> str | None:
         return "holds neither air near -1000 HU nor soft tissue near 0"
     rims_hu = levels.rim_levels(_LEAST_RIM)
     lost = (_lost_intercept(levels, rim_hu) for rim_hu in (*rims_hu, 0.0))
-    wrong = (_wrong_surroundings(levels, rim_hu) for rim_hu in rims_hu)
+    wrong = [_wrong_surroundings(levels, rim_hu) for rim_hu in rims_hu]
+    wrong += [_flattened(levels, rim_hu) for rim_hu in levels.rim_levels(_WHOLE_RIM)]
     others = _nothing_dense(levels, rims_hu), _no_soft_tissue(levels, soft)
     return next(filter(None, (*lost, *wrong, *others)), None)
 
@@ -96,10 +97,18 @@ def _wrong_surroundings(levels: Levels, rim_hu: float) -> str | None:
     """An even surrounding of the body that is neither air nor lung nor a material like tissue."""
     is_between = -650 < rim_hu < -250 and levels.above(-200) > 0.02
     is_dense = rim_hu > _DENSE_HU and levels.share(*_SOFT_HU) > 0.15
-    is_flattened = -250 <= rim_hu < -25 and levels.share(-20, 80) > 0.05 and _is_flat(levels, rim_hu)
-    if is_between or is_dense or is_flattened:
-        return f"holds {rim_hu:.0f} HU all around, where air at -1000 or soft tissue would be"
-    return None
+    return _surrounded_by(rim_hu) if is_between or is_dense else None
+
+
+def _flattened(levels: Levels, rim_hu: float) -> str | None:
+    """HU divided by five or ten: air where fat would be, soft tissue near 0 and nothing dense."""
+    is_flat = levels.below(10 * round(rim_hu / 10) - 50) < 0.002 and levels.above(_DENSE_HU) < 0.002
+    is_flattened = -250 <= rim_hu < -25 and levels.share(-20, 80) > 0.05 and is_flat
+    return _surrounded_by(rim_hu) if is_flattened else None
+
+
+def _surrounded_by(rim_hu: float) -> str:
+    return f"holds {rim_hu:.0f} HU all around, where air at -1000 or soft tissue would be"
 
 
 def _nothing_dense(levels: Levels, rims_hu: list[float]) -> str | None:
@@ -109,10 +118,6 @@ def _nothing_dense(levels: Levels, rims_hu: list[float]) -> str | None:
     if is_in_air and is_light and levels.share(-940, _DENSEST_OF_LUNG_HU) > 0.25:
         return f"holds nothing denser than {_DENSEST_OF_LUNG_HU} HU, so soft tissue is nowhere near 0"
     return None
-
-
-def _is_flat(levels: Levels, rim_hu: float) -> bool:
-    return levels.below(10 * round(rim_hu / 10) - 50) < 0.002 and levels.above(_DENSE_HU) < 0.002
 
 
 def _no_soft_tissue(levels: Levels, soft: float) -> str | None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import tracemalloc
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ldctpipe.dicom.discovery import discover
+from ldctpipe.dicom.reading import read_volume
 from ldctpipe.volumes.padding import Padding
 from ldctpipe.volumes.plausibility import hu_doubt, hu_fault
 
@@ -17,9 +20,9 @@ SIDE = 96
 AIR, FAT, SOFT, LUNG = -1000.0, -100.0, 45.0, -850.0
 
 
-def ellipse(half_height: float, half_width: float, at: tuple[float, float] = (0, 0)) -> np.ndarray:
+def ellipse(half_height: float, half_width: float, at: tuple[float, float] = (0, 0), side: int = SIDE) -> np.ndarray:
     """Return True inside an ellipse, in units of half the image."""
-    rows, columns = (np.mgrid[:SIDE, :SIDE] - SIDE / 2) / (SIDE / 2)
+    rows, columns = (np.mgrid[:side, :side] - side / 2) / (side / 2)
     return ((rows - at[0]) / half_height) ** 2 + ((columns - at[1]) / half_width) ** 2 < 1
 
 
@@ -63,7 +66,7 @@ def cropped(hu: np.ndarray, part: float) -> np.ndarray:
 
 
 def around_a_circle(hu: np.ndarray, value: float) -> np.ndarray:
-    return np.where(ellipse(1, 1), hu, value).astype(np.float32)
+    return np.where(ellipse(1, 1, side=hu.shape[-1]), hu, value).astype(np.float32)
 
 
 def with_metal(hu: np.ndarray, value: float) -> np.ndarray:
@@ -281,3 +284,20 @@ def test_the_judgement_takes_memory_for_a_slice_at_a_time() -> None:
     peak_bytes = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak_bytes < 0.1 * hu.nbytes
+
+
+REAL_SERIES = ["body", "head_ge_tilted", "phantom_philips_5mm", "phantom_philips_tilted", "../singles/S063C"]
+
+
+@pytest.mark.parametrize("name", REAL_SERIES)
+def test_real_series_are_hu_and_are_not_with_another_intercept(real_data: Path, name: str) -> None:
+    for series in discover(real_data / name).series:
+        volume = read_volume(series)
+        values = volume.hu[:8].astype(np.float32)
+        padding = None if volume.padding is None else Padding.of(volume.padding[:8])
+
+        assert volume.warnings == series.warnings
+        assert hu_fault(values[:, 128:384, 128:384]) is None
+        assert hu_fault(values - 1024, padding) is not None
+        assert hu_fault(values * 10, padding) is not None
+        assert "phantom" in name or hu_fault(values + 1024, padding) is not None

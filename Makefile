@@ -4,6 +4,8 @@ SHELL := bash
 .DEFAULT_GOAL := help
 VENV := .venv/bin
 export PATH := $(CURDIR)/bin:$(PATH)
+# Tests and tasks that may not keep bytecode compile what they import at each start.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help
 help: ## List the targets
@@ -23,9 +25,9 @@ demo: install ## From simulated raw CT to a trained denoiser, denoised DICOM and
 .PHONY: test unit pipeline test-slurm
 test: lint unit pipeline ## All that CI checks: lint, unit tests, the pipeline for real, the wheel
 unit: install-dev ## The unit tests only
-	@OMP_NUM_THREADS=1 $(VENV)/python -m pytest -m 'not pipeline and not containers and not slurm' -n auto --dist loadfile -q
+	@OMP_NUM_THREADS=1 $(VENV)/python -m pytest -m 'not pipeline and not containers and not slurm' -n auto --dist loadfile -q --durations=10
 pipeline: install-dev ## The tests that run Nextflow or build something
-	@$(VENV)/python -m pytest -m pipeline -q
+	@$(VENV)/python -m pytest -m pipeline -n auto --dist loadfile -q --durations=10
 test-slurm: install-dev ## The pipeline on a Slurm that is started for it and stopped after it (needs root and ../shared/tools)
 	@OMP_NUM_THREADS=1 $(VENV)/python -m pytest -m slurm -q --durations=0
 

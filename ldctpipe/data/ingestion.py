@@ -16,7 +16,7 @@ from ldctpipe.errors import InputError, ReadError
 from ldctpipe.files import new_folder, refuse_occupied, write_json
 from ldctpipe.progress import track, warn
 from ldctpipe.volumes.case import write_case
-from ldctpipe.volumes.volume import Volume
+from ldctpipe.volumes.volume import HuArray, Volume
 
 FORMAT = "ldctpipe-ingest@1"
 _INT16 = np.iinfo(np.int16)
@@ -56,11 +56,11 @@ def ingest(
         for found in track(discovery.series, "ingest", "series"):
             series = deidentifier.series(found) if deidentifier else found
             try:
-                volume = _whole_hu(read_volume(series, threads))
-                _write(folder / series.key, volume, discovery, _identity(series, keep_identifiers))
-                for warning in volume.warnings[len(series.warnings) :]:  # what only the pixels show
+                identity = _identity(series, keep_identifiers)
+                warnings = _ingest_series(series, folder / series.key, threads, discovery, identity)
+                for warning in warnings[len(series.warnings) :]:  # what only the pixels show
                     warn(f"series {series.key}: {warning}")
-                written.append(replace(series, warnings=volume.warnings))
+                written.append(replace(series, warnings=warnings))
             except ReadError:
                 raise
             except InputError as error:
@@ -73,9 +73,14 @@ def ingest(
     return Ingestion(tuple(series.key for series in written), refused, discovery.skipped_by_reason(), damaged_files)
 
 
-def _write(folder: Path, volume: Volume, discovery: Discovery, identity: dict[str, str]) -> None:
+def _ingest_series(
+    series: Series, folder: Path, threads: int | None, discovery: Discovery, identity: dict[str, str]
+) -> tuple[str, ...]:
+    """Write one series as a case and return its warnings; when this returns, nothing of its volume is held any more."""
+    volume = _whole_hu(read_volume(series, threads))
     folder.mkdir()
     write_case(folder, volume, skipped=discovery.skipped_by_reason(), **identity)
+    return volume.warnings
 
 
 def _identity(series: Series, keep_identifiers: bool) -> dict[str, str]:
@@ -86,10 +91,25 @@ def _whole_hu(volume: Volume) -> Volume:
     """Int16 HU for the disk, with a warning where that rounds what a fractional rescale slope gave."""
     if volume.hu.dtype == np.int16:
         return volume
-    whole = np.rint(volume.hu).clip(_INT16.min, _INT16.max).astype(np.int16)
-    largest_hu = float(np.abs(whole[volume.measured()] - volume.hu[volume.measured()]).max())
+    whole, largest_hu = _round_in_place(volume)
     warning = f"HU rounded to whole numbers (at most {largest_hu:.2g} HU)"
     return replace(volume, hu=whole, warnings=(*volume.warnings, warning))
+
+
+def _round_in_place(volume: Volume) -> tuple[HuArray, float]:
+    """Return int16 HU in the memory of the volume's float32 ones, and by how much measured HU changed at most.
+
+    Slice after slice moves to where one that was rounded before it lay, so nothing of the size of the volume is made.
+    """
+    whole = volume.hu.reshape(-1).view(np.int16)[: volume.hu.size].reshape(volume.hu.shape)
+    largest_hu = 0.0
+    for index in range(len(volume.hu)):
+        exact = volume.hu[index].copy()
+        whole[index] = np.rint(exact).clip(_INT16.min, _INT16.max)
+        change = np.abs(whole[index] - exact)
+        measured = change if volume.padding is None else change[~volume.padding[index]]
+        largest_hu = max(largest_hu, float(measured.max(initial=0)))
+    return whole, largest_hu
 
 
 def _description(

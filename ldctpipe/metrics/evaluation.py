@@ -177,4 +177,7 @@ def _as_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
 
 
 def _sha256(volume: Volume) -> str:
-    return hashlib.sha256(volume.hu.astype(volume.hu.dtype.newbyteorder("<"), copy=False).tobytes()).hexdigest()
+    digest = hashlib.sha256()
+    for one in volume.hu:
+        digest.update(one.astype(one.dtype.newbyteorder("<"), copy=False).tobytes())
+    return digest.hexdigest()

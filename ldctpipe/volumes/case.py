@@ -42,7 +42,7 @@ def write_case(folder: Path, volume: Volume, **extra: Any) -> None:
     """Write `volume` into the existing `folder`; `extra` (what was skipped and why, …) goes into `case.json`."""
     write_nifti(folder / _VOLUME, volume.hu, volume.affine)
     if volume.padding is not None:
-        write_nifti(folder / _PADDING, np.asarray(volume.padding, dtype=np.uint8), volume.affine)  # type: ignore[arg-type]
+        write_nifti(folder / _PADDING, volume.padding, volume.affine)
     description = {
         "format": FORMAT,
         "ldctpipe": __version__,
@@ -109,12 +109,17 @@ def _read_description(path: Path) -> dict[str, Any]:
 
 
 def _read_padding(folder: Path, shape: list[int]) -> Padding:
-    return Padding.of(np.asanyarray(_image(folder / _PADDING, shape).dataobj).transpose(2, 1, 0))
+    """The padding of a case, slice by slice: at a byte a pixel, it would take half of what its HU take."""
+    stored = _image(folder / _PADDING, shape, keep_file_open=True).dataobj
+    padding = Padding.none((shape[0], shape[1], shape[2]))
+    for index in range(shape[0]):
+        padding.mark(index, np.asanyarray(stored[..., index]).T)
+    return padding
 
 
-def _image(path: Path, shape: list[int]) -> Any:
+def _image(path: Path, shape: list[int], *, keep_file_open: bool = False) -> Any:
     """Return a NIfTI image of (slices, rows, columns); its size is compared before a compressed one is unpacked."""
-    image: Any = nibabel.load(require_file(path))
+    image: Any = nibabel.load(require_file(path), keep_file_open=keep_file_open)  # type: ignore[call-arg]
     found = list(image.shape[::-1])
     if found != shape:
         fault = f"has shape {found} where {_DESCRIPTION} says {shape}"

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from ldctpipe.errors import READ_REMEDY, InputError, ReadError, is_transient, reading
 from ldctpipe.files import new_file, sha256_of_file
 from ldctpipe.foreign import open_file
-from ldctpipe.volumes.padding import filled
+from ldctpipe.volumes.padding import Padding, filled
 from ldctpipe.volumes.plausibility import LARGEST_ROWS_OR_COLUMNS, hu_doubt, hu_fault
 from ldctpipe.volumes.stack_shape import plane_warning
 from ldctpipe.volumes.volume import HuArray, Volume
@@ -205,23 +205,38 @@ def _warnings(image: Any, affine: npt.NDArray[np.float64]) -> tuple[str, ...]:
     return plane_warning(affine)
 
 
-def write_nifti(path: Path, hu: HuArray, affine: npt.NDArray[np.float64], like: Path | None = None) -> None:
+def write_nifti(path: Path, hu: HuArray | Padding, affine: npt.NDArray[np.float64], like: Path | None = None) -> None:
     """Write (slices, rows, columns) HU to `path` atomically, in the dtype of `hu`, with the affine of `Volume`.
 
-    sform and, where the axes are at right angles, qform say "scanner anatomy". With `like`, a NIfTI file with the same
-    grid, the place of the voxels is that of its header to the bit instead (both forms, their codes, the unit); nothing
-    else of it is kept, because descriptions and extensions can hold who and when.
+    Padding becomes numbers of one byte, 1 where it is. Slices are written one by one, so that nothing of the size of
+    the volume is made. sform and, where the axes are at right angles, qform say "scanner anatomy". With `like`, a NIfTI
+    file with the same grid, the place of the voxels is that of its header to the bit instead (both forms, their codes,
+    the unit); nothing else of it is kept, because descriptions and extensions can hold who and when.
     """
-    image = _image(hu, affine) if like is None else _image_like(hu, like)
+    dtype = np.dtype(np.uint8) if isinstance(hu, Padding) else hu.dtype
+    # The shape and type of the volume in one value, for nibabel to make a header of.
+    grid = np.broadcast_to(np.zeros((), dtype), hu.shape)
+    image = _image(grid, affine) if like is None else _image_like(grid, like)
     image.header.set_slope_inter(1, 0)
     suffix = ".nii.gz" if path.name.lower().endswith(".nii.gz") else ".nii"
     with new_file(path) as temporary:
-        named = temporary.with_name(temporary.name + suffix)  # nibabel chooses the format by the name
+        named = temporary.with_name(temporary.name + suffix)  # nibabel chooses the compression by the name
         try:
-            nibabel.save(image, named)
+            _write_slices(named, image, hu, dtype)
             named.replace(temporary)
         finally:
             named.unlink(missing_ok=True)
+
+
+def _write_slices(path: Path, image: Any, hu: HuArray | Padding, dtype: np.dtype[Any]) -> None:
+    image.update_header()
+    on_disk = dtype.newbyteorder(image.header.endianness)
+    with nibabel.openers.ImageOpener(str(path), "wb") as stream:
+        image.header.write_to(stream)
+        stream.write(bytes(image.header.get_data_offset() - stream.tell()))
+        for index in range(len(hu)):
+            one = hu[index]
+            stream.write((one.view(np.uint8) if one.dtype == np.bool_ else one).astype(on_disk, copy=False).tobytes())
 
 
 def _image(hu: HuArray, affine: npt.NDArray[np.float64]) -> Any:

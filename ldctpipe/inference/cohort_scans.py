@@ -44,17 +44,21 @@ def scans_of_cohort(cohort: Path, patients: Sequence[str] = ()) -> list[Scan]:
     not so, and what `rows_of_cohort` raises.
     """
     if patients:
-        return [Scan(patient, _only_entry(cohort / str(number))) for number, patient in enumerate(patients, 1)]
+        return [Scan(patient, _staged_scan(cohort / str(number))) for number, patient in enumerate(patients, 1)]
     rows = rows_of_cohort(cohort)
     return [Scan(row.patient, path) for row in rows if (path := row.low_dose or row.full_dose)]
+
+
+def _staged_scan(folder: Path) -> Path:
+    scan = _only_entry(folder)
+    return _only_entry(scan) if scan.name == _LINKED else scan
 
 
 def _only_entry(folder: Path) -> Path:
     entries = list(require_exists(folder).iterdir())
     if len(entries) != 1:
         raise InputError(folder, f"holds {len(entries)} entries and not the scan alone", "put one scan into it")
-    only = entries[0]
-    return _only_entry(only) if only.name == _LINKED else only
+    return entries[0]
 
 
 def scan_digest(scan: Scan, form: OutputForm) -> str:

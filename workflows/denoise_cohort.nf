@@ -48,7 +48,7 @@ workflow DENOISE_COHORT {
     MANIFEST(PLAN.out.plan, records, records.map { _all -> results.records })
 
     // why series and files were left out, and the counts
-    def left_out = DENOISE_GROUP.out.said.flatMap { said -> said.readLines() }.toSortedList()
+    def left_out = DENOISE_GROUP.out.said.flatMap { said -> said.readLines().collect { line -> oneLine(line) } }.toSortedList()
     PLAN.out.said.combine(left_out.map { lines -> [lines] }).combine(MANIFEST.out.said).subscribe { planned, lines, counted ->
         println("\n${(lines + [planned.trim(), oneLine("${counted.trim()}: ${settings.outdir}/manifest.csv")]).join('\n')}")
     }

@@ -33,6 +33,10 @@ def checkNamed(settings, executor) {
 }
 
 def checkImageFile(image) {
+    // Nextflow writes it into the script of each task without quotes
+    if (!image.matches('[\\p{L}\\p{M}\\p{N}_./:@+,=%-]+')) {
+        refuse("the image ${image} has a character in its path that no task's script can hold; name another with --container.")
+    }
     if (!image.contains('://') && !file(image, glob: false).exists()) {
         refuse("the image ${image} is not there; make it (docs/containers.md) or name another with --container.")
     }

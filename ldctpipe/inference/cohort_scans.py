@@ -53,11 +53,12 @@ def scans_of_cohort(
     patient. Raises `InputError` where that is not so, and what `rows_of_cohort` raises.
     """
     if patients:
-        named = [(patient, _only_entry(cohort / str(number))) for number, patient in enumerate(patients, 1)]
+        named = [(patient, _staged_scan(cohort / str(number))) for number, patient in enumerate(patients, 1)]
+        results = None  # staged scans may lie in the task's folder, where its results go
     else:
         rows = rows_of_cohort(cohort, every_entry=True)
         named = [(row.patient, path) for row in rows if (path := row.low_dose or row.full_dose)]
-    results = without.resolve() if without else None
+        results = without.resolve() if without else None
     return [
         Scan(form.published_name(name) if form else name, path, number, name)
         for number, (name, path) in enumerate(named, 1)
@@ -65,12 +66,16 @@ def scans_of_cohort(
     ]
 
 
+def _staged_scan(folder: Path) -> Path:
+    scan = _only_entry(folder)
+    return _only_entry(scan) if scan.name == _LINKED else scan
+
+
 def _only_entry(folder: Path) -> Path:
     entries = list(require_exists(folder).iterdir())
     if len(entries) != 1:
         raise InputError(folder, f"holds {len(entries)} entries and not the scan alone", "put one scan into it")
-    only = entries[0]
-    return _only_entry(only) if only.name == _LINKED else only
+    return entries[0]
 
 
 def scan_digest(scan: Scan, form: OutputForm) -> str:

@@ -253,3 +253,35 @@ def test_folders_without_scans_are_refused(tmp_path: Path, content: str) -> None
 
     with pytest.raises(InputError, match="holds no"):
         rows_of_cohort(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name", ["new\nline", "carriage\rreturn", "Last, First", 'quo"te', " both ends ", "~nobody", "$(id)"]
+)
+def test_a_folder_of_any_name_comes_back_from_a_sheet_as_it_is(tmp_path: Path, name: str) -> None:
+    (tmp_path / "cohort" / name).mkdir(parents=True)
+    (tmp_path / "cohort" / name / "1.dcm").touch()
+    write_sheet(tmp_path / "sheet.csv", rows_of_cohort(tmp_path / "cohort"))
+    (row,) = read_sheet(tmp_path / "sheet.csv")
+    assert row.full_dose == (tmp_path / "cohort" / name).resolve()
+
+    (tmp_path / "relative.csv").write_text(
+        'patient,low_dose,full_dose,split\nP,,"cohort/{}",train'.format(name.replace('"', '""')), newline=""
+    )
+    (row,) = read_sheet(tmp_path / "relative.csv")
+    assert row.full_dose == tmp_path / "cohort" / name
+
+
+def test_a_folder_that_is_not_utf8_is_refused_by_its_name(tmp_path: Path) -> None:
+    folder = tmp_path / "cohort" / os.fsdecode(b"M\xfcller")
+    folder.mkdir(parents=True)
+    (folder / "1.dcm").touch()
+    with pytest.raises(InputError, match=r"M\udcfcller: has a name that is not text in UTF-8; rename it\."):
+        write_sheet(tmp_path / "sheet.csv", rows_of_cohort(tmp_path / "cohort"))
+
+
+def test_a_staged_sheet_is_named_as_the_user_knows_it(tmp_path: Path) -> None:
+    (tmp_path / "mine.csv").write_text("patient\nP")
+    (tmp_path / "staged").symlink_to(tmp_path / "mine.csv")
+    with pytest.raises(InputError, match=r"mine\.csv: has no column low_dose"):
+        rows_of_cohort(tmp_path / "staged")

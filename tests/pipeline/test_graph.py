@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from nextflow_run import Run
+from odd_names import COMMAND, MARKER
 
 pytestmark = pytest.mark.pipeline
 
@@ -49,31 +50,36 @@ def test_training_graph_publishes_all_and_resumes_without_work(nextflow: Callabl
 
 
 def test_weights_of_each_kind_reach_their_task(nextflow: Callable[..., Run], tmp_path: Path) -> None:
-    for name in ("b0.safetensors", "vgg.safetensors", "inception.safetensors"):
-        (tmp_path / name).touch()
-    files = (
-        "--backbone_weights",
-        str(tmp_path / "b0.safetensors"),
-        "--perceptual_weights",
-        str(tmp_path / "vgg.safetensors"),
-        "--feature_weights",
-        str(tmp_path / "inception.safetensors"),
-    )
-    run = nextflow("-profile", "cpu", "-stub", "--phantom_patients", "3", "--phantom_slices", "3", *files)
+    parameters = {"backbone": "b0", "perceptual": "vgg", "feature": "inception"}
+    arguments: list[str] = []
+    for parameter, name in parameters.items():
+        (tmp_path / f"{name} {COMMAND}.safetensors").touch()
+        arguments += [f"--{parameter}_weights", f"{name} {COMMAND}.safetensors"]
+    (tmp_path / "it's [a]\n{cohort,b}").mkdir()
+    (tmp_path / "start, here").mkdir()
+    run = nextflow(
+        "-profile", "cpu", "-stub", "--input", "it's [a]\n{cohort,b}", "--init", "start, here", *arguments
+    )  # fmt: skip
 
     assert run.code == 0, run.said
-    staged = {path.relative_to(path.parents[1]).as_posix() for path in run.folder.glob("work/*/*/*/*.safetensors")}
-    wanted = {"backbone/b0.safetensors", "perceptual/vgg.safetensors", "feature_weights/inception.safetensors"}
-    assert wanted <= staged
+    assert not list(tmp_path.rglob(MARKER))
+    found = {path.parent.parent.name: path.name for path in run.folder.glob("work/*/*/*/ldctpipe-linked/*.safetensors")}
+    wanted = {f"{folder}": f"{name} {COMMAND}.safetensors" for folder, name in zip(
+        ("backbone", "perceptual", "feature_weights"), parameters.values(), strict=True
+    )}  # fmt: skip
+    assert found == wanted
 
 
-def test_denoising_graph_has_a_task_a_group_of_patients(nextflow: Callable[..., Run]) -> None:
-    trained = nextflow("-profile", "test,cpu", "-stub").results
-    cohort, bundle = str(trained / "cohort"), str(trained / "model")
+def test_denoising_graph_has_a_task_a_group_of_patients(nextflow: Callable[..., Run], tmp_path: Path) -> None:
+    for name in ("cohort", "model"):
+        (tmp_path / f"{name}{COMMAND}").mkdir()
+    (tmp_path / f"key{COMMAND}").touch()
     run = nextflow(
-        "-profile", "cpu", "-stub", "--workflow", "denoise", "--input", cohort, "--model", bundle
+        "-profile", "cpu", "-stub", "--workflow", "denoise", "--input", f"cohort{COMMAND}",
+        "--model", f"model{COMMAND}", "--deidentification_key", f"key{COMMAND}",
     )  # fmt: skip
     assert run.code == 0, run.said
+    assert not list(tmp_path.rglob(MARKER))
     tasks = Counter(row["process"] for row in run.trace())
     assert tasks == {"SAMPLESHEET": 1, "PLAN": 1, "DENOISE_GROUP": 2, "MANIFEST": 1}
     assert sorted(path.name for path in (run.results / "denoised").iterdir()) == ["L001", "L002", "L003"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Callable
 from typing import Any
@@ -79,6 +80,19 @@ PROPERTIES: dict[str, dict[str, Any]] = {
             ("--phantom_patients", "3", "--no_pretrained", "--perceptual_weights", "."),
             "--no_pretrained and --perceptual_weights contradict each other",
         ),
+        (
+            ("--input", "no\nsuch\x1b[31m"),
+            "--input no\\u000asuch\\u001b[31m does not exist",
+        ),
+        (
+            ("-profile", "podman", "--input", "[1]"),
+            "--input [1] has a character in its path that can't be handed to a container",
+        ),
+        (("--input", os.fsdecode(b"M\xfcller")), "--input M\\ufffdller has a name that is not text in UTF-8"),
+        (
+            ("-work-dir", "w$(id)", "--phantom_patients", "3"),
+            "{folder}/w$(id): has a character in its path that no task's script can hold; name another with -work-dir",
+        ),
         (("--phantom_patients", "two"), "--phantom_patients two is not a whole number"),
         (("--phantom_patients", "3", "--dose", "2"), "--dose 2 is above 1"),
         (("--phantom_patients", "3", "--recipe", "nix"), "--recipe nix does not exist; there are bilateral, bm3d, "),
@@ -95,7 +109,7 @@ def test_wrong_parameter_gets_one_sentence(
 ) -> None:
     run = nextflow(*arguments)
     assert run.code == 2
-    assert f"ldctpipe: {sentence}" in run.stderr
+    assert f"ldctpipe: {sentence.replace('{folder}', str(run.folder))}" in run.stderr
     assert run.stderr.strip().count("\n") == 0, "one sentence and nothing else"
     assert "process >" not in run.said
 

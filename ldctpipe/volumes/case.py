@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 
 from ldctpipe import __version__
 from ldctpipe.errors import InputError
-from ldctpipe.files import safe_name, write_json
+from ldctpipe.files import read_object, safe_name, write_json
 from ldctpipe.foreign import require_file
 from ldctpipe.volumes.nifti import DAMAGED_NIFTI, write_nifti
 from ldctpipe.volumes.padding import Padding

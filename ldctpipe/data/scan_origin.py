@@ -14,10 +14,12 @@ from ldctpipe.dicom.discovery import files_below
 from ldctpipe.dicom.rejection import Rejected
 from ldctpipe.dicom.scanning import scan
 from ldctpipe.dicom.series import KEY_DIGITS, series_key
-from ldctpipe.files import read_json, sha256_of_file
+from ldctpipe.errors import InputError
+from ldctpipe.files import read_json, read_object, sha256_of_file
 from ldctpipe.volumes.nifti import is_nifti
 
 MANIFEST = "manifest.json"
+_FORMAT_START = "ldctpipe-denoised@"
 _KEYWORDS = (
     "SpecificCharacterSet",
     "SeriesInstanceUID",
@@ -49,9 +51,9 @@ def origin_of(path: Path) -> ScanOrigin:
 
     Reads one header of each folder, which is one of each series in all layouts that keep series apart.
     """
-    sources = {str(entry["key"]) for entry in manifest_of(path).get("series", []) if "key" in entry}
+    sources = {entry["key"] for entry in manifest_of(path).get("series", [])}
     if path.is_dir() and (cases := case_folders(path)):
-        keys = {str(read_json(case / "case.json", "a case description").get("key")) for case in cases}
+        keys = {str(read_object(case / "case.json", "a case description").get("key")) for case in cases}
         return ScanOrigin(frozenset(keys), frozenset(sources))
     if path.is_file() and is_nifti(path):
         return ScanOrigin(frozenset({sha256_of_file(path)[:KEY_DIGITS]}), frozenset(sources))
@@ -84,9 +86,29 @@ def _headers(path: Path) -> Iterator[Attributes]:
 
 
 def manifest_of(path: Path) -> dict[str, Any]:
-    """Return what `ldctpipe denoise` wrote about the scan at `path`; empty where it wrote nothing."""
+    """Return what `ldctpipe denoise` wrote about the scan at `path`; empty where it wrote nothing.
+
+    Raises `InputError` where its series are damaged. A manifest.json of another program is passed over.
+    """
     for manifest in (path.with_name(f"{path.name}.{MANIFEST}"), path / MANIFEST, path.parent / MANIFEST):
-        if manifest.is_file():
-            content = read_json(manifest, "a manifest of `ldctpipe denoise`")
-            return content if isinstance(content, dict) else {}
+        if manifest.is_file() and (content := _of_denoise(manifest)):
+            if not _has_series(content):
+                raise InputError(manifest, "is a damaged manifest", "remove it, or denoise the scan again")
+            return content
     return {}
+
+
+def _of_denoise(manifest: Path) -> dict[str, Any]:
+    try:
+        content = read_json(manifest, "a manifest of `ldctpipe denoise`")
+    except InputError:
+        return {}
+    return content if isinstance(content, dict) and str(content.get("format")).startswith(_FORMAT_START) else {}
+
+
+def _has_series(manifest: dict[str, Any]) -> bool:
+    series = manifest.get("series")
+    return isinstance(series, list) and all(
+        isinstance(entry, dict) and isinstance(entry.get("key"), str) and isinstance(entry.get("files", {}), dict)
+        for entry in series
+    )

@@ -8,6 +8,7 @@ from pathlib import Path
 from ldctpipe.data.dose_order import more_exposure
 from ldctpipe.data.scan_origin import ScanOrigin, origin_of
 from ldctpipe.data.scans import nifti_files
+from ldctpipe.errors import InputError
 
 
 def doubts_about(scans: dict[str, tuple[Path | None, Path | None]]) -> Iterator[str]:
@@ -17,7 +18,7 @@ def doubts_about(scans: dict[str, tuple[Path | None, Path | None]]) -> Iterator[
     """
     owners: dict[str, str] = {}
     for patient, pair in scans.items():
-        low, full = (ScanOrigin() if scan is None or nifti_files(scan) else origin_of(scan) for scan in pair)
+        low, full = map(_origin_if_told, pair)
         if exposures := _exchanged(low, full):
             there = f"{exposures[0]:g} for the low and {exposures[1]:g} for the full dose (mAs or mA)"
             yield f"patient {patient}: low and full dose may be exchanged: the headers have {there}"
@@ -25,6 +26,14 @@ def doubts_about(scans: dict[str, tuple[Path | None, Path | None]]) -> Iterator[
         if others:
             names = ", ".join([*others, patient])
             yield f"patients {names} have a series with the same UID: keep one if that is one scan"
+
+
+def _origin_if_told(scan: Path | None) -> ScanOrigin:
+    """The origin of a scan; an empty one where it can't be read, which is for those to say who need the scan."""
+    try:
+        return ScanOrigin() if scan is None or nifti_files(scan) else origin_of(scan)
+    except (InputError, OSError):
+        return ScanOrigin()
 
 
 def _exchanged(low: ScanOrigin, full: ScanOrigin) -> tuple[float, float] | None:

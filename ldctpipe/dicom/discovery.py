@@ -98,7 +98,7 @@ def survey(path: Path, threads: int | None = None, *, without: Path | None = Non
     """Return what `discover` returns, also where no CT image can be used; raises `InputError` for no files at all."""
     unreadable_folders: list[OSError] = []
     with reading(path):
-        files = _outside(without, _files(path, unreadable_folders.append))
+        files = _outside(without, path, _files(path, unreadable_folders.append))
     if not files and not unreadable_folders:
         raise NothingFound(path, "holds no files", "give a folder with CT images in DICOM")
     headers, skipped, losses = _headers(files, threads)
@@ -120,10 +120,13 @@ def _files(path: Path, on_error: Callable[[OSError], None]) -> Sequence[Path]:
         return [root]
 
 
-def _outside(folder: Path | None, files: Sequence[Path]) -> Sequence[Path]:
+def _outside(folder: Path | None, root: Path, files: Sequence[Path]) -> Sequence[Path]:
+    """Leave out what lies in `folder`, unless that holds all of `root`: the caller refuses to write there."""
     if folder is None or not folder.is_dir():
         return files
     place = folder.resolve()
+    if root.resolve().is_relative_to(place):
+        return files
     inside = {parent: parent.resolve().is_relative_to(place) for parent in {file.parent for file in files}}
     return [file for file in files if not inside[file.parent]]
 

@@ -6,6 +6,7 @@ The files lie in `pipeline_info/patients` of the folder of results, beside the p
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -104,7 +105,12 @@ def read_record(path: Path) -> PatientRecord | None:
 
 
 def read_records(folder: Path, leave_out: Iterable[str] = ()) -> dict[str, PatientRecord]:
-    """Return the records in `folder`, which need not exist, by patient; those of `leave_out` are not opened."""
+    """Return the records in `folder`, which need not exist, by patient; those of `leave_out` are not opened.
+
+    Raises `InputError` where something else lies in its place.
+    """
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise InputError(folder, "is not a folder of records", "give the folder of results of an earlier run")
     known = set(leave_out)
     found = (read_record(path) for path in sorted(folder.glob("*.json")) if path.stem not in known)
     return {record.patient: record for record in found if record}

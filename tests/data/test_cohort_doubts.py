@@ -15,6 +15,7 @@ from small_dicom import body, write_ct
 from ldctpipe.data.dose_order import exchanged_doses
 from ldctpipe.data.preparation import prepare_store
 from ldctpipe.data.samplesheet import rows_of_cohort
+from ldctpipe.data.scan_origin import origin_of
 from ldctpipe.data.scans import load_volumes
 from ldctpipe.errors import InputError
 from ldctpipe.volumes.case import write_case
@@ -183,3 +184,21 @@ def test_the_samplesheet_says_what_headers_say_against_it(tmp_path: Path, capsys
     told = capsys.readouterr().err
     assert told.count("exchanged") == 1 and "patient P2: low and full dose may be exchanged" in told
     assert told.count("same UID") == 1 and "patients P1, P4 have a series with the same UID" in told
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", '{"series": [1, {"key": 2}]}', '{"series": 3}', "\0"])
+def test_another_program_s_manifest_beside_scans_is_passed_over(tmp_path: Path, text: str) -> None:
+    scan = tmp_path / "P1" / "low_dose"
+    write_ct(scan / "1.dcm", body())
+    (scan / "manifest.json").write_text(text)
+
+    assert len(origin_of(scan).series) == 1
+    assert [row.patient for row in rows_of_cohort(tmp_path, every_entry=True)] == ["P1"]
+
+
+@pytest.mark.parametrize("series", ["3", "[1]", '[{"key": 2}]', '[{"key": "a", "files": []}]'])
+def test_a_damaged_manifest_of_results_is_refused(tmp_path: Path, series: str) -> None:
+    (tmp_path / "manifest.json").write_text(f'{{"format": "ldctpipe-denoised@1", "series": {series}}}')
+
+    with pytest.raises(InputError, match="damaged manifest"):
+        origin_of(tmp_path)

@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 from small_dicom import write_series
 
 from ldctpipe.cli.app import run
-from ldctpipe.errors import ExitCode
+from ldctpipe.errors import ExitCode, InputError
 from ldctpipe.files import sha256_of_file
 from ldctpipe.inference.cohort_plan import Sized, groups_of
-from ldctpipe.inference.cohort_record import results_beside
+from ldctpipe.inference.cohort_record import read_records, results_beside
 from ldctpipe.inference.cohort_scans import Scan, Size
 
 SIZES = st.lists(st.integers(0, 300), max_size=60)
@@ -235,3 +235,11 @@ def test_a_planned_patient_without_a_record_has_failed(tiny_bundle: Path, tmp_pa
     rows = listed(out, "--plan", tmp_path / "plan.csv")
 
     assert [row["state"] for row in rows.values()] == ["done", "failed"]
+
+
+def test_what_is_no_folder_of_records_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "records").touch()
+
+    with pytest.raises(InputError, match="not a folder of records"):
+        read_records(tmp_path / "records")
+    assert read_records(tmp_path / "of a first run") == {}

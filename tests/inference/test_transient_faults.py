@@ -38,7 +38,7 @@ def denoise_cohort(cohort: Path, out: Path, model: Path) -> dict[str, dict]:
     """Denoise a cohort, and return the row of each patient's only series."""
     command = ("cohort", "denoise", cohort, out, "--model", model, "--device", "cpu", "--quiet")
     assert ldctpipe(*command) == ExitCode.DONE
-    assert ldctpipe("cohort", "manifest", out, out) == ExitCode.DONE
+    assert ldctpipe("cohort", "manifest", out, out, "--overwrite") == ExitCode.DONE
     return {row["patient"]: row for row in json.loads((out / "manifest.json").read_text())["series"]}
 
 
@@ -201,7 +201,7 @@ def test_a_patient_s_fault_names_no_none(tmp_path: Path) -> None:
     low, full = (write_series(tmp_path / name, slices=3) for name in ("low", "full"))
     for file in low.iterdir():
         image = pydicom.dcmread(file)
-        image.FrameOfReferenceUID = "1.2.3"
+        image.ImagePositionPatient = [*image.ImagePositionPatient[:2], image.ImagePositionPatient[2] + 100]
         image.save_as(file)
 
     with pytest.raises(InputError) as refusal:

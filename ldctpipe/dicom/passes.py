@@ -31,13 +31,24 @@ def passes(stack: Stack) -> Iterator[tuple[Codes, tuple[Values, ...]]]:
         if np.isnan(order).any() or order.min() == order.max():
             continue
         moments, blocks = np.unique(order, return_inverse=True)
-        if stack.doubles(blocks):
+        if stack.doubles(blocks) or (order is stack.instances and _follows_positions(stack, blocks)):
             continue
         if any(order is time for time in times):
             yield from ((codes, better) for codes in _divided_by_pauses(stack, order))
         rhythm = None if order is counts else np.zeros(len(moments)) if order is stack.instances else moments
         yield from ((codes, better) for codes in _one_way(stack, blocks, rhythm))
         yield from ((codes, better) for codes in _to_and_fro(stack, blocks, moments))
+
+
+def _follows_positions(stack: Stack, blocks: Codes) -> bool:
+    """Tell whether numbers go one way along the table, standing where places are taken twice.
+
+    Somebody may have given them by position; which of the images at a place came first is chance then.
+    """
+    if stack.places.max() == 0:
+        return False  # each image is a scan of its own
+    steps = np.diff(stack.places[np.argsort(blocks, kind="stable")])
+    return bool((steps >= 0).all() or (steps <= 0).all())
 
 
 def _numbers(texts: list[str]) -> Values:
@@ -191,18 +202,3 @@ def joined_stations(stack: Stack, codes: Codes) -> Codes:
         for number, part in enumerate(at_station):
             joined[part] = number
     return joined
-
-
-def two_grids(stack: Stack) -> Iterator[Codes]:
-    """Two even stations whose slices lie between each other's where they overlap; each reaches beyond the other."""
-    steps_mm = np.diff(np.sort(stack.positions_mm))
-    usual_mm = steps_mm.max()
-    phase_mm = np.mod(stack.positions_mm - stack.positions_mm.min() + stack.tolerance_mm, usual_mm)
-    codes = (phase_mm > 2 * stack.tolerance_mm).astype(np.int_)
-    if codes.min() == codes.max() or np.ptp(phase_mm[codes == 1]) > stack.tolerance_mm:
-        return
-    first, second = (np.sort(stack.positions_mm[codes == part]) for part in (0, 1))
-    if first[-1] < second[-1] and all(
-        np.ptp(np.diff(each)) <= stack.tolerance_mm for each in (first, second) if len(each) > 1
-    ):
-        yield codes

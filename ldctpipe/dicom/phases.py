@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from ldctpipe.dicom.headers import SCAN_MARKS, Header
-from ldctpipe.dicom.passes import joined_stations, passes, two_grids
+from ldctpipe.dicom.passes import joined_stations, passes
+from ldctpipe.dicom.places import beyond_gap, fill_holes, off_grid, two_grids
 from ldctpipe.dicom.stacking import Codes, Stack, Values, stack_of, sweeps
 from ldctpipe.volumes.stack_shape import whole_steps
 
@@ -89,6 +90,8 @@ def split_by_phase(headers: Group) -> list[Group]:
     if codes is None and stack.places.max() >= _LEAST_SHIFTED:
         codes = _shifted(stack)
     if codes is None:
+        codes = beyond_gap(stack, _labels(stack, (*_SCAN_ATTRIBUTES, *_MARKS)))
+    if codes is None:
         return [headers]
     return [part for group in stack.groups(codes) for part in split_by_phase(group)]
 
@@ -113,7 +116,7 @@ def _apart(stack: Stack) -> Codes | None:
         left = stack.doubles(codes)
         if left < fewest and _is_plausible(stack, codes):
             fewest, best = left, codes
-    return best
+    return off_grid(stack) if best is None else best
 
 
 class _Told:
@@ -150,15 +153,16 @@ def _shifted(stack: Stack) -> Codes | None:
 
     A place that is taken twice within a scan counts once: what nothing tells apart there is not the other scan's fault.
 
-    One scan passes once, whatever its acquisition numbers say. What doesn't may still be one whose even slices were
+    One scan passes once, whatever its acquisition numbers say; the best clock tells. Numbers may have been given by
+    position, and tell it only of even slices. What doesn't pass once may still be one scan whose even slices were
     acquired before its odd ones; its slices are no thicker than their distance then.
     """
     by_position = np.argsort(stack.positions_mm, kind="stable")
-    in_order = [swept for order in stack.informative_orders if (swept := sweeps(order[by_position]))]
-    if in_order and max(in_order) <= _ONE_SWEEP:
-        return None
     steps_mm = stack.steps_mm(by_position)
     is_even = whole_steps(steps_mm) is not None
+    orders = (order for order in stack.informative_orders if is_even or order is not stack.instances)
+    if 0 < next(filter(None, (sweeps(order[by_position]) for order in orders)), 0.0) <= _ONE_SWEEP:
+        return None
     thickness_mm = stack.headers[0].acquisition.slice_thickness_mm or 0.0
     if is_even and thickness_mm <= _OVERLAP * float(np.median(steps_mm)):
         return None
@@ -166,9 +170,10 @@ def _shifted(stack: Stack) -> Codes | None:
     for codes in (*candidates, *([] if is_even else two_grids(stack))):
         parts = stack.parts(codes)
         at_once = _most_at_once(stack, parts)
-        if at_once >= 2 and len(parts) <= _MOST_PARTS_A_PLACE * at_once and _all_even(stack, parts):
+        is_few = at_once >= 2 and len(parts) <= _MOST_PARTS_A_PLACE * at_once
+        if is_few and _all_even(stack, parts) and not fill_holes(stack, parts):
             return codes
-    return None
+    return None if is_even else off_grid(stack)
 
 
 def _most_at_once(stack: Stack, parts: Sequence[Codes]) -> int:

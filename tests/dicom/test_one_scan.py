@@ -160,6 +160,88 @@ def test_attributes_that_scans_alone_differ_in_tell_them_apart(table: Table) -> 
     assert table.without(**NO_TIME, **NO_NUMBER).volumes() == ["40 6", "70 6"]
 
 
+def numbered_by_position(images: Iterable[Header]) -> list[Header]:
+    """The images as archives number them: by position, in any order where they share one."""
+    ordered = sorted(images, key=lambda image: (image.position_mm, image.sop_uid))
+    return [replace(image, instance_number=number) for number, image in enumerate(ordered, 1)]
+
+
+@pytest.mark.parametrize("at_mm", [0.0, 15.0, 33.0])
+@pytest.mark.parametrize("images", [1, 3])
+def test_bolus_tracking_at_a_slice_is_refused_where_numbers_follow_positions(
+    table: Table, at_mm: float, images: int
+) -> None:
+    for number in range(images):
+        table.run(f"bolus {number}", [at_mm])
+    table.run("arterial", steps(12)).without(**NO_TIME)
+    table.images = numbered_by_position(table.images)
+
+    assert table.volumes() == [f"refused {12 + images}"]
+
+
+@pytest.mark.parametrize("images", [1, 3])
+def test_bolus_tracking_off_the_grid_goes_apart_by_its_place_alone(table: Table, images: int) -> None:
+    for number in range(images):
+        table.run(f"bolus {number}", [16.1])
+    table.run("arterial", steps(12)).without(**NO_TIME, **NO_NUMBER)
+
+    assert table.volumes() == ["arterial 12", "bolus 0 1" if images == 1 else "refused 3"]
+
+
+@pytest.mark.parametrize("silent", [NO_TIME, NO_NUMBER])
+@pytest.mark.parametrize("at_mm", [-9.0, 60.0])
+def test_an_image_beyond_a_gap_goes_apart_by_acquisition_or_pause(table: Table, silent: dict, at_mm: float) -> None:
+    table.run("bolus", [at_mm], acquisition_number="7" if "acquisition_time" in silent else "1").run("scan", steps(12))
+
+    assert table.without(**silent).volumes() == ["bolus 1", "scan 12"]
+
+
+def test_two_images_of_two_scans_are_no_pair_of_slices(table: Table) -> None:
+    table.run("one", [0.0], acquisition_number="1").run("other", [60.0], acquisition_number="2")
+
+    assert table.volumes() == ["one 1", "other 1"]
+
+
+@pytest.mark.parametrize("numbers", ["one", "of each rotation"])
+def test_slices_missing_from_one_scan_divide_nothing(table: Table, numbers: str) -> None:
+    for index, z_mm in enumerate(steps(24)):
+        table.run(
+            "scan", [z_mm], pause_s=0 if index % 4 else 2, acquisition_number=str(index // 4 * (numbers != "one"))
+        )
+    del table.images[7:14]
+
+    assert table.volumes() == ["scan 17"]
+
+
+def test_slices_reconstructed_out_of_order_are_one_scan(table: Table) -> None:
+    table.run("scan", steps(10, step_mm=1.5))
+    delays_s = (0, 0, 0, 0, 0.7, 0.7, 0, 0, 0.7, 1.4)
+    table.images = [
+        replace(image, acquisition_time="100000", content_time=clock(36060 + delay_s))
+        for image, delay_s in zip(table.images, delays_s, strict=True)
+    ]
+
+    assert table.volumes() == ["scan 10"]
+
+
+def test_numbers_by_position_do_not_outweigh_the_thickness(table: Table) -> None:
+    for name, count, step_mm in (("thin", 50, 1.0), ("thick", 10, 5.0)):
+        taken = replace(table.header.acquisition, slice_thickness_mm=step_mm)
+        table.run(name, steps(count, 0, step_mm), acquisition=taken)
+    table.without(**NO_TIME)
+    table.images = numbered_by_position(table.images)
+
+    assert table.volumes() == ["thick 10", "thin 50"]
+
+
+@pytest.mark.parametrize("first_mm", [1.1, 26.1, 25.5])
+def test_grids_that_lie_unevenly_in_each_other_are_two_scans(table: Table, first_mm: float) -> None:
+    table.run("lower", steps(12)).run("upper", steps(12, first_mm)).without(**NO_TIME)
+    table.images = numbered_by_position(table.images)
+
+    assert table.volumes() == ["lower 12", "upper 12"]
+
+
 def test_acquisition_numbers_that_alternate_between_two_phases_are_seen_through(table: Table) -> None:
     for phase in (0, 1):
         for index, z_mm in enumerate(steps(12)):

@@ -11,16 +11,18 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ldctpipe.data.scans import case_folders, load_volumes, nifti_files
+from ldctpipe.data.scans import case_folders, nifti_files
 from ldctpipe.dicom.discovery import discover
 from ldctpipe.dicom.reading import read_volume
 from ldctpipe.errors import InputError
 from ldctpipe.progress import warn
-from ldctpipe.volumes.volume import HuArray
+from ldctpipe.volumes.case import read_case
+from ldctpipe.volumes.nifti import even_positions_mm, nifti_grid, nifti_slices
 
 _EVERY = 8  # slices, by their place in space, so that a copy that lacks some has the same ones
 _COMPARED_HU = (-900, 3000)  # neither air and padding nor what one of two formats clips
@@ -67,10 +69,15 @@ def _digests(path: Path, threads: int | None) -> set[str]:
     return found
 
 
-def _sampled_slices(path: Path, threads: int | None) -> Iterator[HuArray]:
-    if nifti_files(path) or (path.is_dir() and case_folders(path)):
-        for volume in load_volumes(path, threads):
+def _sampled_slices(path: Path, threads: int | None) -> Iterator[npt.NDArray[Any]]:
+    if path.is_dir() and (cases := case_folders(path)):
+        for volume in map(read_case, cases):  # memory-mapped
             yield from (volume.hu[index] for index in _sample(volume.affine, volume.positions_mm))
+        return
+    if images := nifti_files(path):
+        for image in images:
+            shape, affine = nifti_grid(image)
+            yield from nifti_slices(image, _sample(affine, even_positions_mm(affine, shape[0])))
         return
     for series in discover(path, threads).series:
         chosen = tuple(series.slices[index] for index in _sample(series.affine, series.positions_mm))
@@ -90,7 +97,7 @@ def _sample(affine: npt.NDArray[np.float64], positions_mm: npt.NDArray[np.float6
     return sorted({0, last // 2, last, *by_place.tolist()})
 
 
-def _digest(hu: HuArray) -> str | None:
+def _digest(hu: npt.NDArray[Any]) -> str | None:
     """Return what stands for how often each CT number occurs; None where that could be so by chance."""
     whole = np.rint(hu).astype(np.int32).ravel()
     compared = whole[(whole > _COMPARED_HU[0]) & (whole < _COMPARED_HU[1])]

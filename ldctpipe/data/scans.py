@@ -15,7 +15,7 @@ from ldctpipe.errors import InputError
 from ldctpipe.files import require_exists
 from ldctpipe.progress import warn
 from ldctpipe.volumes.case import is_case, read_case
-from ldctpipe.volumes.nifti import is_nifti, read_nifti, refuse_image_pair
+from ldctpipe.volumes.nifti import even_positions_mm, is_nifti, nifti_grid, read_nifti, refuse_image_pair
 from ldctpipe.volumes.volume import HuArray, Volume
 
 _NAMED_FILES = 3
@@ -83,11 +83,16 @@ def scan_outlines(path: Path, threads: int | None = None) -> list[Volume]:
     is_folder = require_exists(path).is_dir()
     if is_folder and (cases := case_folders(path)):
         return [_emptied(read_case(folder)) for folder in cases]  # memory-mapped
-    if nifti_files(path):
-        return [_emptied(volume) for volume in load_volumes(path)]
+    if images := nifti_files(path):
+        return [_nifti_outline(image) for image in images]
     discovery = discover(path, threads)
     outlines = [_outline(series) for series in discovery.series if not series.refusal]
     return outlines or [_emptied(volume) for volume in load_volumes(path, threads)]  # which says why there are none
+
+
+def _nifti_outline(image: Path) -> Volume:
+    shape, affine = nifti_grid(image)
+    return Volume(_no_hu(shape), affine, even_positions_mm(affine, shape[0]))
 
 
 def _emptied(volume: Volume) -> Volume:

@@ -40,6 +40,8 @@ class PublishedTable(BaseModel):
 
     source: str
     data: str
+    patient: str
+    slices: int
     protocol: str
     data_range_hu: float
     baseline: str

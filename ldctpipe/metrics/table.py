@@ -74,9 +74,17 @@ def distances_of(summary: dict[str, Any]) -> tuple[Distance, ...]:
     return DISTANCES if summary.get("feature_distances") else ()
 
 
-def same_data_as_published(summary: dict[str, Any]) -> bool:
-    """Tell whether the run measured only L506 under the protocol of the published table."""
-    return set(summary["patients"]) == {"L506"} and summary["protocol"] == published_table().protocol
+def relation_to_published(summary: dict[str, Any]) -> str:
+    """Say whether a run under the protocol of the published table measured the same patient: by name and slices.
+
+    Anything can be called L506; another number of slices is another reconstruction, a part of it, or a phantom.
+    """
+    published = published_table()
+    if set(summary["patients"]) != {published.patient}:
+        return "other data: not comparable"
+    if summary["n_slices"] != published.slices:
+        return f"{summary['n_slices']} slices here: not comparable"
+    return "same patient"
 
 
 def _method_row(summary: dict[str, Any], name: str) -> str:
@@ -98,8 +106,7 @@ def _published_lines(summary: dict[str, Any]) -> list[str]:
     table = published_table()
     if summary["protocol"] != table.protocol:
         return [f"Published figures use {table.protocol} and are not shown beside {summary['protocol']}."]
-    comparable = "same patient" if same_data_as_published(summary) else "other data: not comparable"
-    lines = [f"Published: {table.source},", f"{table.data} ({comparable})"]
+    lines = [f"Published: {table.source},", f"{table.data} ({relation_to_published(summary)})"]
     return lines + [_published_row(summary, row) for row in table.rows if row.method in _SHOWN_PUBLISHED]
 
 

@@ -41,6 +41,7 @@ class PublishedSweep(_Section):
     recipe: str | None = None
     data: str
     patients: Annotated[tuple[str, ...], Field(min_length=1)]
+    slices: PositiveInt | None = None
     protocol: str
     repeats: PositiveInt
 

@@ -48,10 +48,14 @@ def comparable_protocol(sweep: SweepFolder) -> bool:
 
 
 def same_data(sweep: SweepFolder) -> bool:
-    """Tell whether the run measured the patients of the published figures and no others, under their protocol."""
+    """Tell whether the run measured the patients and slices of the published figures, under their protocol."""
     published = sweep.plan.sweep.published
-    measured = {patient for run in sweep.finished for patient in (run.summary or {})["patients"]}
-    return published is not None and measured == set(published.patients) and comparable_protocol(sweep)
+    if published is None or not comparable_protocol(sweep):
+        return False
+    summaries = [run.summary or {} for run in sweep.finished]
+    measured = {patient for summary in summaries for patient in summary["patients"]}
+    slices = {summary["n_slices"] for summary in summaries}
+    return measured == set(published.patients) and (published.slices is None or slices == {published.slices})
 
 
 def _caption(sweep: SweepFolder) -> str:

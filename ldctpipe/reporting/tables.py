@@ -8,7 +8,7 @@ from typing import Any
 
 from ldctpipe.metrics.published import PublishedRow, published_table
 from ldctpipe.metrics.slices import BASELINE
-from ldctpipe.metrics.table import distances_of, same_data_as_published, with_spread
+from ldctpipe.metrics.table import distances_of, relation_to_published, with_spread
 from ldctpipe.metrics.tissue import TISSUES
 
 
@@ -114,11 +114,7 @@ def _gain(summary: dict[str, Any], name: str) -> str:
 
 
 def _published_title(summary: dict[str, Any]) -> str:
-    published = published_table()
-    comparable = (
-        "the same patient" if same_data_as_published(summary) else "other data, so not comparable with this run"
-    )
-    return f"Published ({published.data}): {comparable}"
+    return f"Published ({published_table().data}): {relation_to_published(summary)}"
 
 
 def _published_row(row: PublishedRow, distances: int) -> Row:

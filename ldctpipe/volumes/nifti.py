@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import zlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ DAMAGED_NIFTI = (
     zlib.error,
 )
 _REMEDY = "give a CT volume in HU"
+_NOT_FINITE = "holds values that are no numbers (NaN or infinite)", "write −1024 in their place"
 _LARGEST_SLICES = 16384
 _LARGEST_INFLATION = 1100  # deflate can't do more than 1032 times
 _MM_PER_UNIT = {"mm": 1.0, "meter": 1000.0, "micron": 0.001, "unknown": 1.0}
@@ -82,14 +84,12 @@ def read_nifti(path: Path) -> Volume:
         raise InputError(path, "holds nothing but padding", _REMEDY)
     if fault := hu_fault(hu, padding):
         raise InputError(path, fault, _REMEDY)
-    normal = np.cross(affine[:3, 0], affine[:3, 1])
-    step_mm = abs(float(affine[:3, 2] @ normal / np.linalg.norm(normal)))
     with reading(path):
         digest = sha256_of_file(path)
     return Volume(
         hu,
         affine,
-        np.arange(len(hu), dtype=np.float64) * step_mm,
+        even_positions_mm(affine, len(hu)),
         padding,
         key=digest[:12],
         warnings=(*_warnings(image, affine), *filter(None, [hu_doubt(hu, padding)])),
@@ -98,14 +98,47 @@ def read_nifti(path: Path) -> Volume:
     )
 
 
-def _opened(path: Path) -> Any:
+def even_positions_mm(affine: npt.NDArray[np.float64], slices: int) -> npt.NDArray[np.float64]:
+    """Return where slices lie along their normal, from the first one on, in a volume that has no other places."""
+    normal = np.cross(affine[:3, 0], affine[:3, 1])
+    step_mm = abs(float(affine[:3, 2] @ normal / np.linalg.norm(normal)))
+    return np.arange(slices, dtype=np.float64) * step_mm
+
+
+def nifti_grid(path: Path) -> tuple[tuple[int, int, int], npt.NDArray[np.float64]]:
+    """Return (slices, rows, columns) and the affine in mm of the volume in `path`; reads no voxel.
+
+    Raises `InputError` for a header that `read_nifti` refuses.
+    """
+    image = _opened(path)
+    columns, rows, slices = image.shape[:3]
+    return (slices, rows, columns), _affine_mm(path, image)
+
+
+def nifti_slices(path: Path, numbers: Sequence[int]) -> Iterator[npt.NDArray[np.float64]]:
+    """Yield the slices of these ascending numbers in HU (rows, columns); holds one at a time.
+
+    Raises `InputError` for a header that `read_nifti` refuses, and for damage and numbers as it does.
+    """
+    image = _opened(path, keep_file_open=True)  # opened for each slice, a compressed file is unpacked from its start
+    for number in numbers:
+        try:
+            hu = np.asarray(image.dataobj[:, :, number], dtype=np.float64)
+        except DAMAGED_NIFTI as error:
+            raise _fault(path, error, "copy it again or export it anew") from None
+        if not np.isfinite(hu).all():
+            raise InputError(path, *_NOT_FINITE)
+        yield hu.reshape(hu.shape[:2]).T
+
+
+def _opened(path: Path, *, keep_file_open: bool = False) -> Any:
     """Return the image in `path` with a header that promises a plausible volume; reads no voxel."""
     if path.is_dir():
         raise InputError(path, "is a folder in spite of its name", "give a .nii or .nii.gz file in HU")
     with reading(path), open_file(path) as stream:
         stream.read(1)  # nibabel takes what can't be read for another format
     try:
-        image: Any = nibabel.load(path)
+        image: Any = nibabel.load(path, keep_file_open=keep_file_open)  # type: ignore[call-arg]
         if type(image) not in (nibabel.Nifti1Image, nibabel.Nifti2Image):
             raise ValueError("a header without its image")
         shape, dtype = image.shape, image.get_data_dtype()
@@ -147,7 +180,7 @@ def _hu(path: Path, image: Any) -> HuArray:
     if stored.dtype.kind == "i" and stored.dtype.itemsize == 2 and (slope, intercept) == (1.0, 0.0):
         return stored.astype(np.int16, copy=False)
     if not _all_finite(stored, slope, intercept):
-        raise InputError(path, "holds values that are no numbers (NaN or infinite)", "write −1024 in their place")
+        raise InputError(path, *_NOT_FINITE)
     dtype = np.int16 if _all_whole(stored, slope, intercept) else np.float32
     hu = np.empty(stored.shape, dtype)
     for index, one in enumerate(stored):

@@ -10,7 +10,7 @@ import pytest
 from small_dicom import PATIENT_ID, body, write_ct, write_series
 
 from ldctpipe.data.ingestion import ingest
-from ldctpipe.data.scans import load_volume, load_volumes, scan_shapes
+from ldctpipe.data.scans import load_volume, load_volumes, scan_outlines, scan_shapes
 from ldctpipe.errors import InputError
 from ldctpipe.volumes.nifti import write_nifti
 
@@ -26,6 +26,19 @@ def test_dicom_case_and_nifti_of_a_series_agree(tmp_path: Path) -> None:
         assert scan_shapes(path) == [raw.hu.shape]
         np.testing.assert_array_equal(volume.hu, raw.hu)
         np.testing.assert_allclose(volume.affine, raw.affine, atol=1e-4)
+
+
+def test_the_outline_of_a_nifti_is_its_header(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = load_volume(write_series(tmp_path / "dicom", slices=4))
+    write_nifti(tmp_path / "scan.nii.gz", raw.hu, raw.affine)
+    whole = load_volume(tmp_path / "scan.nii.gz")
+    monkeypatch.setattr("ldctpipe.data.scans.read_nifti", None)  # unpacking takes longer than all else in `prepare`
+
+    (outline,) = scan_outlines(tmp_path / "scan.nii.gz")
+
+    assert outline.hu.shape == whole.hu.shape
+    np.testing.assert_array_equal(outline.affine, whole.affine)
+    np.testing.assert_array_equal(outline.positions_mm, whole.positions_mm)
 
 
 def test_ingest_keeps_hu_padding_and_acquisition_of_real_series(real_data: Path, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from ldctpipe.metrics.cohort import patients_of
 from ldctpipe.metrics.evaluation import evaluate_cohort
 from ldctpipe.metrics.protocols import find_protocol
 from ldctpipe.metrics.scan_folders import bare_name
+from ldctpipe.metrics.table import relation_to_published
 
 MAYO = find_protocol("mayo-soft")
 NETWORK = "grouped_resnet.GroupedResNet"
@@ -206,7 +207,21 @@ def test_one_patient_by_hand_is_comparable_with_the_papers_row(
         arguments = [str(tmp_path / "denoised"), str(reference[0]), str(out), "--low-dose", str(reference[1])]
         assert run(["evaluate", *arguments, "--quiet"]) == 0
         assert list(summary_of(out)["patients"]) == ["L506"]
-        assert "(same patient)" in capsys.readouterr().out
+        slices = summary_of(out)["n_slices"]
+        assert f"L506 (211 slices) ({slices} slices here: not comparable)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("patients", "slices", "words"),
+    [
+        (["L506"], 211, "same patient"),
+        (["L506"], 4, "4 slices here: not comparable"),  # a phantom of that name, or a part of the scan
+        (["L506", "L067"], 211, "other data: not comparable"),
+        (["P1"], 211, "other data: not comparable"),
+    ],
+)
+def test_a_name_alone_makes_nothing_comparable(patients: list[str], slices: int, words: str) -> None:
+    assert relation_to_published({"patients": dict.fromkeys(patients), "n_slices": slices}) == words
 
 
 def test_the_patient_can_be_named(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

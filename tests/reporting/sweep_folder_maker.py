@@ -72,7 +72,7 @@ def write_model(folder: Path, psnr_db: np.ndarray, critic: np.ndarray, seed: int
 
 
 def write_metrics(
-    folder: Path, psnr_db: float, patients: tuple[str, ...] = ("L003",), fid: float | None = None
+    folder: Path, psnr_db: float, patients: tuple[str, ...] = ("L003",), fid: float | None = None, slices: int = 4
 ) -> None:
     folder.mkdir(parents=True)
 
@@ -89,7 +89,7 @@ def write_metrics(
         "gains": {METHOD: {"psnr_db": {"mean": psnr_db - 29.0, "sd": None, "ci95": None}}},
         "patients": {patient: {} for patient in patients},
         "n_patients": len(patients),
-        "n_slices": 4,
+        "n_slices": slices,
         "bootstrap": {"unit": "patient", "resamples": 10_000, "level": 0.95, "seed": 1},
         "warnings": [],
         "feature_distances": fid and {"methods": {METHOD: {"kid": fid / 1000, "fid": fid}}},

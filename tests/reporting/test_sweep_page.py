@@ -89,11 +89,12 @@ def test_a_published_fid_stands_beside_and_a_missing_one_is_told(tmp_path):
     assert "+2.00" in outline.text and "FID was not measured" not in outline.text
 
 
-def test_the_same_patient_is_called_so(sweep):
+@pytest.mark.parametrize("slices", [211, 4])
+def test_the_same_patient_is_called_so(sweep, slices):
     for folder in sweep.glob("runs/*/metrics"):
         shutil.rmtree(folder)
-        write_metrics(folder, 33.0, ("L506",))
-    assert "The same patient." in page(sweep).text
+        write_metrics(folder, 33.0, ("L506",), slices=slices)
+    assert ("The same patient." in page(sweep).text) == (slices == 211)
 
 
 def test_remarks_follow_from_the_curves(sweep):

@@ -15,7 +15,7 @@ from small_dicom import write_series
 
 from ldctpipe.data.scans import load_volume
 from ldctpipe.errors import InputError
-from ldctpipe.volumes.nifti import read_nifti, write_nifti
+from ldctpipe.volumes.nifti import nifti_slices, read_nifti, write_nifti
 
 TILTED = np.array([[-0.7, 0.02, 0.1, 80.0], [0.01, -0.8, 0.3, 120.0], [0.0, 0.1, 2.5, -900.0], [0, 0, 0, 1]])
 
@@ -52,6 +52,32 @@ def test_whole_hu_come_back_as_int16_whatever_holds_them(tmp_path: Path, name: s
     assert volume.hu.dtype == np.int16
     assert volume.hu.dtype.isnative
     np.testing.assert_array_equal(volume.hu, values.transpose(2, 1, 0))
+
+
+@pytest.mark.parametrize("name", ["scan.nii", "scan.nii.gz"])
+def test_single_slices_are_those_of_the_volume(tmp_path: Path, name: str) -> None:
+    image = nibabel.Nifti1Image(
+        (2 * stack(5) + 2048).clip(0).astype(np.uint16)[..., None], np.eye(4)
+    )  # 4-D, of one time
+    image.header.set_slope_inter(0.5, -1024)
+    nibabel.save(image, tmp_path / name)
+
+    chosen = list(nifti_slices(tmp_path / name, [0, 2, 4]))
+
+    np.testing.assert_allclose(chosen, read_nifti(tmp_path / name).hu[::2], atol=1e-3)
+
+
+def test_single_slices_of_a_damaged_file_are_refused(tmp_path: Path) -> None:
+    saved(tmp_path / "cut.nii.gz", stack(5))
+    content = (tmp_path / "cut.nii.gz").read_bytes()
+    (tmp_path / "cut.nii.gz").write_bytes(content[: len(content) // 2])
+    values = stack(3).astype(np.float32)
+    values[0, 0, 2] = np.nan
+
+    with pytest.raises(InputError, match=r"cut\.nii\.gz: can't be read as NIfTI"):
+        list(nifti_slices(tmp_path / "cut.nii.gz", [0, 4]))
+    with pytest.raises(InputError, match="no numbers"):
+        list(nifti_slices(saved(tmp_path / "nan.nii", values), [0, 2]))
 
 
 def test_slope_and_intercept_of_the_header_count(tmp_path: Path) -> None:

@@ -244,7 +244,7 @@ def new_file(target: Path) -> Iterator[Path]:
     """
     place = resolved(target)
     if os.path.lexists(place) and not place.is_file():
-        what = "a folder" if place.is_dir() else "no regular file"
+        what = "a folder" if place.is_dir() else "a device, a pipe or a socket"
         raise InputError(target, f"is {what} where a file should go", "name a file")
     place.parent.mkdir(parents=True, exist_ok=True)
     clear_leftovers(place)

@@ -225,7 +225,7 @@ def test_a_file_is_replaced_only_where_that_was_asked_for_and_it_is_of_the_kind(
     for other in (photo, image, tmp_path / "link.csv"):
         with pytest.raises(InputError, match="is not a file that this command wrote"):
             refuse_existing(other, overwrite=True, starts=starts)
-    with pytest.raises(InputError, match="no regular file"):
+    with pytest.raises(InputError, match="not a regular file"):
         refuse_existing(Path(os.devnull), overwrite=True, starts=starts)
 
 

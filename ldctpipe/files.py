@@ -88,10 +88,12 @@ def refuse_occupied(
     entries = entries_in(place)
     if not entries:
         return
-    if not overwrite:
-        raise InputError(target, "the output folder already holds files", "name another one or add --overwrite")
-    if not (own or listed_files)(place):
-        fault = f"holds files that ldctpipe didn't write or doesn't know any more ({_some(entries)})"
+    is_ours = bool((own or listed_files)(place))
+    if not overwrite:  # which would help in a folder of ours only
+        remedy = "name another one or add --overwrite" if is_ours else "name another one"
+        raise InputError(target, f"the output folder already holds files ({_some(entries)})", remedy)
+    if not is_ours:
+        fault = f"holds files that ldctpipe didn't write or no longer knows ({_some(entries)})"
         raise InputError(target, fault, "name another output folder or empty this one yourself")
 
 
@@ -242,7 +244,7 @@ def new_file(target: Path) -> Iterator[Path]:
     """
     place = resolved(target)
     if os.path.lexists(place) and not place.is_file():
-        what = "a folder" if place.is_dir() else "no regular file"
+        what = "a folder" if place.is_dir() else "a device, a pipe or a socket"
         raise InputError(target, f"is {what} where a file should go", "name a file")
     place.parent.mkdir(parents=True, exist_ok=True)
     clear_leftovers(place)
@@ -305,15 +307,15 @@ def refuse_existing(
     if not os.path.lexists(place):
         return
     if any(source.exists() and source.samefile(place) for source in inputs):
-        raise UsageError(target, "is read by this command as well", "name another file")
+        raise UsageError(target, "is an input of this command", "name another file")
     if not place.is_file():
-        raise InputError(target, "is no regular file", "name another file")
+        raise InputError(target, "is not a regular file", "name another file")
     if not overwrite:
-        raise InputError(target, "is there already", "name another file or add --overwrite")
+        raise InputError(target, "already exists", "name another file or add --overwrite")
     with place.open("rb") as stream:
         start = stream.read(_START_BYTES).lower()
     if start and not start.startswith(tuple(starts)):
-        raise InputError(target, "is not such a file as this command writes", "name another file")
+        raise InputError(target, "is not a file that this command wrote", "name another file")
 
 
 def write_text(target: Path, text: str) -> None:

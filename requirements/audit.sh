@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Asks the Python index' vulnerability service about every pinned package, and OSV, at the address that pip-audit has for it
-# or that PIP_AUDIT_OSV_URL says, about every pinned jar; called by `make audit` and `make image`.
-# Ends with 0 where none is known to be vulnerable, 1 where some are, 69 where not every one was answered for.
+# Asks the Python index' vulnerability service about every pinned package, and OSV (pip-audit's address or PIP_AUDIT_OSV_URL)
+# about every pinned jar; called by `make audit` and `make image`.
+# Exits with 0 if none is known to be vulnerable, 1 if some are, 69 if a service did not answer for all of them.
 set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 pins=requirements/supply-chain.txt
@@ -48,6 +48,6 @@ sys.exit(1 if faults else 0)
 END
 
 "$venv/bin/python" requirements/audit_jars.py requirements/jars.txt || jars=$?
-# Something that is known to be vulnerable outweighs what could not be asked.
+# A known vulnerability outweighs a missing answer.
 if ((packages == 1 || jars == 1)); then exit 1; fi
 exit $((packages ? packages : jars))

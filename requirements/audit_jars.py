@@ -2,8 +2,8 @@
 
     audit_jars.py LIST
 
-The service is the one that pip-audit knows, or PIP_AUDIT_OSV_URL. Ends with 0 where none is known to be vulnerable, 1
-where some are, and 69, after one sentence, where not every jar was answered for. Called by audit.sh.
+The service is the one that pip-audit uses, or PIP_AUDIT_OSV_URL. Exits with 0 if no jar is known to be vulnerable, 1 if
+some are, and 69, after one sentence, if the service did not answer for every jar. Called by audit.sh.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _LARGEST_ANSWER_BYTES = 20_000_000
 
 
 def main() -> int:
-    """Print what is known of each jar, and return the exit code."""
+    """Print the known vulnerabilities of each jar, and return the exit code."""
     lines = (line.strip() for line in Path(sys.argv[1]).read_text(encoding="utf-8").splitlines())
     jars = [line for line in lines if line and not line.startswith("#")]
     faults: list[str] = []
@@ -52,7 +52,7 @@ def _service() -> str:
 
 
 def _ask(service: str, jar: str) -> list[dict[str, Any]]:
-    """Return what the service knows of a jar, of all pages of its answer."""
+    """Return the vulnerabilities that the service knows for a jar, from all pages of its answer."""
     group, artifact, version = jar.split(":")
     known: list[dict[str, Any]] = []
     query: dict[str, Any] = {"package": {"name": f"{group}:{artifact}", "ecosystem": "Maven"}, "version": version}

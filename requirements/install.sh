@@ -98,9 +98,9 @@ install_package() {
     rm -f -- "$venv/.installing"
 }
 
-# Bytecode for every package: where Python may not write it later (PYTHONDONTWRITEBYTECODE, an installation that users
-# may only read), each start would compile torch again. Packages bring a few files that are no Python of this version,
-# so that files fail is no fault.
+# Bytecode for every package: if Python can't write it later (PYTHONDONTWRITEBYTECODE, a read-only installation), each
+# start would compile torch again. Some packages contain files for other versions of Python, so files that fail to
+# compile are no error.
 compile_packages() {
     local sum
     sum=$(checksum requirements/{bootstrap,runtime,dev,java}.txt "$venv"/.*.stamp)
@@ -111,7 +111,7 @@ compile_packages() {
     echo "$sum" >"$venv/.bytecode.new" && mv -- "$venv/.bytecode.new" "$venv/.bytecode"
 }
 
-# The package is edited and updated in place, so it is looked at each time; what is up to date is not compiled again.
+# The package is edited and updated in place, so this runs each time; files that are up to date are not compiled again.
 compile_package() {
     "$venv/bin/python" -m compileall -qq ldctpipe >/dev/null || true
 }

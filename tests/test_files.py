@@ -220,12 +220,12 @@ def test_a_file_is_replaced_only_where_that_was_asked_for_and_it_is_of_the_kind(
     refuse_existing(sheet, overwrite=True, starts=starts)
     with pytest.raises(InputError, match="name another file or add --overwrite"):
         refuse_existing(sheet, starts=starts)
-    with pytest.raises(UsageError, match="is read by this command as well"):
+    with pytest.raises(UsageError, match="is an input of this command"):
         refuse_existing(tmp_path / "link.csv", overwrite=True, inputs=[image], starts=starts)
     for other in (photo, image, tmp_path / "link.csv"):
-        with pytest.raises(InputError, match="not such a file as this command writes"):
+        with pytest.raises(InputError, match="is not a file that this command wrote"):
             refuse_existing(other, overwrite=True, starts=starts)
-    with pytest.raises(InputError, match="no regular file"):
+    with pytest.raises(InputError, match="not a regular file"):
         refuse_existing(Path(os.devnull), overwrite=True, starts=starts)
 
 

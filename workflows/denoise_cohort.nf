@@ -72,7 +72,7 @@ def resultsFolder(outdir) {
     return [records: records, mark: mark]
 }
 
-// Which published name stands for whom, in a file that only its owner can read.
+// Adds which published name stands for which patient, in a file that only its owner can read.
 def addToMapping(target, mapping) {
     def known = target.exists() ? target.readLines() : []
     if (!target.exists()) {

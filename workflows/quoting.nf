@@ -1,4 +1,4 @@
-// Free text as one word of a task's script.
+// Free text as one quoted word in a task's script.
 
 def shellQuoted(text) {
     return "'" + text.toString().replace("'", "'\\''") + "'"

@@ -17,7 +17,7 @@ def patientRows(sheet) {
         }
 }
 
-// The scan as tasks get it, or null; ends the run before a task is given a name that it can't hold.
+// The scan as tasks get it, or null; ends the run before a task gets a name that its script can't hold.
 def stagedScan(patient, scan) {
     def fault = scan ? stagingFault(scan) : null
     if (fault) {
@@ -74,7 +74,7 @@ def writeRunRecord(settings) {
     target.text = json.prettyPrint(json.toJson(record)) + '\n'
 }
 
-// With de-identification nothing that stays names the input, of which the mapping would be a part.
+// With de-identification no result names the input or the mapping.
 def leftOut(settings) {
     return settings.deidentification_key ? [input: LEFT_OUT(), deidentification_mapping: null] : [:]
 }

@@ -1,11 +1,11 @@
-// How a run says what is wrong with its input: one sentence on one line, whatever stands in a name.
+// Refusals of a run's input: one sentence on one line, whatever characters a name contains.
 
 def refuse(sentence) {
     System.err.println("ldctpipe: ${oneLine(sentence)}")
     exit(2)
 }
 
-// Line breaks, terminal codes, marks of direction and what is no text, escaped: names can hold them.
+// Escapes line breaks, terminal codes, direction marks and undecodable characters, which names can contain.
 def oneLine(text) {
     return text.toString().replaceAll(/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}\uFFFD]/) { sign -> String.format('\\u%04x', sign.codePointAt(0)) }
 }

@@ -1,13 +1,13 @@
-// Files of parameters and samplesheets on their way into tasks: no name of theirs is code or syntax in a script.
+// Stages files of parameters and samplesheets into tasks such that no name of theirs is code or syntax in a script.
 //
-// Nextflow escapes blanks, quotes and brackets in the real path of what it stages, but not $ { } [ ] * ? and line breaks,
-// which the shell reads. So what it can't stage as it is goes as a folder of our own with a link in it, made here without a
-// shell, and the task finds the link by `inside`. Where tasks can't follow such a link (containers mount the folder and not
-// its target, clouds copy it) the name is refused.
+// Nextflow escapes blanks, quotes and parentheses in the real path of what it stages, but not $ { } [ ] * ? and line breaks,
+// which the shell interprets. Files with such names are staged as a folder of our own that holds a link, made here without a
+// shell, and the task finds the link by `inside`. Where tasks can't follow such a link (containers mount the folder but not
+// the link's target, clouds copy it) the name is refused.
 
 include { refuse } from './refusal.nf'
 
-// Without a glob, and without Nextflow's own rules about blanks in front and behind.
+// The path of a text, without globbing and without Nextflow's own rules for leading and trailing blanks.
 def pathOf(text) {
     return isAddress(text) ? file(text, glob: false) : workflow.launchDir.resolve(text.toString()).normalize()
 }
@@ -16,7 +16,7 @@ def isAddress(text) {
     return text.toString() ==~ /(?s)[a-z0-9]+:\/\/.*/
 }
 
-// Null, or why no task can get what a parameter or a row names.
+// Null, or why no task can get the file that a parameter or a row names.
 def stagingFault(text) {
     try {
         return faultOfPath(pathOf(text))
@@ -43,25 +43,26 @@ def faultOfPath(path) {
 def localeFault() {
     return System.getProperty('sun.jnu.encoding') == 'UTF-8'
         ? 'has a name that is not text in UTF-8; rename it'
-        : 'has a name beyond ASCII, which this locale has no room for; start with bin/nextflow, or set LC_ALL=C.UTF-8'
+        : 'has a name beyond ASCII, which this locale can\'t represent; start with bin/nextflow, or set LC_ALL=C.UTF-8'
 }
 
 def tasksFollowLinks() {
     return workflow.workDir.toUri().scheme == 'file' && !workflow.containerEngine
 }
 
-// Letters and digits of any script, and what Nextflow escapes or the shell takes as it is; a cloud's scripts quote once more.
+// Letters and digits of any script, and characters that Nextflow escapes or the shell takes literally; a cloud's scripts
+// quote once more.
 def hasPlainName(path) {
     def escaped = workflow.workDir.toUri().scheme == 'file' ? ' \'"()&;!' : " '()&;"
     return [path, realPath(path)].every { each -> each.toString().matches("[\\p{L}\\p{M}\\p{N}/._+,=@%:#^${escaped}-]*") }
 }
 
-// Nextflow stages what a link leads to.
+// Nextflow stages the target of a link.
 def realPath(path) {
     return path.toUri().scheme == 'file' && path.exists() ? path.toRealPath() : path
 }
 
-// The folders whose names stand in the scripts of all tasks; ends the run before the first of them.
+// Checks the folders whose paths are in the scripts of all tasks; ends the run before the first task.
 def checkFolders() {
     [(workflow.workDir): 'name another with -work-dir', (workflow.projectDir): 'move it'].each { folder, remedy ->
         if (!hasPlainName(folder) || folder.toString().contains('"')) {
@@ -70,8 +71,8 @@ def checkFolders() {
     }
 }
 
-// What tasks get: the file itself, or a folder `ldctpipe-linked` with a link to it. Its path tells the file, its size and its time, by
-// which Nextflow knows a task that is done already.
+// What tasks get: the file itself, or a folder `ldctpipe-linked` with a link to it. The folder's path depends on the file, its size and
+// its time, so that Nextflow recognizes a finished task.
 def staged(path) {
     if (hasPlainName(path) && path.fileName?.toString() != 'ldctpipe-linked') {
         return path
@@ -89,12 +90,12 @@ def staged(path) {
     return folder
 }
 
-// What stands in a script for a file that was staged below a folder.
+// The word in a script for a file that was staged below a folder.
 def inside(file) {
     return "${file}".endsWith('/ldctpipe-linked') ? "${file}/*" : "${file}"
 }
 
-// The file of a parameter; [] where it isn't given, which stages nothing.
+// The file of a parameter; [], which stages nothing, if it isn't set.
 def stagedFile(text) {
     return text ? staged(pathOf(text)) : []
 }

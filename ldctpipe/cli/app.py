@@ -77,7 +77,7 @@ def _program(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    run_time()  # libraries read SOURCE_DATE_EPOCH too, each with an error of its own
+    run_time()  # refuses a bad SOURCE_DATE_EPOCH here; libraries read it too, each with an error of its own
 
 
 def main() -> None:
@@ -117,7 +117,7 @@ def _attempt(arguments: list[str]) -> int:
         if type(error).__name__ == "NoArgsIsHelpError":  # typer makes no public name of it
             tell(error.format_message())
             return ExitCode.USAGE
-        hint = f"{_command_in(arguments)} --help lists what it takes"
+        hint = f"see {_command_in(arguments)} --help"
         return _fail(f"{error.format_message()} ({hint})", ExitCode.USAGE)
     except (InputError, StoppedEarly) as error:
         return _fail(str(error), error.exit_code)
@@ -131,7 +131,7 @@ def _attempt(arguments: list[str]) -> int:
 
 
 def _command_in(arguments: list[str]) -> str:
-    """Return the longest start of a command line that is a command, whose --help works: a typo is none."""
+    """Return the longest prefix of a command line that is a command, so that its --help works despite a typo."""
     command: Any = typer.main.get_command(app)
     words = ["ldctpipe"]
     for word in arguments:

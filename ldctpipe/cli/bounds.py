@@ -1,6 +1,6 @@
-"""Bounds for the numbers of all options: finite, and no larger than any machine has use for.
+"""Bounds for the numbers of all options: finite, and within what any machine can use.
 
-A range of the command-line library lets NaN pass, whatever its ends, and takes whole numbers of any length.
+The ranges of the command-line library accept NaN, and integers of any length.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _KINDS = ("int", "integer", "float")  # the first word of a type's name, ranges 
 
 
 def bound_numbers(command: Any) -> None:
-    """Let every numeric option of a command and of those below it refuse NaN, infinity and absurd numbers."""
+    """Make every numeric option of a command and its subcommands refuse NaN, infinity and absurd numbers."""
     for parameter in _parameters(command):
         if parameter.type.name.split()[0] in _KINDS:
             parameter.type = _bounded(parameter.type)
@@ -40,7 +40,7 @@ def _bounded(kind: Any) -> Any:
 
     def convert(value: Any, parameter: Any, context: Any) -> Any:
         if isinstance(value, str) and len(value) > _LONGEST_TEXT:
-            raise typer.BadParameter(f"a number of {len(value)} digits has no use here.", context, parameter)
+            raise typer.BadParameter(f"a number of {len(value)} characters is too long.", context, parameter)
         number = kind.convert(value, parameter, context)
         if not math.isfinite(number):
             raise typer.BadParameter(f"{number} is not a finite number.", context, parameter)

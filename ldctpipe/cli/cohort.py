@@ -50,7 +50,7 @@ Mapping = Annotated[
     typer.Option(
         "--mapping",
         metavar="FILE",
-        help="With --deidentify: add to this table which name stands for whom; only its owner can read it.",
+        help="With --deidentify: add the patients' names to this table, which only its owner can read.",
     ),
 ]
 
@@ -128,10 +128,10 @@ def denoise(
     threads: Threads = None,
     quiet: Quiet = False,
 ) -> None:
-    """Denoise every patient of a cohort with one model, loaded once; each series is there as soon as it is done.
+    """Denoise every patient of a cohort with one model, loaded once; each series is available as soon as it is done.
 
-    Ends with 0 whatever became of the patients, and with a line of counts: `ldctpipe cohort manifest` lists them. What
-    is there already is not done again, so that the same command goes on after a kill.
+    Prints a line of counts at the end and exits with 0 even if patients were refused or failed; `ldctpipe cohort
+    manifest` lists them. Finished series are not done again, so that the same command resumes after a kill.
     """
     say(f"loading the model {model}")  # with its libraries, which take some seconds
     from ldctpipe.inference.cohort import CohortRequest, denoise_cohort
@@ -154,7 +154,7 @@ def denoise(
                 print(f"{record.patient}: {outcome.state}: {outcome.title}: {outcome.reason}")
         for reason, count in record.skipped_files.items():
             print(f"{record.patient}: left out: {count} files: {reason}")
-    if not patients:  # of one task among many nobody wants the counts
+    if not patients:  # the counts of one task among many are of no use
         print(tally(rows_of(records, [])).sentence())
 
 
@@ -164,9 +164,9 @@ def _refuse_mapping(mapping: Path | None, form: OutputForm, out: Path) -> None:
     if mapping is None:
         return
     if form.deidentifier is None:
-        raise UsageError("--mapping", "has no effect without --deidentify", "add --deidentify")
+        raise UsageError(None, "--mapping has no effect without --deidentify", "add --deidentify")
     if mapping.resolve().is_relative_to(out.resolve()):
-        fault = "would lie among the results and undo their de-identification"
+        fault = "would lie in the results and undo their de-identification"
         raise UsageError(mapping, fault, "name a file elsewhere for --mapping")
     refuse_other_file(mapping)
 

@@ -49,10 +49,9 @@ def command(
 ) -> None:
     """Denoise every CT series found and write a derived DICOM series for each, with a manifest.
 
-    Series that can't be denoised are refused with the reason and do not stop the others. What can't be read now counts
-    as failed, not as refused: the same command tries it again, and ends with 74 as long as something is missing. One
-    patient's series go into OUT, several patients' into a folder each. Running the same job again does only what is
-    missing.
+    Series that can't be denoised are refused with the reason and do not stop the others. Series that can't be read now
+    have failed: the command exits with 74, and the same command tries them again. One patient's series go into OUT,
+    several patients' into a folder each. Running the same job again does only what is missing.
     """
     say(f"loading the model {model}")  # with its libraries, which take some seconds
     from ldctpipe.dicom.discovery import unread_error

@@ -11,9 +11,9 @@ from ldctpipe.errors import ExitCode
 
 
 def command(as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False) -> int:
-    """Say what there is to compute with, and whether that is enough.
+    """Check whether this machine is ready to run ldctpipe.
 
-    Lists devices, memory, disk, codecs, Java and Nextflow, and versions. The last line is the verdict; where it is "not
+    Lists devices, memory, disk, codecs, Java and Nextflow, and versions. The last line is the verdict; if it is "not
     ready", the exit code is 69.
     """
     from ldctpipe.doctor import examine

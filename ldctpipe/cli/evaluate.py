@@ -12,7 +12,7 @@ from ldctpipe.cli.options import Device, DeviceName, Overwrite, Quiet, Threads
 
 def command(
     denoised: Annotated[
-        Path, typer.Argument(help="What `ldctpipe denoise` wrote: one scan, or a folder or NIfTI file a patient.")
+        Path, typer.Argument(help="Output of `ldctpipe denoise`: one scan, or one folder or NIfTI file per patient.")
     ],
     reference: Annotated[
         Path, typer.Argument(help="Full dose: one scan, a folder PATIENT[/full_dose] a patient, or a samplesheet.")
@@ -24,7 +24,9 @@ def command(
     ],
     patient: Annotated[
         str | None,
-        typer.Option("--patient", metavar="NAME", help="What the one patient is called in the figures, such as L506."),
+        typer.Option(
+            "--patient", metavar="NAME", help="Name of the one patient, in REFERENCE or for the figures (L506)."
+        ),
     ] = None,
     protocol: Annotated[
         str, typer.Option("--protocol", help="How to measure; see `ldctpipe protocols`.")
@@ -45,9 +47,9 @@ def command(
 ) -> None:
     """Measure denoised scans and their low dose against the full dose, and print the table.
 
-    Scans are DICOM, ingested cases or NIfTI. Patients are matched by name, or by the UIDs of what was denoised; slices
+    Scans are DICOM, ingested cases or NIfTI. Patients are matched by name or by the UIDs of their source series, slices
     by geometry. OUT gets slices.csv and slices.parquet
-    (one row a slice and method), summary.json (patients, cohort, intervals, tests), table.txt (the table printed),
+    (one row per slice and method), summary.json (patients, cohort, intervals, tests), table.txt (the table printed),
     results_mqc.tsv (for MultiQC) and samples.npz (slices for the report).
     """
     from ldctpipe.metrics.evaluation import evaluate_cohort

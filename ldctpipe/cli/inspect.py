@@ -17,7 +17,7 @@ def command(
         bool, typer.Option("--list-skipped", help="Name each file left out; paths can hold a patient's name.")
     ] = False,
     anonymous: Annotated[
-        bool, typer.Option("--anonymous", help="Leave out series numbers, descriptions and file names.")
+        bool, typer.Option("--anonymous", help="Omit series numbers, descriptions and file names.")
     ] = False,
     threads: Threads = None,
     quiet: Quiet = False,
@@ -25,8 +25,8 @@ def command(
     """Say what series are in INPUT, which of them can be denoised, and why the others can't.
 
     Reads DICOM headers only and writes nothing. A series goes by its key (12 digits that can't be turned back into a
-    patient), as in all that ldctpipe writes; below its row stand its number, its description and one of its files, in
-    which sites may have written names (--anonymous leaves them out). Columns: `step` from slice to slice, `pixel`
+    patient), as in all that ldctpipe writes. The lines below its row show its number, its description and one of its
+    files, which may contain patients' names (--anonymous omits them). Columns: `step` from slice to slice, `pixel`
     spacing, tube voltage, mAs (the range over the slices), `tilt` of the stack against its slices, `gaps` (missing
     slices), transfer `syntax`. --json has everything, with the unit in each name.
     """

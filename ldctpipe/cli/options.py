@@ -42,7 +42,7 @@ Threads = Annotated[
 ]
 Device = Annotated[DeviceName, typer.Option("--device", help="Where to compute.")]
 Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Replace what an earlier run left at the output path; files of others stay.")
+    bool, typer.Option("--overwrite", help="Replace earlier output of ldctpipe; your own files stay.")
 ]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="The one number that all randomness follows from.")]
 Model = Annotated[Path, typer.Option("--model", help="Denoiser bundle: the folder that `ldctpipe train` wrote.")]

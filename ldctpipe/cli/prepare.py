@@ -37,8 +37,8 @@ def command(
     """Write the training store: int16 HU slice pairs in one array, and where in them patches of the body lie.
 
     Patients whose split is test are left out. Low and full dose are paired by geometry and compared; a pair that does
-    not match is an error that names both, and slices that only one of them has are left out with a warning. One scan
-    under two names in different splits is an error, whatever its UIDs.
+    not match is an error that names both, and slices that only one of them has are left out with a warning. It is an
+    error if one scan is in two splits under different names, whatever its UIDs.
 
     With --dose-range, only full-dose scans are read: `ldctpipe train` then draws the dose of every patch anew, and
     validates at the middle of the range.

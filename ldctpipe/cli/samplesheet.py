@@ -37,7 +37,7 @@ def command(
     thickness: Annotated[Thickness, typer.Option("--thickness", help="AAPM-Mayo: which slices.")] = Thickness.MM3,
     kernel: Annotated[Kernel, typer.Option("--kernel", help="AAPM-Mayo: which kernel.")] = Kernel.B30,
     every_entry: Annotated[
-        bool, typer.Option("--every-entry", help="For denoising: a row for each folder, known as a scan or not.")
+        bool, typer.Option("--every-entry", help="For denoising: one row for each entry of ROOT, even without a scan.")
     ] = False,
     overwrite: Overwrite = False,
     quiet: Quiet = False,

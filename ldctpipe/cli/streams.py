@@ -1,4 +1,4 @@
-"""What standard output and error do with text that their encoding lacks: replace it, and never end a command."""
+"""Standard output and error that replace characters their encoding lacks, so that printing never ends a command."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _STAND_INS = {
 def replace_unprintable() -> None:
     """Let both streams of this process print any text.
 
-    Bytes of a path that are no text come out as they are; a sign that the encoding lacks becomes a similar one or "?".
+    Undecodable bytes of a path are written unchanged; a character that the encoding lacks becomes a similar one or "?".
     """
     codecs.register_error(_HANDLER, _replaced)
     for stream in (sys.stdout, sys.stderr):

@@ -277,12 +277,17 @@ def _files_in(folder: Path) -> list[Path]:
 
 def _subfolders(root: Path) -> list[Path]:
     folders = (path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
-    return sorted(folder for folder in folders if not _holds_results(folder))
+    return sorted(folder for folder in folders if not _holds_results(folder) and not _holds_truth(folder))
 
 
 def _holds_results(folder: Path) -> bool:
     """Tell whether an earlier run wrote its results into the cohort's own folder."""
     return os.path.isdir(folder / "pipeline_info" / "patients")  # noqa: PTH112 - never raises
+
+
+def _holds_truth(folder: Path) -> bool:
+    """Tell whether `ldctpipe phantom` wrote the folder beside its simulated patients."""
+    return folder.name == "truth" and os.path.isfile(folder.parent / "phantom.json")  # noqa: PTH113 - never raises
 
 
 def _holds_scans(folder: Path) -> bool:

@@ -120,7 +120,7 @@ def rows_of_cohort(
         _refuse_repeats(root, rows)
     for doubt in doubts_about({row.patient: (row.low_dose, row.full_dose) for row in rows}):
         warn(f"{root}: {doubt}")
-    return _with_splits(root, rows, test_patients)
+    return _with_splits(root, rows, test_patients, quiet=every_entry)  # a cohort to denoise holds nobody out
 
 
 def _with_full_dose(found: list[Found]) -> list[Found]:
@@ -223,21 +223,23 @@ def _refuse_repeats(path: Path, rows: Sequence[Row]) -> None:
                 raise InputError(path, fault, "give each patient its own")
 
 
-def _with_splits(root: Path, rows: Sequence[Row], test_patients: Sequence[str]) -> list[Row]:
+def _with_splits(root: Path, rows: Sequence[Row], test_patients: Sequence[str], *, quiet: bool) -> list[Row]:
     names = [row.patient for row in rows]
     unknown = [name for name in test_patients if name not in names]
     if unknown:
         raise InputError(root, f"has no patient {', '.join(unknown)}", f"choose from {', '.join(names)}")
     held_out = set(test_patients)
     if not held_out and all(row.split != "test" for row in rows):
-        held_out = _default_test_patient([row.patient for row in rows if not row.split])
+        held_out = _default_test_patient([row.patient for row in rows if not row.split], quiet=quiet)
     return [replace(row, split="test" if row.patient in held_out else row.split or "train") for row in rows]
 
 
-def _default_test_patient(names: Sequence[str]) -> set[str]:
+def _default_test_patient(names: Sequence[str], *, quiet: bool) -> set[str]:
     if len(names) < 2:
-        say("samplesheet: no patient is held out for testing, because there is none to spare")
-        return set()
-    chosen = _MAYO_TEST_PATIENT if _MAYO_TEST_PATIENT in names else names[-1]
-    say(f"samplesheet: patient {chosen} is held out for testing (name others with --test-patients)")
-    return {chosen}
+        line, chosen = "no patient is held out for testing, because there is none to spare", set[str]()
+    else:
+        name = _MAYO_TEST_PATIENT if _MAYO_TEST_PATIENT in names else names[-1]
+        line, chosen = f"patient {name} is held out for testing (name others with --test-patients)", {name}
+    if not quiet:
+        say(f"samplesheet: {line}")
+    return chosen

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +22,7 @@ from ldctpipe.dicom.rejection import NO_REGULAR_FILE, NOT_DICOM, NOT_DICOM_DESPI
 from ldctpipe.dicom.series import Series
 from ldctpipe.errors import InputError, ReadError, reading
 from ldctpipe.files import require_exists
+from ldctpipe.merging import was_kept_aside
 from ldctpipe.progress import Progress
 
 _FILES_A_TASK = 32  # a task a file would take as long as the file
@@ -134,19 +135,26 @@ def _outside(folder: Path | None, root: Path, files: Sequence[Path]) -> Sequence
 def files_below(folder: Path, on_error: Callable[[OSError], None] = lambda _: None) -> Iterator[Path]:
     """Yield the files below `folder` whose path has no part that starts with a dot, broken links to files included.
 
+    Results that were edited and that ldctpipe kept beside their successors (`NAME.kept`) are no input either.
+
     Goes through symbolic links, which workflow engines fill their task folders with, but into each folder once.
     `on_error` hears of folders that can't be listed.
     """
     seen: set[str] = set()
     for parent, folders, names in os.walk(folder, onerror=on_error, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        siblings = {*folders, *names}
+        folders[:] = sorted(name for name in folders if _is_input(name, siblings))
         real = os.path.realpath(parent)
         if real in seen:
             folders.clear()
             continue
         seen.add(real)
-        paths = (Path(parent, name) for name in names if not name.startswith("."))
+        paths = (Path(parent, name) for name in names if _is_input(name, siblings))
         yield from (path for path in paths if os.path.isfile(path) or not os.path.exists(path))  # noqa: PTH110, PTH113 - these never raise
+
+
+def _is_input(name: str, siblings: Collection[str]) -> bool:
+    return not name.startswith(".") and not was_kept_aside(name, siblings)
 
 
 def _headers(files: Sequence[Path], threads: int | None) -> tuple[list[Header], list[Skipped], Counter[str]]:

@@ -104,7 +104,7 @@ def denoise_nifti(source: Path, out: Path, job: Job, denoiser: Denoiser, *, over
     if target.exists() and target.samefile(source):
         raise UsageError(target, "is the input itself, or a link to it", "name another output")
     if target.exists() and not (overwrite or earlier):
-        raise InputError(target, "is there already", "name another output or add --overwrite")
+        raise InputError(target, "already exists", "name another output or add --overwrite")
     job = replace(job, run_time=earlier.run_time) if earlier and earlier.run_time else job
     for warning in volume.warnings:
         warn(f"{source.name}: {warning}")

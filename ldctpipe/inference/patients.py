@@ -97,7 +97,8 @@ def _patient_folder(
         target = next((known[key] for key in keys if key in known), out / _folder_name(series[0], job.form))
     earlier = None if overwrite else earlier_run(target / MANIFEST, job)
     if earlier is None and not overwrite and target.exists() and (target.is_file() or entries_in(target)):
-        raise InputError(out, "the output folder already holds other files", "name another one or add --overwrite")
+        remedy = "name another one or add --overwrite" if is_manifest(target / MANIFEST) else "name another one"
+        raise InputError(out, "the output folder already holds other files", remedy)
     if earlier:
         _refuse_another_patient(earlier, job.form.published(series[0]).patient_key, keys, target)
     kept = _kept(earlier, series, keys, target, job.form) if earlier else {}

@@ -98,7 +98,7 @@ def read_card(path: Path, *, of: type[Told] = Card) -> dict[str, Any]:
 
     Raises `InputError` for another file, or for a value of another type.
     """
-    told = read_object(path, "a denoiser bundle's card")
+    told = read_object(path, "a denoiser bundle")
     if of is Card and told.get("format") != CARD_FORMAT:
         raise InputError(path, f"is not a card of format {CARD_FORMAT}", "give a folder that `ldctpipe train` wrote")
     try:

@@ -35,9 +35,9 @@ def test_a_file_that_is_there_stays(tmp_path: Path, capsys, command: tuple[str, 
     out.write_bytes(b"\xff somebody else's")
 
     assert run(arguments(command, tmp_path / "in", out)) == ExitCode.INPUT
-    assert f"{out}: is there already; name another file or add --overwrite." in capsys.readouterr().err
+    assert f"{out}: already exists; name another file or add --overwrite." in capsys.readouterr().err
     assert run([*arguments(command, tmp_path / "in", out), "--overwrite"]) == ExitCode.INPUT
-    assert f"{out}: is not such a file as this command writes; name another file." in capsys.readouterr().err
+    assert f"{out}: is not a file that this command wrote; name another file." in capsys.readouterr().err
     assert out.read_bytes() == b"\xff somebody else's"
 
 
@@ -72,7 +72,7 @@ def test_the_tables_beside_a_page_are_looked_at_too(tmp_path: Path, capsys) -> N
     plan.write_text("{}")
 
     assert run(["sweep-report", str(tmp_path), str(plan.with_suffix(".html")), "--overwrite"]) == ExitCode.USAGE
-    assert "plan.json: is read by this command as well" in capsys.readouterr().err
+    assert "plan.json: is an input of this command" in capsys.readouterr().err
     assert run(["sweep", "table1", str(tmp_path / "runs" / "plan.csv"), "--recipe", "red-cnn"]) == ExitCode.INPUT
     assert plan.read_text() == "{}"
 

@@ -285,3 +285,15 @@ def test_a_staged_sheet_is_named_as_the_user_knows_it(tmp_path: Path) -> None:
     (tmp_path / "staged").symlink_to(tmp_path / "mine.csv")
     with pytest.raises(InputError, match=r"mine\.csv: has no column low_dose"):
         rows_of_cohort(tmp_path / "staged")
+
+
+def test_a_cohort_to_denoise_has_neither_a_patient_called_truth_nor_one_held_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = scans(tmp_path, "P1/low_dose", "P1/full_dose", "P2/low_dose", "P2/full_dose", "truth/P1")
+    (root / "phantom.json").write_text("{}")
+
+    assert [row.patient for row in rows_of_cohort(root, every_entry=True)] == ["P1", "P2"]
+    assert "held out" not in capsys.readouterr().err
+    (root / "phantom.json").unlink()  # without it, nothing says that the folder is no patient's
+    assert [row.patient for row in rows_of_cohort(root, every_entry=True)] == ["P1", "P2", "truth"]

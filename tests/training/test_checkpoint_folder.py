@@ -34,7 +34,7 @@ def test_files_of_others_stay_beside_checkpoints(tmp_path: Path) -> None:
 def test_a_log_of_something_else_is_not_written_over(tmp_path: Path) -> None:
     (tmp_path / "training.csv").write_text("date,runner\n")
 
-    with pytest.raises(InputError, match=r"training\.csv: is not such a file"):
+    with pytest.raises(InputError, match=r"training\.csv: is not a file that"):
         CheckpointFolder(tmp_path)
 
 

@@ -89,9 +89,11 @@ def staged(path) {
     return folder
 }
 
-// What stands in a script for a file that was staged below a folder.
+// What stands in a script for a file that was staged below a folder. Nextflow escapes paths in the scripts of processes, but
+// not what a function makes of them.
 def inside(file) {
-    return "${file}".endsWith('/ldctpipe-linked') ? "${file}/*" : "${file}"
+    def word = nextflow.util.Escape.path(file.toString())
+    return word.endsWith('/ldctpipe-linked') ? "${word}/*" : word
 }
 
 // The file of a parameter; [] where it isn't given, which stages nothing.

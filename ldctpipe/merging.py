@@ -11,6 +11,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -23,6 +24,7 @@ from ldctpipe.progress import warn
 LISTING = ".ldctpipe-files.json"
 _FORMAT = "ldctpipe-files@1"
 _MOVE = ".ldctpipe-move.json"
+_KEPT = re.compile(r"\.kept(-[1-9]\d*)?", re.ASCII)
 _OTHER_FILE_SYSTEM = {errno.EXDEV, errno.EBUSY}  # a mount point has its name from another one
 
 # Files of ours by name below their folder: the SHA-256 that they must have to be replaced, or None for any content.
@@ -176,6 +178,12 @@ def keep_aside(place: Path) -> None:
     kept = next(name for name in names if not os.path.lexists(name))
     place.rename(kept)
     warn(f"{place}: was not as ldctpipe had written it and is kept as {kept.name}")
+
+
+def is_kept_aside(name: str) -> bool:
+    """Tell whether an entry has the name that `keep_aside` gives: it is what a result was replaced by, and no input."""
+    stem, _, mark = name.rpartition(".")
+    return bool(stem) and _KEPT.fullmatch(f".{mark}") is not None
 
 
 def rename_file(source: Path, target: Path) -> None:

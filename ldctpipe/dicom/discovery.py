@@ -18,10 +18,18 @@ from ldctpipe.dicom.grouping import series_of
 from ldctpipe.dicom.headers import Header, header_of
 from ldctpipe.dicom.membership import Membership
 from ldctpipe.dicom.opening import unreadable
-from ldctpipe.dicom.rejection import NO_REGULAR_FILE, NOT_DICOM, NOT_DICOM_DESPITE_NAME, Rejected, Rejection
+from ldctpipe.dicom.rejection import (
+    KEPT_ASIDE,
+    NO_REGULAR_FILE,
+    NOT_DICOM,
+    NOT_DICOM_DESPITE_NAME,
+    Rejected,
+    Rejection,
+)
 from ldctpipe.dicom.series import Series
 from ldctpipe.errors import InputError, ReadError, reading
 from ldctpipe.files import require_exists
+from ldctpipe.merging import is_kept_aside
 from ldctpipe.progress import Progress
 
 _FILES_A_TASK = 32  # a task a file would take as long as the file
@@ -74,8 +82,8 @@ def discover(path: Path, threads: int | None = None, *, without: Path | None = N
     `path` is a folder (any tree), a zip archive, a DICOMDIR (for the files that it lists) or one file. Names that start
     with a dot are passed over. Files that are not DICOM are left out silently unless their name says DICOM, and so is
     the DICOMDIR of a folder, whose files are tried anyway. What lies in the folder `without`, where results go, is no
-    input. Raises `InputError` when the path is missing, empty, neither file nor folder, or holds no usable CT image,
-    and `ReadError` where that may be so because something can't be read.
+    input, nor is what `keep_aside` renamed among results. Raises `InputError` when the path is missing, empty, neither
+    file nor folder, or holds no usable CT image, and `ReadError` where that may be so because something can't be read.
     """
     found = survey(path, threads, without=without)
     if not found.series:
@@ -101,7 +109,9 @@ def survey(path: Path, threads: int | None = None, *, without: Path | None = Non
         files = _outside(without, _files(path, unreadable_folders.append))
     if not files and not unreadable_folders:
         raise NothingFound(path, "holds no files", "give a folder with CT images in DICOM")
-    headers, skipped, losses = _headers(files, threads)
+    kept = [file for file in files if _is_kept_aside(file, path)]
+    headers, skipped, losses = _headers([file for file in files if file not in set(kept)], threads)
+    skipped += [_skip(file, KEPT_ASIDE) for file in kept]
     skipped += [_skip(Path(error.filename), unreadable(error)) for error in unreadable_folders]
     series, left_out = series_of(headers)
     skipped += [_skip(header.path, rejection) for header, rejection in left_out]
@@ -126,6 +136,10 @@ def _outside(folder: Path | None, files: Sequence[Path]) -> Sequence[Path]:
     place = folder.resolve()
     inside = {parent: parent.resolve().is_relative_to(place) for parent in {file.parent for file in files}}
     return [file for file in files if not inside[file.parent]]
+
+
+def _is_kept_aside(file: Path, root: Path) -> bool:
+    return file != root and file.is_relative_to(root) and any(map(is_kept_aside, file.relative_to(root).parts))
 
 
 def files_below(folder: Path, on_error: Callable[[OSError], None] = lambda _: None) -> Iterator[Path]:

@@ -56,6 +56,9 @@ NO_REGULAR_FILE = Rejection("a named pipe, socket or device", "give a file or a 
 MULTI_FRAME = Rejection(
     "several frames in one file (enhanced CT), which is not supported yet", "export it as one file a slice", True
 )
+KEPT_ASIDE = Rejection(
+    "kept beside a result in place of which it lay (.kept)", "rename it where it is a scan of its own", False
+)
 COPY = Rejection("a second copy of a slice", "nothing is lost without it", False)
 SAME_UID = Rejection("the UID of another slice at a place of its own", "give each image a UID of its own", True)
 SAME_UID_OTHER_PIXELS = Rejection(

@@ -47,6 +47,23 @@ def test_order_follows_the_slice_normal_in_sagittal_series(tmp_path: Path) -> No
     assert [float(pydicom.dcmread(s.path).ImagePositionPatient[0]) for s in series.slices] == [12.0, 4.5, -3.0]
 
 
+def test_what_was_kept_beside_results_is_no_input(tmp_path: Path) -> None:
+    files = sorted(write_series(tmp_path, slices=3).iterdir())
+    for name in ("a.dcm.kept", "a.dcm.kept-2", "old.kept/a.dcm"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(files[0], tmp_path / name)
+    for name in ("kept.dcm", "a.kept-dose", ".kept"):  # nobody's but the user's; the last is hidden
+        files[0].rename(tmp_path / name) if name == "kept.dcm" else shutil.copy(files[1], tmp_path / name)
+
+    found = discover(tmp_path)
+
+    assert len(found.series[0].slices) == 3
+    assert found.skipped_by_reason() == {
+        "kept beside a result in place of which it lay (.kept)": 3, "a second copy of a slice": 1,
+    }  # fmt: skip
+    assert discover(tmp_path / "old.kept").series and discover(tmp_path / "a.dcm.kept").series
+
+
 def test_other_files_are_passed_over_but_a_false_dcm_is_named(tmp_path: Path) -> None:
     write_series(tmp_path)
     (tmp_path / "notes.txt").write_text("reading list")

@@ -1,4 +1,4 @@
-// One patient's scan as derived DICOM, with a manifest; no folder where every series was refused. A NIfTI file becomes
+// One patient's scan as derived DICOM, with a manifest; no folder where nothing is a series. A NIfTI file becomes
 // one of the same name.
 include { shellQuoted } from '../workflows/quoting.nf'
 include { inside } from '../workflows/staging.nf'

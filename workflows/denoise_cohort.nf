@@ -5,6 +5,7 @@ include { DENOISE_GROUP } from '../modules/denoise_group.nf'
 include { MANIFEST } from '../modules/manifest.nf'
 include { PLAN } from '../modules/plan.nf'
 include { SAMPLESHEET } from '../modules/samplesheet.nf'
+include { addToMapping } from './mapping.nf'
 include { patientRows ; recordVersions } from './record.nf'
 include { oneLine ; refuse } from './refusal.nf'
 include { hasPlainName ; pathOf ; stagedFile } from './staging.nf'
@@ -70,17 +71,6 @@ def resultsFolder(outdir) {
         mark.text = 'Tasks that can reach this file put each denoised series beside it as soon as it is done.\n'
     }
     return [records: records, mark: mark]
-}
-
-// Adds which published name stands for which patient, in a file that only its owner can read.
-def addToMapping(target, mapping) {
-    def known = target.exists() ? target.readLines() : []
-    if (!target.exists()) {
-        target.parent.mkdirs()
-        def owner_only = java.nio.file.attribute.PosixFilePermissions.fromString('rw-------')
-        java.nio.file.Files.createFile(target, java.nio.file.attribute.PosixFilePermissions.asFileAttribute(owner_only))
-    }
-    target.text = (known + mapping.readLines()).unique().join('\n') + '\n'
 }
 
 def hasFailures(manifest) {

@@ -1,6 +1,7 @@
 // Parameters against nextflow_schema.json: what each means, and one sentence for the first that is wrong.
 
 include { refuse } from './refusal.nf'
+include { isMapping } from './mapping.nf'
 include { pathOf ; stagingFault } from './staging.nf'
 
 def readSchema(path) {
@@ -127,6 +128,12 @@ def checkTogether(settings) {
     if (settings.deidentification_mapping && isBelow(settings.deidentification_mapping, settings.outdir)) {
         refuse('--deidentification_mapping would lie among the results and undo their de-identification; name a file elsewhere.')
     }
+    if (settings.deidentification_mapping) {
+        checkMapping(settings.deidentification_mapping)
+    }
+    if (settings.deidentification_key && pathOf("${settings.outdir}/pipeline_info/samplesheet.csv").exists()) {
+        refuse("--outdir ${settings.outdir}: holds what a run without de-identification left, which names patients; name another folder.")
+    }
     def sharing = ['push', 'deidentification_key'].find { name -> settings[name] }
     if (settings.workflow != 'denoise' && sharing) {
         refuse("--${sharing} is for results that leave the house; it goes with --workflow denoise only.")
@@ -145,6 +152,22 @@ def checkTogether(settings) {
         checkRecipe(settings.recipe)
         checkProtocol(settings.protocol)
     }
+}
+
+// Before the first task: what is there may be somebody's own file, and the table is written last of all.
+def checkMapping(name) {
+    def mapping = pathOf(name)
+    if (mapping.exists() && !isMapping(mapping)) {
+        refuse("--deidentification_mapping ${name}: is not a mapping that ldctpipe wrote; name another file.")
+    }
+    def folder = existingFolder(mapping.toAbsolutePath().parent)
+    if (!java.nio.file.Files.isDirectory(folder) || !java.nio.file.Files.isWritable(folder)) {
+        refuse("--deidentification_mapping ${name}: no file can be written into ${folder}; name another folder.")
+    }
+}
+
+def existingFolder(folder) {
+    return folder.exists() ? folder : existingFolder(folder.parent)
 }
 
 def checkRecipe(name) {

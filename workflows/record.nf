@@ -52,7 +52,7 @@ def recordVersions(settings, versions) {
 def writeRunRecord(settings) {
     def record = [
         pipeline: [name: workflow.manifest.name, version: workflow.manifest.version, revision: gitRevision(workflow.projectDir)],
-        command_line: withoutInput(settings, workflow.commandLine),
+        command_line: settings.deidentification_key ? LEFT_OUT() : workflow.commandLine,
         profile: workflow.profile,
         parameters: settings.findAll { name, _value -> name != 'help' } + leftOut(settings),
         seed: settings.seed,
@@ -79,15 +79,6 @@ def leftOut(settings) {
     return settings.deidentification_key ? [input: LEFT_OUT(), deidentification_mapping: null] : [:]
 }
 
-def withoutInput(settings, text) {
-    if (!settings.deidentification_key) {
-        return text
-    }
-    return ['input', 'deidentification_mapping'].findAll { name -> settings[name] }.inject(text) { left, name ->
-        left.replace(settings[name].toString(), LEFT_OUT())
-    }
-}
-
 def LEFT_OUT() {
     return '(left out)'
 }
@@ -103,16 +94,7 @@ def completeRecordAtExit(settings) {
     if (pathOf(outdir).toUri().scheme != 'file') {
         return
     }
-    Runtime.runtime.addShutdownHook(new Thread({ withoutInputInPages(settings) ; completeRecord(outdir) }))
-}
-
-// Nextflow's own pages repeat the command line.
-def withoutInputInPages(settings) {
-    ['execution.html', 'timeline.html'].collect { name -> pathOf("${settings.outdir}/pipeline_info/${name}") }.each { page ->
-        if (settings.deidentification_key && page.exists()) {
-            page.text = page.text.replace(workflow.commandLine, withoutInput(settings, workflow.commandLine))
-        }
-    }
+    Runtime.runtime.addShutdownHook(new Thread({ completeRecord(outdir) }))
 }
 
 def completeRecord(outdir) {

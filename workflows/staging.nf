@@ -90,9 +90,11 @@ def staged(path) {
     return folder
 }
 
-// The word in a script for a file that was staged below a folder.
+// The word in a script for a file that was staged below a folder. Nextflow escapes paths in the scripts of processes, but
+// not what a function makes of them.
 def inside(file) {
-    return "${file}".endsWith('/ldctpipe-linked') ? "${file}/*" : "${file}"
+    def word = nextflow.util.Escape.path(file.toString())
+    return word.endsWith('/ldctpipe-linked') ? "${word}/*" : word
 }
 
 // The file of a parameter; [], which stages nothing, if it isn't set.

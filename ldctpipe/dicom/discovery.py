@@ -18,7 +18,13 @@ from ldctpipe.dicom.grouping import series_of
 from ldctpipe.dicom.headers import Header, header_of
 from ldctpipe.dicom.membership import Membership
 from ldctpipe.dicom.opening import unreadable
-from ldctpipe.dicom.rejection import NO_REGULAR_FILE, NOT_DICOM, NOT_DICOM_DESPITE_NAME, Rejected, Rejection
+from ldctpipe.dicom.rejection import (
+    NO_REGULAR_FILE,
+    NOT_DICOM,
+    NOT_DICOM_DESPITE_NAME,
+    Rejected,
+    Rejection,
+)
 from ldctpipe.dicom.series import Series
 from ldctpipe.errors import InputError, ReadError, reading
 from ldctpipe.files import require_exists
@@ -75,8 +81,8 @@ def discover(path: Path, threads: int | None = None, *, without: Path | None = N
     `path` is a folder (any tree), a zip archive, a DICOMDIR (for the files that it lists) or one file. Names that start
     with a dot are passed over. Files that are not DICOM are left out silently unless their name says DICOM, and so is
     the DICOMDIR of a folder, whose files are tried anyway. What lies in the folder `without`, where results go, is no
-    input. Raises `InputError` when the path is missing, empty, neither file nor folder, or holds no usable CT image,
-    and `ReadError` where that may be so because something can't be read.
+    input, nor is what `keep_aside` renamed among results. Raises `InputError` when the path is missing, empty, neither
+    file nor folder, or holds no usable CT image, and `ReadError` where that may be so because something can't be read.
     """
     found = survey(path, threads, without=without)
     if not found.series:

@@ -31,6 +31,7 @@ from ldctpipe.inference.manifest import (
     REFUSED,
     SeriesOutcome,
     digests,
+    has_results,
     name_below,
     own_files,
     write_manifest,
@@ -92,10 +93,11 @@ def denoise(request: DenoiseRequest, model: Model | None = None) -> DenoiseResul
     """Denoise every CT series of the input and return what became of each; `model` is the request's, if read before.
 
     One patient's series go into `out` itself, several patients' into a folder each; a folder appears when all that is
-    in it is done. All is sent to the PACS at the end where one is named, unless something can't be read: what lacks a
-    slice is not to stay there. What an earlier run of the same job finished, or sent, is left as it is. Of a folder
-    with DICOM and NIfTI the DICOM is denoised. Raises `InputError` when there is nothing to denoise, or when `out`
-    holds something else, and `ReadError` when there may be something, but it can't be read now.
+    in it is done, with the manifest alone where nothing is. All is sent to the PACS at the end where one is named,
+    unless something can't be read: what lacks a slice is not to stay there. What an earlier run of the same job
+    finished, or sent, is left as it is. Of a folder with DICOM and NIfTI the DICOM is denoised. Raises `InputError`
+    when there is nothing to denoise, or when `out` holds something else, and `ReadError` when there may be something,
+    but it can't be read now.
     """
     model = model or Model(request.model, request.device, request.threads)
     job = Job(model.bundle, request.blend, run_time(), request.form)
@@ -237,7 +239,8 @@ def _denoise_patient(
             for series in patient.series:
                 kept = patient.kept.get(job.form.published(series).key)
                 outcomes.append(kept or _denoise_series(request, job, denoiser, series, folder, progress))
-            if all(outcome.is_missing for outcome in (*patient.others, *outcomes)):
+            is_nothing = all(outcome.is_missing for outcome in (*patient.others, *outcomes))
+            if is_nothing and (request.each_series or has_results(patient.target)):
                 raise _NothingDenoised
             write_manifest(folder / MANIFEST, job, [*patient.others, *outcomes], skipped, **identity)
     except _NothingDenoised:
@@ -246,7 +249,7 @@ def _denoise_patient(
 
 
 class _NothingDenoised(Exception):
-    """Nothing came of any series of a patient: no folder should appear for it."""
+    """Nothing came of any series of a patient: what lies in its folder stays, and the record of a cohort says why."""
 
 
 def _denoise_series(

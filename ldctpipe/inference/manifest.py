@@ -168,6 +168,11 @@ def own_files(folder: Path, *, kept: Collection[str] = (), altered: bool = False
     return {**own, MANIFEST: None}
 
 
+def has_results(folder: Path) -> bool:
+    """Tell whether the manifest in `folder` lists any file."""
+    return is_manifest(folder / MANIFEST) and any(outcome.files for outcome in series_in(folder / MANIFEST))
+
+
 def is_manifest(path: Path) -> bool:
     """Tell whether the file at `path` is a manifest of ldctpipe's."""
     try:

@@ -138,6 +138,26 @@ def test_by_hand_a_lost_slice_is_no_success(quick_bundle: Path, tmp_path: Path, 
     assert len(list((tmp_path / "out").glob("*.dcm"))) == 3
 
 
+def test_by_hand_a_manifest_lists_what_was_refused(quick_bundle: Path, tmp_path: Path, capfd) -> None:
+    scan, out = tmp_path / "scan", tmp_path / "out"
+    write_series(scan, slices=2, RescaleIntercept=-3000)  # no tissue is where tissue lies
+    command = ("denoise", scan, out, "--model", quick_bundle, "--device", "cpu", "--quiet")
+
+    for more in ((), ("--overwrite",), ()):
+        assert ldctpipe(*command, *more) == ExitCode.INPUT
+        (row,) = json.loads((out / "manifest.json").read_text())["series"]
+        assert row["state"] == "refused" and row["reason"] and not row["files"]
+        assert [path.name for path in out.iterdir()] == ["manifest.json"]
+
+    write_series(scan, slices=2)
+    assert ldctpipe(*command) == ExitCode.DONE
+    assert len(list(out.glob("*.dcm"))) == 2
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    write_series(scan, slices=2, RescaleIntercept=-3000)
+    assert ldctpipe(*command, "--overwrite") == ExitCode.INPUT
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before, "a good result makes no room for none"
+
+
 def test_nothing_is_sent_that_may_lack_a_slice(quick_bundle: Path, tmp_path: Path, monkeypatch, capfd) -> None:
     from ldctpipe.inference import denoise as module
 

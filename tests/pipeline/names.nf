@@ -1,8 +1,9 @@
 // What becomes of names between a parameter or a table and a task's script, by the pipeline's own functions; for test_names.py.
 
+include { addToMapping ; isMapping } from '../../workflows/mapping.nf'
 include { shellQuoted } from '../../workflows/quoting.nf'
 include { oneLine } from '../../workflows/refusal.nf'
-include { pathOf ; staged ; stagingFault } from '../../workflows/staging.nf'
+include { inside ; pathOf ; staged ; stagingFault } from '../../workflows/staging.nf'
 include { recordsOf } from '../../workflows/tables.nf'
 
 workflow {
@@ -13,11 +14,14 @@ workflow {
         [
             fault: stagingFault("files/${name}"),
             staged: real.toString(),
-            script: nextflow.util.Escape.path(real),
+            script: inside(real),
+            staging: nextflow.util.Escape.path(real),
             again: staged(pathOf("files/${name}")).toString() == given.toString(),
             quoted: shellQuoted(name),
             line: oneLine(name),
         ]
     }
+    def mappings = file('mappings/*').sort { path -> path.name }
+    mappings.findAll { path -> isMapping(path) }.each { path -> addToMapping(file('mapping.csv'), path) }
     file(params.answers).text = groovy.json.JsonOutput.toJson([names: answers, tables: asked.tables.collect { table -> recordsOf(table) }])
 }

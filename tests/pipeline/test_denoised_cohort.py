@@ -107,16 +107,24 @@ def test_nothing_that_a_deidentified_run_leaves_names_a_source(tiny_bundle: Path
     write_patients(tmp_path / "cohort", range(2), {1: next(iter(BREAKAGES))})
     for number, name in enumerate(("Zaphod_Beeblebrox", "Arthur_Dent")):
         (tmp_path / "cohort" / f"P{number:03d}").rename(tmp_path / "cohort" / name)
-    (tmp_path / "cohort").rename(tmp_path / "Beeblebrox-ward")
+    (tmp_path / "cohort").rename(tmp_path / "Beeblebrox's ward")
     (tmp_path / "site.key").write_text(64 * "5")
     own = ("--deidentification_key", "site.key", "--deidentification_mapping", "private/mapping.csv")
-    arguments = ("-profile", "cpu", "--workflow", "denoise", "--input", "Beeblebrox-ward", "--model", str(tiny_bundle))
+    arguments = (
+        "-profile",
+        "cpu",
+        "--workflow",
+        "denoise",
+        "--input",
+        "Beeblebrox's ward",
+        "--model",
+        str(tiny_bundle),
+    )
 
     run = run_nextflow(tmp_path, *arguments, *own, "--keep_going", "true")
 
     assert run.code == 0, run.said
-    files = [path for path in run.results.rglob("*") if path.is_file()]
-    for path in files:
+    for path in (path for path in run.results.rglob("*") if path.is_file()):
         assert not any(name in str(path.relative_to(run.results)) for name in ("Beeblebrox", "Dent"))
         text = path.read_bytes().decode("latin-1")
         assert not [name for name in ("Beeblebrox", "Arthur_Dent") if name in text], path

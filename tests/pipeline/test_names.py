@@ -16,6 +16,8 @@ from nextflow_run import REPOSITORY, run_nextflow
 from odd_names import COMMAND, HARD, MARKER, drawn_names
 from small_dicom import write_series
 
+from ldctpipe.inference.cohort_mapping import write_mapping
+
 pytestmark = pytest.mark.pipeline
 DRAWN = 300
 
@@ -30,12 +32,21 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str], l
     tables = [[["patient", "low_dose"], *([f"P{n}", name] for n, name in enumerate(names[at::10]))] for at in range(10)]
     asked = {"names": names, "tables": [_csv(table) for table in tables]}
     (folder / "asked.json").write_text(json.dumps(asked))
+    (folder / "mappings").mkdir()
+    (folder / "mappings" / "other.csv").write_text("another,table\n1,2\n")
+    for part in range(2):
+        write_mapping(folder / "mappings" / f"{part}.csv", _mapped(names)[part * 100 : part * 100 + 150])
     command = [REPOSITORY / "bin" / "nextflow", "run", REPOSITORY / "tests" / "pipeline" / "names.nf"]
     subprocess.run(
         [*command, "--asked", folder / "asked.json", "--answers", folder / "answers.json"],
         cwd=folder, check=True, capture_output=True, env={**os.environ, "LC_ALL": "C"},
     )  # fmt: skip
     return folder, names, tables, json.loads((folder / "answers.json").read_text())
+
+
+def _mapped(names: list[str]) -> list[tuple[str, str]]:
+    """Published names for patients of these names, of which one is no text."""
+    return [(f"{number:016x}", name) for number, name in enumerate([*names[:249], os.fsdecode(b"M\xfcller")])]
 
 
 def _csv(table: list[list[str]]) -> str:
@@ -55,12 +66,9 @@ def test_what_nextflow_writes_of_a_drawn_name_is_one_word_to_the_shell(judged: A
     folder, names, _, answers = judged
     answered = answers["names"]
     assert all(answer["fault"] is None and answer["again"] for answer in answered)
-    assert _words(folder, [answer["script"] for answer in answered]) == [answer["staged"] for answer in answered]
-    for name, answer in zip(names, answered, strict=True):
-        found = Path(answer["staged"])
-        if found.name == "ldctpipe-linked":
-            (found,) = found.iterdir()
-        assert found.resolve() == (folder / "files" / name).resolve()
+    assert _words(folder, [answer["staging"] for answer in answered]) == [answer["staged"] for answer in answered]
+    for name, found in zip(names, _words(folder, [answer["script"] for answer in answered]), strict=True):
+        assert Path(found).resolve() == (folder / "files" / name).resolve()
     assert not list(folder.rglob(MARKER))
 
 
@@ -71,6 +79,14 @@ def test_quoted_text_is_one_word_and_a_sentence_is_one_line(judged: Any) -> None
         assert len(answer["line"].splitlines()) == 1 and "\x1b" not in answer["line"] and "\u202e" not in answer["line"]
         assert answer["line"] == name or not name.isprintable() or "\u202e" in name
     assert not list(folder.rglob(MARKER))
+
+
+def test_mappings_are_added_up_to_one_that_only_its_owner_can_read(judged: Any) -> None:
+    folder, names, _, _ = judged
+    mapping = folder / "mapping.csv"
+    assert mapping.stat().st_mode & 0o777 == 0o600
+    with io.StringIO(os.fsdecode(mapping.read_bytes()), newline="") as stream:
+        assert sorted(csv.reader(stream)) == sorted([["published", "patient"], *map(list, _mapped(names))])
 
 
 def test_tables_are_read_as_another_reader_of_csv_reads_them(judged: Any) -> None:

@@ -165,4 +165,5 @@ def test_requirements_name_no_index() -> None:
     for path in sorted((Path(__file__).resolve().parents[2] / "requirements").glob("*.txt")):
         text = path.read_text()
         assert "://" not in text and "index-url" not in text, path.name
-        assert text.count("--hash=sha256:") >= text.count("==") > 0, path.name
+        if path.name != "jars.txt":  # Maven's, with checksums in files of their own
+            assert text.count("--hash=sha256:") >= text.count("==") > 0, path.name

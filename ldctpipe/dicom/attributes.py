@@ -20,6 +20,7 @@ _BINARY_CODES = {b"US": "H", b"SS": "h", b"UL": "L", b"SL": "l", b"FL": "f", b"F
 _OF_CHARACTER_SET = frozenset((b"LO", b"LT", b"PN", b"SH", b"ST", b"UC", b"UT"))
 _TEXT_DELIMITERS = set(b"\\\t\n\f\r")  # each ends what a code extension switched to (PS3.5 §6.1.2.5.3)
 _ESCAPE = b"\x1b"
+_SINGLE_TEXTS = (b"LT", b"ST", b"UR", b"UT")  # where a backslash is text (PS3.5 §6.2)
 _PADDING_CHARACTERS = "\0 "
 
 
@@ -78,6 +79,8 @@ class Attributes:
     def texts(self, keyword: str) -> tuple[str, ...]:
         """Return each of several values as text without padding; none where the value is empty."""
         text = self.text(keyword)
+        if text and self._vr_and_bytes(keyword)[0] in _SINGLE_TEXTS:
+            return (text,)
         return tuple(value.strip(_PADDING_CHARACTERS) for value in text.split("\\")) if text else ()
 
     def numbers(self, keyword: str) -> tuple[float, ...]:

@@ -8,6 +8,7 @@ import pytest
 
 from ldctpipe.data.unfinished import unfinished_folder
 from ldctpipe.errors import InputError
+from ldctpipe.merging import LISTING
 
 
 def test_the_result_becomes_the_output_and_the_rest_vanishes(tmp_path: Path) -> None:
@@ -17,7 +18,7 @@ def test_the_result_becomes_the_output_and_the_rest_vanishes(tmp_path: Path) -> 
         assert not (tmp_path / "out").exists()
 
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["data"]
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"data", LISTING}
 
 
 def test_a_failure_keeps_what_is_done_and_nothing_where_nothing_is(tmp_path: Path) -> None:

@@ -494,7 +494,7 @@ def test_tables_of_a_store_that_point_outside(files: Path, column: str, value: A
 def test_patches_outside_of_the_images_are_refused(files: Path) -> None:
     np.save(files / "store" / "origins.npy", np.full((4, 2), 9, np.int16))  # 9 + 32 > 40
 
-    with pytest.raises(InputError, match="outside of its images"):
+    with pytest.raises(InputError, match="outside its images"):
         open_store(files / "store")
 
 

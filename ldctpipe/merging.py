@@ -11,9 +11,8 @@ import errno
 import fcntl
 import json
 import os
-import re
 import shutil
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
@@ -24,8 +23,6 @@ from ldctpipe.progress import warn
 LISTING = ".ldctpipe-files.json"
 _FORMAT = "ldctpipe-files@1"
 _MOVE = ".ldctpipe-move.json"
-_KEPT = re.compile(r"\.kept(-[0-9]+)?$")
-_DESCRIPTIONS = {LISTING, "manifest.json"}  # one of them lies in every folder that ldctpipe made
 _OTHER_FILE_SYSTEM = {errno.EXDEV, errno.EBUSY}  # a mount point has its name from another one
 
 # Files of ours by name below their folder: the SHA-256 that they must have to be replaced, or None for any content.
@@ -171,12 +168,6 @@ class _Move:
 
 def _is_plain_file(path: Path) -> bool:
     return path.is_file() and not path.is_symlink()
-
-
-def was_kept_aside(name: str, siblings: Collection[str]) -> bool:
-    """Tell whether `keep_aside` gave an entry its name, by the names of all entries of its folder."""
-    successor = _KEPT.sub("", name)
-    return successor != name and successor in siblings and not _DESCRIPTIONS.isdisjoint(siblings)
 
 
 def keep_aside(place: Path) -> None:

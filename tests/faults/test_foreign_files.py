@@ -437,7 +437,7 @@ def test_pickled_weights(tmp_path: Path, change: str) -> None:
 def test_pickled_values_that_are_no_tensors_by_name(tmp_path: Path, value: Any) -> None:
     torch.save(value, tmp_path / "weights.pt")
 
-    with pytest.raises(InputError, match="something else than tensors"):
+    with pytest.raises(InputError, match="does not hold named tensors"):
         read_tensors(tmp_path / "weights.pt", "give another")
 
 

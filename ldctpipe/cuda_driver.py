@@ -19,14 +19,14 @@ class Gpu:
 
 @dataclass(frozen=True)
 class CudaDriver:
-    """The newest CUDA that the driver knows, as (major, minor), and the GPUs that it shows."""
+    """The newest CUDA version that the driver supports, as (major, minor), and the visible GPUs."""
 
     version: tuple[int, int]
     gpus: tuple[Gpu, ...]
 
 
 def ask_cuda_driver() -> CudaDriver | None:
-    """Return what the CUDA driver of this machine says; None where there is none, or it doesn't work."""
+    """Return the CUDA version and the GPUs of this machine's driver; None if there is no working driver."""
     try:
         library = ctypes.CDLL(_LIBRARY)
         return _answer(library) if library.cuInit(0) == 0 else None

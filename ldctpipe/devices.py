@@ -14,8 +14,8 @@ from ldctpipe.errors import UsageError
 if TYPE_CHECKING:
     import torch
 
-# How threads of one operation await each other: without burning their core, which may have other work to do. OpenMP
-# reads this once, when the library that computes is loaded.
+# How threads of one operation wait for each other: without using their core, which may have other work to do. OpenMP
+# reads this once, when the computing library is loaded.
 THREADS_WAIT = {"OMP_WAIT_POLICY": "passive"}
 
 _CGROUPS = Path("/sys/fs/cgroup")
@@ -23,10 +23,10 @@ _OWN_CGROUP = Path("/proc/self/cgroup")
 
 
 def let_threads_wait() -> None:
-    """Have threads sleep while they await each other, unless the environment says how; before torch is imported.
+    """Let threads sleep while they wait for each other, unless the environment sets this; call before importing torch.
 
-    By default they spin. On cores that have other work to do, each barrier then lasts until the scheduler comes back to
-    a thread that lost its core, while the others burn theirs: a training takes twenty times as long instead of twice.
+    By default they spin. On busy cores, each barrier then lasts until the scheduler returns to a thread that lost its
+    core, while the others spin on theirs: a training takes twenty times as long instead of twice.
     """
     if "GOMP_SPINCOUNT" not in os.environ:
         for name, value in THREADS_WAIT.items():

@@ -1,4 +1,4 @@
-"""What this machine offers to a run, and whether that is enough; torch is looked at without loading it."""
+"""What this machine offers to a run, and whether that is enough; torch is examined without loading it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from ldctpipe.devices import usable_cores
 _NATIVE = (ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian)
 _COMPRESSED = (RLELossless, JPEGBaseline8Bit, JPEGLosslessSV1, JPEGLSLossless, JPEG2000Lossless, JPEG2000, HTJ2K)
 _GIB = 1 << 30
-_LEAST_MEMORY_GIB, _LEAST_DISK_GIB = 2.0, 1.0  # less does not hold one CT series and what becomes of it
+_LEAST_MEMORY_GIB, _LEAST_DISK_GIB = 2.0, 1.0  # less does not hold one CT series and its results
 _OLDEST_JAVA = 17
 _ROOT = Path(__file__).resolve().parents[1]
 
@@ -50,7 +50,7 @@ class Verdict:
 
 
 def examine() -> tuple[dict[str, str], Verdict]:
-    """Return findings by name, each in words, and what follows from them."""
+    """Return findings by name, each in words, and the verdict."""
     memory, disk, driver = psutil.virtual_memory(), shutil.disk_usage(Path.cwd()), ask_cuda_driver()
     java, nextflow = _first_line("java", "-version"), _nextflow()
     findings = {
@@ -77,7 +77,7 @@ def verdict_on(faults: list[str], gpus: str, pipeline: bool) -> Verdict:
     if faults:
         return Verdict(False, f"not ready: {'; '.join(faults)}.")
     where = "on the CPU alone" if gpus.startswith("none") else f"on {gpus}"
-    missing = "" if pipeline else f", but not the pipeline: Nextflow or a Java from {_OLDEST_JAVA} on is missing"
+    missing = "" if pipeline else f", but not the pipeline: Nextflow, or Java {_OLDEST_JAVA} or newer, is missing"
     return Verdict(True, f"ready: commands run here, {where}{missing}.")
 
 
@@ -102,7 +102,7 @@ def gpus_in_words(driver: CudaDriver | None, built_for: str | None) -> str:
     # NVIDIA's minor version compatibility: a driver runs what was built for its major version or an earlier one
     if driver.version[0] < int(built_for.partition(".")[0]):
         known = ".".join(map(str, driver.version))
-        return f"none: the driver of {driver.gpus[0].name} knows CUDA {known}, torch was built for {built_for}"
+        return f"none: the driver of {driver.gpus[0].name} supports CUDA {known}, torch was built for {built_for}"
     return ", ".join(f"{gpu.name}, {gpu.memory_bytes / _GIB:.0f} GiB" for gpu in driver.gpus)
 
 
@@ -114,9 +114,9 @@ def has_java(version_line: str) -> bool:
 
 def _shortages(memory_gib: float, disk_gib: float) -> Iterator[str]:
     if memory_gib < _LEAST_MEMORY_GIB:
-        yield f"{memory_gib:.1f} GiB of memory are free, and a series takes about {_LEAST_MEMORY_GIB:.0f} GiB"
+        yield f"only {memory_gib:.1f} GiB of memory are free, and a series needs about {_LEAST_MEMORY_GIB:.0f} GiB"
     if disk_gib < _LEAST_DISK_GIB:
-        yield f"{disk_gib:.1f} GiB of disk are free here, and a series takes about {_LEAST_DISK_GIB:.0f} GiB"
+        yield f"only {disk_gib:.1f} GiB of disk are free here, and a series needs about {_LEAST_DISK_GIB:.0f} GiB"
 
 
 def _is_installed(name: str) -> bool:
@@ -128,7 +128,7 @@ def _is_installed(name: str) -> bool:
 
 
 def _torch_version(name: str) -> str | None:
-    """Return what torch's own file of versions says under a name ("__version__", "cuda")."""
+    """Return the value of a name in torch's version file ("__version__", "cuda")."""
     spec = find_spec("torch")
     if spec is None or spec.origin is None:
         return None

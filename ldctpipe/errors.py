@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
 
-# What stays so until somebody changes the path itself. All else that a system says of a file can be over in a minute:
-# rights, a network file system that is gone, a disk in trouble, too many open files.
+# Errors that last until somebody changes the path itself. All other errors of a file can be over in a minute:
+# permissions, an unavailable network file system, a failing disk, too many open files.
 _LASTING = {errno.ELOOP, errno.ENAMETOOLONG, errno.EISDIR, errno.ENXIO, errno.ENODEV, errno.EINVAL}
 READ_REMEDY = "check that it is still there, its permissions and its disk, and run the same command again"
 
@@ -53,14 +53,14 @@ class ReadError(InputError):
 
 
 def is_transient(error: OSError) -> bool:
-    """Tell whether a failure to read may be over at the next try; a library's own words about a format are not one."""
+    """Tell whether a failure to read may be over at the next try; a library's error about a format is none."""
     known = isinstance(error, (FileNotFoundError, PermissionError, TimeoutError, ConnectionError))
     return known if error.errno is None else error.errno not in _LASTING
 
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Turn what the system says where `path` is read into `ReadError`, or `InputError` where that won't change."""
+    """Turn system errors in reading `path` into `ReadError`, or into `InputError` if they won't change."""
     try:
         yield
     except OSError as error:

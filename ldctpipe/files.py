@@ -46,8 +46,8 @@ def new_folder(
 ) -> Iterator[Path]:
     """Yield a temporary folder that becomes `target` when the block ends well and vanishes when it fails.
 
-    Where `target` is there already, the files move into it: what ldctpipe wrote earlier makes room, all else stays.
-    The listing that every new folder gets says what that is, or else `own` of the folder at `target`.
+    If `target` exists, the files move into it: they replace files that ldctpipe wrote earlier, and all others stay.
+    Files of ldctpipe are those in the listing that every new folder gets, or those that `own` returns for `target`.
     Raises what `refuse_occupied` raises. An `OSError` of a full disk names `target`, whatever library it came from.
     """
     refuse_occupied(target, overwrite=overwrite, inputs=inputs, own=own)
@@ -73,8 +73,8 @@ def refuse_occupied(
     """Raise when an output folder can't be written to `target` without losing what is there.
 
     `UsageError` when `target` is or contains one of `inputs`. `InputError` when it is a file, or a folder that holds
-    something: without `overwrite` anything, with it anything where neither listing nor `own` says what
-    ldctpipe wrote. What a killed process left of an earlier attempt at `target` is cleared away first.
+    something: without `overwrite` anything, with it anything if neither listing nor `own` names files of
+    ldctpipe. Leftovers of a killed process at `target` are cleared away first.
     """
     place = resolved(target)
     for source in map(resolved, inputs):
@@ -98,7 +98,7 @@ def refuse_occupied(
 
 
 def entries_in(folder: Path) -> list[str]:
-    """Return the names of what lies in `folder`, but for temporary folders of commands; it may be missing."""
+    """Return the names of the entries of `folder`, which may be missing, without temporary folders of commands."""
     if not folder.is_dir():
         return []
     return sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith(f".{_INSIDE}."))
@@ -118,9 +118,9 @@ def resolved(path: Path) -> Path:
 
 
 def place_folder(temporary: Path, target: Path, own: Callable[[Path], Own] | None = None) -> None:
-    """Make the files of `temporary`, which vanishes, those of the folder `target`, even where this is interrupted.
+    """Move the files of `temporary`, which vanishes, into the folder `target`, even if this is interrupted.
 
-    A folder that is not there yet appears by one rename; into another one the files move, as `new_folder` says.
+    A new folder appears by one rename; into an existing one the files move, as `new_folder` says.
     """
     if own is None:
         write_listing(temporary)
@@ -149,7 +149,7 @@ def _is_renamed(temporary: Path, target: Path) -> bool:
 
 
 def _temporary_for(target: Path) -> Path:
-    """Return where a folder for `target` is made: in it, where it is there, as it may be a mount point, else beside."""
+    """Return a temporary folder for `target`: in it if it exists, as it may be a mount point, else beside it."""
     if target.is_dir():
         return target / f".{_INSIDE}.{_mark()}.partial"
     return _beside(target, "partial")
@@ -161,7 +161,7 @@ def _beside(target: Path, kind: str) -> Path:
 
 
 def _stem(target: Path) -> str:
-    """Return the name of `target`, or what stands for one that leaves no room for more."""
+    """Return the name of `target`, or a substitute for a name that leaves no room for more."""
     name = target.name
     return name if len(os.fsencode(name)) <= _NAME_BYTES else hashlib.sha256(os.fsencode(name)).hexdigest()[:16]
 
@@ -192,7 +192,7 @@ def _process_space() -> str:
 
 
 def clear_leftovers(target: Path) -> None:
-    """Remove the temporary files and folders of processes that died over `target`; finish what was whole."""
+    """Remove the temporary files and folders of processes that died writing `target`; finish complete ones."""
     for folder, stem in ((target.parent, _stem(target)), (target, _INSIDE)):
         name = re.compile(
             rf"\.{re.escape(stem)}\.{_process_space()}-(?P<process>\d+)-[0-9a-f]{{8}}\.(?P<kind>partial|ready)"
@@ -301,7 +301,7 @@ def refuse_existing(
     """Raise when a file can't be written to `target` without losing what is there.
 
     `UsageError` when it is one of `inputs`. `InputError` when something is there: without `overwrite` anything, with it
-    anything but a file that is empty or begins with one of `starts` (of lower-case ASCII), as all of its kind do.
+    anything but a file that is empty or begins with one of `starts` (lower-case ASCII), as all files of its kind do.
     """
     place = resolved(target)
     if not os.path.lexists(place):
@@ -327,28 +327,28 @@ def write_text(target: Path, text: str) -> None:
 def write_json(target: Path, value: Any) -> None:
     """Write `value` to `target` atomically as indented JSON with keys in the order given; NaN is refused."""
     text = json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
-    # Paths can have bytes that are no text: Python's stand-ins for them become JSON's escapes of the same name.
+    # Paths can have undecodable bytes: Python's surrogates for them become JSON escapes of the same code.
     write_text(target, text.encode(errors="backslashreplace").decode())
 
 
 def read_json(path: Path, what: str) -> Any:
     """Return the JSON value in `path`; `what` names its kind in the error ("a case description").
 
-    Raises `InputError` where nothing is there, for what is no file or not JSON, and beyond the bounds of `foreign`.
+    Raises `InputError` for a missing file, for anything but a file of JSON, and beyond the bounds of `foreign`.
     """
     try:
         return json_of(read_text(path))
     except FileNotFoundError:
         raise InputError(path, f"is missing, so this is not {what}", "give the folder that holds it") from None
     except ValueError as error:
-        raise InputError(path, f"is not {what} ({error})", "write it anew with the step that made it") from None
+        raise InputError(path, f"is not {what} ({error})", "run the step that makes it again") from None
 
 
 def read_object(path: Path, what: str) -> dict[str, Any]:
     """Return the JSON object in `path`; raises what `read_json` raises, and `InputError` for another value."""
     value = read_json(path, what)
     if not isinstance(value, dict):
-        raise InputError(path, f"is not {what}", "write it anew with the step that made it")
+        raise InputError(path, f"is not {what}", "run the step that makes it again")
     return value
 
 

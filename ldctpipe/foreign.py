@@ -1,7 +1,7 @@
-"""Text that somebody else may have written: read only from real files, bounded in size, depth and numbers.
+"""Text that somebody else may have written: read only from regular files, within limits of size, depth and numbers.
 
-A bundle, a recipe or a run folder comes by mail or from a shared disk. Whatever is in it has to end as a value or as
-an `InputError`: never as a wait for a named pipe, as memory that runs out, or as an error of a library.
+A bundle, a recipe or a run folder may come by mail or from a shared disk. Reading it must give a value or an
+`InputError`: it must not wait for a named pipe, exhaust memory, or raise an error of a library.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ _KINDS = (
 def open_file(path: Path, most_bytes: int | None = None) -> BinaryIO:
     """Return the file at `path`, opened to read bytes.
 
-    Raises `InputError` for what is no file (a pipe would wait for a writer for ever) or larger than `most_bytes`, and
+    Raises `InputError` for anything but a file (a pipe would wait for a writer) or beyond `most_bytes`, and
     `OSError` where it can't be opened.
     """
     require_file(path, most_bytes)
-    # Not blocking: the file may be replaced by a pipe between the two lines.
+    # Non-blocking: the file may be replaced by a pipe between the two lines.
     return os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
 
 
@@ -50,7 +50,7 @@ def require_file(path: Path, most_bytes: int | None = None) -> Path:
     status = path.stat()
     for is_kind, kind in _KINDS:
         if is_kind(status.st_mode):
-            raise InputError(path, f"is {kind} where a file should be", "put the file itself there")
+            raise InputError(path, f"is {kind} where a file should be", "replace it by the file itself")
     if most_bytes is not None and status.st_size > most_bytes:
         raise _too_large(path, most_bytes)
     return path
@@ -65,7 +65,7 @@ def read_bytes(path: Path, most_bytes: int = LARGEST_TEXT_BYTES) -> bytearray:
     """Return the content of the file at `path`; raises what `open_file` raises."""
     content = bytearray()
     with open_file(path, most_bytes) as stream:
-        # In parts: a file of /proc has no size to go by, and one read would take memory for all that is allowed.
+        # In parts: a file in /proc has no known size, and one read would allocate memory for the whole limit.
         while chunk := stream.read(_CHUNK_BYTES):
             content += chunk
             if len(content) > most_bytes:
@@ -75,7 +75,9 @@ def read_bytes(path: Path, most_bytes: int = LARGEST_TEXT_BYTES) -> bytearray:
 
 def _too_large(path: Path, most_bytes: int) -> InputError:
     size = f"{most_bytes >> 20} MiB" if most_bytes >= 1 << 20 else f"{most_bytes} bytes"
-    return InputError(path, f"holds more than {size}, far more than its kind does", "give the file that was meant")
+    return InputError(
+        path, f"holds more than {size}, far more than such a file should", "check that it is the right file"
+    )
 
 
 def json_of(text: str | bytes) -> Any:
@@ -92,9 +94,9 @@ def json_of(text: str | bytes) -> Any:
 
 
 def yaml_of(text: str) -> Any:
-    """Return the value of a YAML document; tags that would make anything but plain values are refused.
+    """Return the value of a YAML document; tags for anything but plain values are refused.
 
-    Raises `ValueError` for what is none, is nested beyond 64 levels, or grows beyond bounds by its aliases.
+    Raises `ValueError` for invalid YAML, nesting beyond 64 levels, or aliases that grow beyond bounds.
     """
     loader = None
     try:
@@ -128,12 +130,12 @@ def _integer(text: str) -> int:
 def _number(text: str) -> float:
     number = float(text)
     if math.isinf(number):
-        raise ValueError("a number too large for any use")
+        raise ValueError("a number that is too large")
     return number
 
 
 def _refuse_constant(text: str) -> float:
-    raise ValueError(f"{text} is no JSON")
+    raise ValueError(f"{text} is not valid JSON")
 
 
 def _too_deep() -> ValueError:
@@ -154,10 +156,10 @@ def _children(value: Any) -> Iterable[Any]:
 
 
 class _Loader(yaml.SafeLoader):
-    """Plain values alone, of limited depth while they are read, and numbers within 64 bits."""
+    """Loads plain values alone, to a limited depth, with numbers within 64 bits."""
 
     def fetch_flow_collection_start(self, token: Any) -> None:
-        """Enter "[" or "{"; raises `ValueError` beyond the limit, which the library takes seconds to reach."""
+        """Enter "[" or "{"; raises `ValueError` beyond the depth limit, before the library spends seconds."""
         if self.flow_level > _DEEPEST:
             raise _too_deep()
         super().fetch_flow_collection_start(token)
@@ -182,7 +184,7 @@ _Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
 
 
 def _refuse_growth(root: yaml.Node | None) -> None:
-    """Raise `ValueError` where aliases, written out, make far more than the text: "a billion laughs"."""
+    """Raise `ValueError` if aliases expand to far more than the text: "a billion laughs"."""
     sizes: dict[int, int | None] = {}  # None while a node is being counted
 
     def size(node: yaml.Node) -> int:

@@ -1,8 +1,8 @@
-"""New files moved into a folder that is there already; whatever ldctpipe didn't write stays where it is.
+"""Moves new files into an existing folder; files that ldctpipe didn't write stay in place.
 
-What is ours is listed: by `.ldctpipe-files.json`, which lies in every folder that a command makes, or by a manifest of
-the command's own. Anything else in the folder is somebody else's and is neither replaced nor removed. Where a new file
-needs the name of such an entry, that entry is kept as NAME.kept.
+Files of ours are listed in `.ldctpipe-files.json`, which is in every folder that a command makes, or in a manifest of
+the command. Anything else in the folder is somebody else's and is neither replaced nor removed. If a new file needs the
+name of such an entry, that entry is kept as NAME.kept.
 """
 
 from __future__ import annotations
@@ -11,9 +11,8 @@ import errno
 import fcntl
 import json
 import os
-import re
 import shutil
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
@@ -24,8 +23,6 @@ from ldctpipe.progress import warn
 LISTING = ".ldctpipe-files.json"
 _FORMAT = "ldctpipe-files@1"
 _MOVE = ".ldctpipe-move.json"
-_KEPT = re.compile(r"\.kept(-[0-9]+)?$")
-_DESCRIPTIONS = {LISTING, "manifest.json"}  # one of them lies in every folder that ldctpipe made
 _OTHER_FILE_SYSTEM = {errno.EXDEV, errno.EBUSY}  # a mount point has its name from another one
 
 # Files of ours by name below their folder: the SHA-256 that they must have to be replaced, or None for any content.
@@ -42,7 +39,7 @@ def files_below(folder: Path) -> Iterator[str]:
 
 
 def write_listing(folder: Path) -> None:
-    """Write into `folder` the list of all files in it, itself included, by which a later run knows them as ours."""
+    """Write into `folder` the list of all its files, itself included, by which a later run recognizes them as ours."""
     names = sorted({*files_below(folder), LISTING})
     (folder / LISTING).write_text(json.dumps({"format": _FORMAT, "files": names}, indent=1) + "\n", encoding="ascii")
 
@@ -63,10 +60,10 @@ def is_below(name: str) -> bool:
 
 
 def prepare_move(source: Path, own: Own, *, withdraw: bool) -> None:
-    """Note in `source`, a folder of new files that is whole, what of the target it may replace.
+    """Note in `source`, a complete folder of new files, which files of the target it may replace.
 
-    With `withdraw`, the descriptions of what was there go first, so that nobody takes a mixture for an output. From
-    then on `move_into` can be interrupted anywhere and called again, by another process too.
+    With `withdraw`, earlier descriptions are removed first, so that no mixture looks like an output. From then on
+    `move_into` can be interrupted anywhere and called again, also by another process.
     """
     names = [name for name in files_below(source) if not name.startswith(_MOVE)]
     first = [name for name in own if withdraw and _describes(name) and name != LISTING]
@@ -78,7 +75,7 @@ def prepare_move(source: Path, own: Own, *, withdraw: bool) -> None:
 def move_into(source: Path, target: Path, digest_of: Callable[[Path], str]) -> None:
     """Move all files of `source`, which `prepare_move` has seen, into the folder `target`, and remove `source`.
 
-    Files of ours that have no successor go. What describes the others comes last.
+    Files of ours without a successor are removed. Files that describe the others come last.
     """
     with _only_mover_into(target):
         if not (source / _MOVE).is_file():  # another process was quicker
@@ -118,7 +115,7 @@ class _Move:
     digest_of: Callable[[Path], str]
 
     def place(self, names: Iterable[str]) -> None:
-        """Move these files of the source; those that are not there any more were moved before."""
+        """Move these files of the source; missing ones were moved before."""
         for name in names:
             new, place = self.source / name, self.target / name
             if not os.path.lexists(new):
@@ -129,7 +126,7 @@ class _Move:
             rename_file(new, place)
 
     def remove(self, names: Iterable[str]) -> None:
-        """Remove files of ours, and the folders that are empty without them."""
+        """Remove files of ours, and the folders that this leaves empty."""
         for name in sorted(names):
             if self._is_own(name):
                 (self.target / name).unlink()
@@ -146,7 +143,7 @@ class _Move:
         for part in [*list(name.parents)[-2::-1], name]:
             place = self.target / part
             if place.is_symlink() or (os.path.lexists(place) and not place.is_dir()):
-                keep_aside(place)  # what lies behind a link is not of this folder
+                keep_aside(place)  # the target of a link is not in this folder
             place.mkdir(exist_ok=True)
 
     def _may_replace(self, name: str, new: Path) -> bool:
@@ -173,22 +170,16 @@ def _is_plain_file(path: Path) -> bool:
     return path.is_file() and not path.is_symlink()
 
 
-def was_kept_aside(name: str, siblings: Collection[str]) -> bool:
-    """Tell whether `keep_aside` gave an entry its name, by the names of all entries of its folder."""
-    successor = _KEPT.sub("", name)
-    return successor != name and successor in siblings and not _DESCRIPTIONS.isdisjoint(siblings)
-
-
 def keep_aside(place: Path) -> None:
     """Rename an entry that is not ours, so that its name is free."""
     names = (place.with_name(f"{place.name}.kept{f'-{number}' if number > 1 else ''}") for number in count(1))
     kept = next(name for name in names if not os.path.lexists(name))
     place.rename(kept)
-    warn(f"{place}: was not as ldctpipe had written it and is kept as {kept.name}")
+    warn(f"{place}: was changed since ldctpipe wrote it, or is not its own, and is kept as {kept.name}")
 
 
 def rename_file(source: Path, target: Path) -> None:
-    """Give `source` the name `target`; where that is a mount point, the file there gets its content instead."""
+    """Rename `source` to `target`; if that is a mount point, copy its content there instead."""
     try:
         source.replace(target)
     except OSError as error:
@@ -199,7 +190,7 @@ def rename_file(source: Path, target: Path) -> None:
 
 
 def rename_folder(source: Path, target: Path) -> None:
-    """Give the folder `source` the name `target`, where nothing is, on another file system too."""
+    """Rename the folder `source` to `target`, which must not exist, also across file systems."""
     try:
         source.rename(target)
     except OSError as error:

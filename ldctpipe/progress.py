@@ -48,7 +48,7 @@ def tell(text: str, stream: TextIO | None = None, end: str = "\n") -> None:
     stream = stream or sys.stderr
     if stream is None:  # the process was started with stderr closed
         return
-    # A bar may stand on the line, of this process or of another on the same terminal: it is drawn again in a moment.
+    # The line may show a bar, of this process or of another on the same terminal: it is drawn again in a moment.
     cleared = _CLEAR_LINE if _is_terminal(stream) else ""
     try:
         print(f"{cleared}{text}", end=end, file=stream, flush=True)

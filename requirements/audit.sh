@@ -32,7 +32,7 @@ file = folder / "answers.json"
 packages = json.loads(file.read_text())["dependencies"] if file.exists() and file.stat().st_size else []
 asked = [package for package in packages if "skip_reason" not in package]
 faults = [
-    f"{package['name']} {package['version']}: {fault['id']}, mended in {', '.join(fault['fix_versions']) or 'no version yet'}"
+    f"{package['name']} {package['version']}: {fault['id']}, fixed in {', '.join(fault['fix_versions']) or 'no version yet'}"
     for package in asked
     for fault in package["vulns"]
 ]

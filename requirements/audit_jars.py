@@ -79,10 +79,10 @@ def _faults(jar: str, known: list[dict[str, Any]]) -> Iterator[str]:
         if "withdrawn" in fault:
             continue
         names = ", ".join([str(fault["id"]), *map(str, fault.get("aliases", []))])
-        yield f"{jar}: {names}, mended in {', '.join(_mended_in(jar, fault)) or 'no version yet'}"
+        yield f"{jar}: {names}, fixed in {', '.join(_fixed_in(jar, fault)) or 'no version yet'}"
 
 
-def _mended_in(jar: str, fault: dict[str, Any]) -> list[str]:
+def _fixed_in(jar: str, fault: dict[str, Any]) -> list[str]:
     name = jar.rpartition(":")[0]
     ranges = [
         one

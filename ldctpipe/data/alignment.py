@@ -16,18 +16,18 @@ _DIRECTION_TOLERANCE = 1e-3
 _THICKNESS_TOLERANCE = 0.1
 _FIELD_OF_VIEW_TOLERANCE_PIXELS = 0.5
 _SAME_POSITION_MM = 0.01
-# Half-way between two slices both are equally near, and none of them is the partner.
+# Halfway between two slices, both are equally near, and neither is the partner.
 _FARTHEST_SLICE_DISTANCES = 0.46
-# Slices are missing from a stack only where the others lie at the same places; else the stacks are shifted.
+# A stack lacks slices only if its other slices lie at the same positions; otherwise the stacks are shifted.
 _FARTHEST_WITH_GAPS = 0.25
 _NAMED_SLICES = 3
 _SAME_POSITIONS = "reconstruct both doses at the same slice positions"
 
 
 class Mismatch(Exception):
-    """Two volumes are no pair; the text says why, and `remedy` what to do about it where there is something special.
+    """Two volumes do not form a pair; the text says why, and `remedy` what to do if there is a specific remedy.
 
-    `is_of_content` tells that they lie at the same place and yet show something else.
+    With `is_of_content`, they lie at the same position but show different anatomy.
     """
 
     def __init__(self, reason: str, remedy: str | None = None, *, is_of_content: bool = False) -> None:
@@ -52,8 +52,8 @@ def aligned(low: Volume, full: Volume) -> Alignment:
     """Return which slices of `low` and `full` share their place, in the order of `full`; at least one does.
 
     Partners lie less than half a slice distance apart. Stacks may ascend in opposite directions, start elsewhere, lack
-    slices that the other has, and be tilted. Raises `Mismatch` with the first thing that differs: kernel, size, pixel
-    grid, slice thickness, tilt, field of view, or slices that are there twice or lie between those of the other stack.
+    slices that the other has, and be tilted. Raises `Mismatch` with the first difference: kernel, size, pixel
+    grid, slice thickness, tilt, field of view, or slices that occur twice or lie between those of the other stack.
     """
     _require_same_kernel(low, full)
     _require_same_grid(low, full)
@@ -88,7 +88,7 @@ def _nearest(low_mm: Vector, full_mm: Vector) -> Indices:
 
 
 def _partner_distance_mm(low: Volume, full: Volume) -> float:
-    """The least slice distance, or the slice thickness where that is less: what lies farther apart shows other things.
+    """The least slice distance, or the slice thickness if that is less: slices farther apart show other anatomy.
 
     Where slices are missing, the distance of two stacks' neighbours can be several times that of the scan.
     """
@@ -190,7 +190,7 @@ def _refuse_repeated_positions(volume: Volume) -> None:
 
 
 def _refuse_shifted(low: Volume, full: Volume, distances: Vector, shared: Indices, step_mm: float) -> None:
-    """Raise where the stacks have no place in common, or the slices of one lie between those of the other."""
+    """Raise if the stacks have no position in common, or the slices of one lie between those of the other."""
     missing = np.setdiff1d(np.arange(len(full.hu)), shared)
     offset = float(np.median(distances[shared])) if len(shared) else float(distances.min())
     if not len(missing) or (len(shared) and offset <= _FARTHEST_WITH_GAPS):

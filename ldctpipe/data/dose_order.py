@@ -1,4 +1,4 @@
-"""Whether what is called the low dose is the full dose: noise and exposure tell."""
+"""Whether low and full dose are exchanged, judged by noise and exposure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Indices = npt.NDArray[np.intp]
 _COMPARED_SLICES = 5
 _SOFT_TISSUE_HU = (-150, 250)
 _LEAST_PIXELS = 200
-# What a pair of one dose, or a low dose of a scanner that reduces noise a little, does not reach.
+# Ratios that two series of one dose, or a low dose with slight noise reduction by the scanner, do not reach.
 _CLEARLY_NOISIER = 1.25
 _LEAST_NOISE_HU = 2.0
 _CLEARLY_MORE_EXPOSURE = 1.1
@@ -26,10 +26,10 @@ _SD_PER_MAD = 1.4826
 
 
 def exchanged_doses(low: Volume, full: Volume, low_index: Indices, full_index: Indices) -> str | None:
-    """Return a sentence where the low dose looks like the full dose and the other way round, else None.
+    """Return a sentence if low and full dose look exchanged, else None.
 
-    That is where the full dose is clearly noisier in soft tissue; or where it had less exposure by the headers, and the
-    noise does not say that they are in order. Series of one dose, and phantoms without noise, give None.
+    This is so if the full dose is clearly noisier in soft tissue, or if it had less exposure according to the headers
+    and the noise does not contradict this. Series of one dose, and phantoms without noise, give None.
     """
     low_noise, full_noise = _noise_hu(low, full, low_index, full_index)
     by_noise = full_noise >= _LEAST_NOISE_HU and full_noise > _CLEARLY_NOISIER * low_noise
@@ -52,7 +52,7 @@ def more_exposure(low: float, full: float) -> bool:
 
 
 def _noise_hu(low: Volume, full: Volume, low_index: Indices, full_index: Indices) -> tuple[float, float]:
-    """The median noise of a few slices in soft tissue, of both; 0 where there is none."""
+    """The median noise of a few slices in soft tissue, of both; 0 if there is no soft tissue."""
     places = np.unique(np.linspace(0, len(full_index) - 1, _COMPARED_SLICES).round().astype(int))
     found = [_noise_of_slice(low.hu[low_index[place]], full.hu[full_index[place]]) for place in places]
     known = np.array([each for each in found if each is not None])
@@ -75,7 +75,7 @@ def _robust_sd(values: npt.NDArray[np.float32]) -> float:
 
 
 def _exposures(low: Volume, full: Volume) -> tuple[float, float] | None:
-    """Exposure, or tube current where a header has no exposure, of both; None where one of them is silent."""
+    """Exposure of both, or tube current if a header has no exposure; None if one of them has neither."""
     for name in ("exposure_mas", "tube_current_ma"):
         known = [_median(getattr(volume.acquisition, name)) for volume in (low, full)]
         if known[0] and known[1]:

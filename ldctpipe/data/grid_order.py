@@ -1,4 +1,4 @@
-"""A volume whose rows and columns run as another's do: NIfTI and DICOM store the same grid in opposite orders."""
+"""Reorders the rows and columns of a volume like another's: NIfTI and DICOM store one grid in opposite orders."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _STEP_TOLERANCE_MM = 1e-3
 
 
 def in_order_of(volume: Volume, like: Volume) -> Volume:
-    """Return `volume` with its axes turned and exchanged so that columns and rows run as those of `like`.
+    """Return `volume` with its axes flipped and exchanged so that columns and rows run as those of `like`.
 
     No value changes and nothing is resampled: the affine tells where each voxel lies, before and after. HU are a view.
-    Comes back as it is where its order is right already, or where no exchange of whole axes makes it so.
+    Returns it unchanged if its order already agrees, or if no exchange of whole axes achieves that.
     """
     found = [_axis(volume.affine, like.affine[:3, axis]) for axis in (0, 1)]
     if None in found or found == [(0, False), (1, False)]:

@@ -76,7 +76,7 @@ def ingest(
 def _ingest_series(
     series: Series, folder: Path, threads: int | None, discovery: Discovery, identity: dict[str, str]
 ) -> tuple[str, ...]:
-    """Write one series as a case and return its warnings; when this returns, nothing of its volume is held any more."""
+    """Write one series as a case and return its warnings; its volume is released on return."""
     volume = _whole_hu(read_volume(series, threads))
     folder.mkdir()
     write_case(folder, volume, skipped=discovery.skipped_by_reason(), **identity)
@@ -97,9 +97,9 @@ def _whole_hu(volume: Volume) -> Volume:
 
 
 def _round_in_place(volume: Volume) -> tuple[HuArray, float]:
-    """Return int16 HU in the memory of the volume's float32 ones, and by how much measured HU changed at most.
+    """Return int16 HU in the memory of the volume's float32 HU, and the largest change of a measured value.
 
-    Slice after slice moves to where one that was rounded before it lay, so nothing of the size of the volume is made.
+    Each slice moves into the memory of slices that were rounded before, so no second volume is allocated.
     """
     whole = volume.hu.reshape(-1).view(np.int16)[: volume.hu.size].reshape(volume.hu.shape)
     largest_hu = 0.0

@@ -112,7 +112,7 @@ def inspect(
 
     Series of other modalities, and CT series of which no image can be used, are there with the reason. Raises
     `InputError` where there is no DICOM series of any kind. With `list_skipped`, names the files left out. With
-    `anonymous`, the series are there by their keys alone: descriptions and paths can hold a patient's name.
+    `anonymous`, series are identified by their keys alone: descriptions and paths can contain a patient's name.
     """
     found = _inspected(path, threads, list_skipped)
     series = [replace(one, series_number=None, series_description=None, file=None) for one in found.series]

@@ -60,7 +60,7 @@ def patients_in(root: Path, mayo: MayoSeries, *, every_entry: bool = False) -> l
     """Return the patients in `root`, sorted by name, in the first layout that fits.
 
     With `every_entry`, folders of `root` in which no scan is recognized count as patients too, and so do archives and
-    NIfTI files beside the patients' folders: whoever denoises a cohort wants to know what became of each. Raises
+    NIfTI files beside the patients' folders: a denoised cohort lists the outcome of each. Raises
     `InputError` where no layout fits, the wanted reconstruction isn't there, a patient has two of a kind, or two
     patients would get one name.
     """
@@ -79,7 +79,7 @@ def patients_in(root: Path, mayo: MayoSeries, *, every_entry: bool = False) -> l
 
 
 def patient_in_path(scan: Path) -> str | None:
-    """Return what the path of one scan in a known layout calls the patient; None where it is in no such layout."""
+    """Return the patient's name in the path of one scan in a known layout; None in any other layout."""
     scan = scan.absolute()
     if _MAYO_SERIES.fullmatch(scan.name) or scan.name in (LOW, FULL):
         return scan.parent.name or None
@@ -89,7 +89,7 @@ def patient_in_path(scan: Path) -> str | None:
 
 
 def is_public_number(patient_id: str) -> bool:
-    """Tell whether a PatientID is the number that a public collection gave (L506), and so no patient's."""
+    """Tell whether a PatientID is the number that a public collection assigned (L506), which identifies nobody."""
     return _TCIA_PATIENT.fullmatch(patient_id) is not None
 
 
@@ -225,20 +225,20 @@ def _by_patient(root: Path, scans: list[Scan]) -> list[Found]:
 
 
 def _named(root: Path, scans: Sequence[tuple[str, Path | None, Path | None]]) -> list[Found]:
-    """Patients under names that folders can have; raises `InputError` where two would be called alike."""
+    """Patients under names that folders can have; raises `InputError` if two would get one name."""
     owners: dict[str, str] = {}
     for name, _, _ in scans:
         other = owners.setdefault(safe_name(name).casefold(), name)
         if other != name:
-            fault = f"the patients {other!r} and {name!r} would both be called {safe_name(name)} in results"
+            fault = f"the patients {other!r} and {name!r} would both be named {safe_name(name)} in results"
             if safe_name(other) != safe_name(name):
-                fault = f"the names of the patients {other!r} and {name!r} differ in capitals only"
+                fault = f"the names of the patients {other!r} and {name!r} differ only in capitals"
             raise InputError(root, fault, "rename one of the two folders")
     return [Found(safe_name(name), low_dose, full_dose) for name, low_dose, full_dose in scans]
 
 
 def _other_entries(root: Path, found: Sequence[Found]) -> list[Found]:
-    """What lies in `root` beside the scans of `found`, under names that none of them has."""
+    """Other entries of `root` than the scans of `found`, under names that none of them has."""
     scans = [scan for one in found for scan in (one.low_dose, one.full_dose) if scan]
     if root in scans:
         return []
@@ -253,7 +253,7 @@ def _other_entries(root: Path, found: Sequence[Found]) -> list[Found]:
 
 
 def _is_no_known_series(folder: Path) -> bool:
-    """Tell whether a folder is none of AAPM-Mayo, of which one reconstruction is taken and the others are not."""
+    """Tell whether a folder is not one of AAPM-Mayo's, of which only the selected reconstruction is used."""
     inner = (Path(parent).name for parent, _, _ in os.walk(folder))
     return not any(map(_MAYO_SERIES.fullmatch, inner))
 
@@ -267,7 +267,7 @@ def _stem(file: Path) -> str:
 
 
 def _files_in(folder: Path) -> list[Path]:
-    """The files directly in a folder, broken links included; none of a folder that can't be listed."""
+    """The files directly in a folder, including broken links; none if the folder can't be listed."""
     try:
         names = sorted(os.listdir(folder))  # noqa: PTH208 - names only, which is enough to sort
     except OSError:
@@ -299,6 +299,6 @@ def _holds_scans(folder: Path) -> bool:
 
 
 def _is_scan(file: Path) -> bool:
-    # a damaged file counts by its name, and one that can't be read in any case: left out here, its patient would be
-    # missing without a word
+    # a damaged file counts by its name, and an unreadable one in any case: without it, its patient would silently be
+    # missing
     return file.name == "case.json" or file.suffix.lower() in DICOM_SUFFIXES or is_nifti(file) or may_be_dicom(file)

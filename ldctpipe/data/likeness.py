@@ -30,10 +30,10 @@ _STANDS_OUT_BELOW_CORRELATION = 0.98
 _LEAST_DIFFERENCE_HU2 = 1.0
 # A slice holds anatomy where its block means vary by more than this beyond their noise (air and a flat field do not) …
 _LEAST_STRUCTURE_SD_HU = 10.0
-# … and where the noise of both images lets them correlate at all.
+# … and if the noise of both images allows a correlation at all.
 _LEAST_POSSIBLE_CORRELATION = 0.3
 _LARGEST_NOISE_SD_HU, _BEYOND_NOISE_BLOCKS, _LEAST_STRUCTURE_SHARE = 60.0, 6, 0.25
-# What series without a common frame of reference need to count as one scan.
+# The correlation that series without a common frame of reference need to count as one scan.
 _PROOF_CORRELATION = 0.97
 _LEAST_SLICES_TO_COMPARE = 3
 
@@ -42,7 +42,7 @@ _LEAST_SLICES_TO_COMPARE = 3
 class Likeness:
     """For each matched slice the correlation (1 for equal images) and the mean squared difference in HU².
 
-    `possible_correlations` is what the noise of both images lets images of one anatomy have; 0 where there is none.
+    `possible_correlations` is the highest correlation that the noise of both images allows; 0 without anatomy.
     """
 
     correlations: Values
@@ -57,7 +57,7 @@ class Likeness:
 
     @property
     def holds_anatomy(self) -> npt.NDArray[np.bool_]:
-        """Return which slices show more than noise: noise does not correlate with noise, which proves nothing."""
+        """Return which slices show more than noise: a missing correlation of noise with noise proves nothing."""
         return self.possible_correlations >= _LEAST_POSSIBLE_CORRELATION
 
     @property
@@ -72,7 +72,7 @@ class Likeness:
         of the partner is clearly more alike (slices exchanged), or where one slice differs far more than those around
         it (a slice of another place or patient). `distances` from the partner are in slice distances.
         """
-        # Little anatomy in much noise can't correlate as well; what there is must still be found in both.
+        # Little anatomy in much noise can't correlate as well; it must still be present in both.
         wanted = LEAST_CORRELATION * np.where(
             self.possible_correlations < LEAST_CORRELATION, self.possible_correlations, 1.0
         )
@@ -81,9 +81,9 @@ class Likeness:
         return np.flatnonzero((unlike | out_of_place) & self.holds_anatomy)
 
     def proves_one_scan(self, distances: Values) -> bool:
-        """Tell whether images alone show that both stacks are of one scan: at the same places, and like no other slice.
+        """Tell whether the images alone show one scan: alike at the same positions, and less like any other slice.
 
-        Two patients correlate too, but then the slice next to the partner is as much alike as the partner.
+        Two patients correlate too, but then the slice next to the partner is as similar as the partner.
         """
         anatomy = self.holds_anatomy
         if not anatomy.any() or (distances >= _AT_THE_PLACE).any():
@@ -104,7 +104,7 @@ class Likeness:
 
     def _median_around_hu2(self, index: int) -> float:
         near = np.arange(max(0, index - _AROUND), min(len(self.correlations), index + 1 + _AROUND))
-        # air differs by little: beside it, any anatomy would stand out
+        # slices of air hardly differ: any anatomy would stand out among them
         around = self.differences_hu2[near[(near != index) & self.holds_anatomy[near]]]
         return float(np.median(around)) if len(around) >= 2 else np.inf
 
@@ -176,7 +176,7 @@ def _correlation(first: Image, second: Image) -> float:
 
 
 def _possible_correlation(first: Image, second: Image, columns: int) -> float:
-    """The correlation that two images of one anatomy have with their noise: S/√((S + N₁)(S + N₂)).
+    """The correlation of two noisy images of one anatomy: S/√((S + N₁)(S + N₂)).
 
     S is the variance beyond the noise, in the clearer one. Where only one of them shows anything, S is what that one
     shows, so that air is not taken for a partner of anatomy.
@@ -189,7 +189,7 @@ def _possible_correlation(first: Image, second: Image, columns: int) -> float:
 
 
 def _signal_and_noise_hu2(image: Image, columns: int) -> tuple[float, float]:
-    """Variance of block means beyond their noise, and that of the noise, by the differences of neighbours in a row.
+    """Variance of block means beyond their noise, and that of the noise, from the differences of neighbors in a row.
 
     Noise of soft kernels reaches over several blocks, but not far: where contrast is no more than noise can be, and
     blocks some way off have hardly more in common than any two, all is noise.
@@ -206,6 +206,6 @@ def _signal_and_noise_hu2(image: Image, columns: int) -> tuple[float, float]:
 
 
 def _half_mean_square_step_hu2(rows: Image, blocks: int) -> float:
-    """The variance of what blocks that far apart in a row do not share (half the variogram)."""
+    """The variance that blocks at that distance in a row do not share (half the variogram)."""
     steps = rows[:, blocks:] - rows[:, :-blocks]
     return float(np.nanmean(steps**2)) / 2 if np.isfinite(steps).any() else 0.0

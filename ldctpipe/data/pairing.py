@@ -113,7 +113,7 @@ class _Candidate:
 
     @property
     def rank(self) -> tuple[bool, float]:
-        """What the best of several candidates has most of: the same frame of reference, and likeness."""
+        """The sort key of candidates: the same frame of reference, then likeness."""
         return not _frames_differ(self.pair.low, self.pair.full), self.alike.of_anatomy
 
 
@@ -139,7 +139,7 @@ def _best_pair(candidates: Sequence[Volume], full: Volume, role: str, unlike: bo
 
 
 def _candidate(source: Volume, full: Volume, role: str, unlike: bool) -> _Candidate:
-    """The pair of two volumes with its likeness, and in what they differ that is allowed; raises `Mismatch`."""
+    """The pair of two volumes with its likeness and warnings about allowed differences; raises `Mismatch`."""
     low = in_order_of(source, full)
     found = aligned(low, full)
     pair = Pair(low, full, found.low_index, found.full_index)
@@ -150,23 +150,23 @@ def _candidate(source: Volume, full: Volume, role: str, unlike: bool) -> _Candid
         difference = _difference(pair, alike, wrong)
         if not unlike:
             raise Mismatch(difference, _mirror_remedy(pair), is_of_content=True)
-        warnings.append(f"{role} series {low.key} is compared by place: {difference}")
+        warnings.append(f"{role} series {low.key} is matched by position alone: {difference}")
     if _frames_differ(low, full):
         warnings.append(_excused_frames(low, full, role, found, alike))
     elif not alike.holds_anatomy.any():
-        warnings.append(f"{role} series {low.key} is compared by place: no slice shows anatomy to compare")
+        warnings.append(f"{role} series {low.key} is matched by position alone: no slice shows anatomy to compare")
     return _Candidate(pair, source, alike, tuple(warnings))
 
 
 def _mirror_remedy(pair: Pair) -> str | None:
-    """Return what to do about images that fit when they are mirrored, whatever their affine says; None for others."""
+    """Return a remedy for images that match when mirrored, contrary to their affine; None for others."""
     middle = np.array([len(pair.full_index) // 2])
     places = pair.low_index[middle], pair.full_index[middle]
     for words, rows, columns in (("rows", -1, 1), ("columns", 1, -1), ("rows and columns", -1, -1)):
         mirrored = replace(pair.low, hu=pair.low.hu[:, ::rows, ::columns], padding=None)
         alike = likeness(mirrored, replace(pair.full, padding=None), *places)
         if alike.holds_anatomy[0] and alike.correlations[0] > _MIRRORED_CORRELATION:
-            return f"convert it again: its {words} are stored in the opposite order to what its header says"
+            return f"convert it again: its {words} are stored in the opposite order of what its header says"
     return None
 
 
@@ -178,11 +178,11 @@ def _frames_differ(low: Volume, full: Volume) -> bool:
 def _excused_frames(low: Volume, full: Volume, role: str, found: Alignment, alike: Likeness) -> str:
     """Return the warning about another frame of reference where place and anatomy agree; raises `Mismatch` else."""
     if not alike.proves_one_scan(found.distances):
-        reason = "another frame of reference, and the images are not alike enough to do without one"
+        reason = "another frame of reference, and the images are not similar enough to match without one"
         raise Mismatch(reason, "give series of one scan, or, where they are, write one FrameOfReferenceUID into both")
     return (
-        f"{role} series {low.key} has another frame of reference than full-dose series {full.key}, as anonymizing "
-        "leaves it; positions and images agree, so they are taken as one scan"
+        f"{role} series {low.key} has another frame of reference than full-dose series {full.key}, as after "
+        "anonymizing; positions and images agree, so they are taken as one scan"
     )
 
 

@@ -65,7 +65,7 @@ class PatientScans:
             shared = _shared_slices(scan_outlines(self.low_dose, threads), full)
             if any(len(each) > 1 for each in shared):
                 counts = [len(pair.full_index) for pair, _ in self.pairs(None, threads)]
-            else:  # where there is no partner, pairing says why
+            else:  # without a partner, pairing reports the reason
                 counts = [each.pop() if each else count for each, count in zip(shared, counts, strict=True)]
         return [(count, *volume.hu.shape[1:]) for count, volume in zip(counts, full, strict=True)]
 

@@ -53,8 +53,8 @@ def prepare_store(
 
     As many patients are worked on at a time as there are `threads` (what this process may use where not given), which
     changes no byte of the store. What a killed process had done of the same patients with the same settings is kept.
-    The arrays are read back from the disk at the end. Raises `InputError` for scans that are no pair, or that are there
-    under two names in different splits, and `OSError` for a full disk, or one that doesn't give back what was written.
+    The arrays are read back from the disk at the end. Raises `InputError` for scans that do not form a pair, or that
+    occur under two names in different splits, and `OSError` for a full disk, or one that returns altered data.
     """
     every = read_sheet(sheet, check_paths=cases is None)
     rows = [row for row in every if row.split != "test"]
@@ -74,7 +74,7 @@ def prepare_store(
 
 
 def _named_scans(every: Sequence[Row], rows: Sequence[Row], cases: Path | None) -> Iterator[NamedScan]:
-    """All scans of the sheet, those for testing too, as far as they are here."""
+    """All scans of the sheet that exist here, including those for testing."""
     splits = {row.patient: row.split for row in rows}
     for row in every:
         low, full = row.low_dose, row.full_dose

@@ -1,4 +1,4 @@
-"""Scans that are in a cohort under two names, whatever their UIDs: a test on one of them tests what was trained on.
+"""Scans that occur in a cohort under two names, whatever their UIDs: testing on one would test on training data.
 
 Images are compared by how often each CT number occurs. That stays when a scan is exported anew, as NIfTI, with rows in
 the opposite order or without its padding, and noise makes it the image's own.
@@ -31,7 +31,7 @@ _LEAST_SHARE, _LEAST_CT_NUMBERS = 0.01, 50  # below, images without noise or ana
 
 @dataclass(frozen=True)
 class NamedScan:
-    """A scan, whose it is said to be, and for what."""
+    """A scan with the patient's name and the split in the sheet."""
 
     patient: str
     split: str
@@ -41,7 +41,7 @@ class NamedScan:
 def refuse_same_scans(sheet: Path, scans: Iterable[NamedScan], threads: int | None = None) -> None:
     """Raise `InputError` that names both where two patients in different splits have the same images.
 
-    In one split that is a warning: such a patient counts double. Scans that can't be read are left to who reads them.
+    Within one split this is a warning: such a patient counts twice. Unreadable scans are reported where they are read.
     """
     known: dict[str, NamedScan] = {}
     told: set[tuple[str, str]] = set()
@@ -86,7 +86,7 @@ def _sampled_slices(path: Path, threads: int | None) -> Iterator[npt.NDArray[Any
 
 
 def _sample(affine: npt.NDArray[np.float64], positions_mm: npt.NDArray[np.float64]) -> list[int]:
-    """Every so many slices by their place in space; and both ends and the middle, in case the copy was moved."""
+    """Slices at regular positions in space; also both ends and the middle, in case the copy was moved."""
     normal = np.cross(affine[:3, 0], affine[:3, 1])
     normal /= np.linalg.norm(normal)
     step_mm = float(np.median(np.diff(positions_mm))) if len(positions_mm) > 1 else 1.0
@@ -98,7 +98,7 @@ def _sample(affine: npt.NDArray[np.float64], positions_mm: npt.NDArray[np.float6
 
 
 def _digest(hu: npt.NDArray[Any]) -> str | None:
-    """Return what stands for how often each CT number occurs; None where that could be so by chance."""
+    """Return a digest of how often each CT number occurs; None if equal counts could be a coincidence."""
     whole = np.rint(hu).astype(np.int32).ravel()
     compared = whole[(whole > _COMPARED_HU[0]) & (whole < _COMPARED_HU[1])]
     if compared.size < _LEAST_SHARE * whole.size:

@@ -82,7 +82,7 @@ def write_sheet(path: Path, rows: Sequence[Row]) -> None:
     """Write `rows` to `path` atomically, with absolute paths; raises `InputError` for a path that is not UTF-8."""
     cells = [(row.patient, _path_cell(row.low_dose), _path_cell(row.full_dose), row.split) for row in rows]
     text = io.StringIO()
-    # the writer knows by itself of all that asks for quotes but this
+    # the only character that needs quotes without the writer adding them
     has_returns = any("\r" in cell for row in cells for cell in row)
     writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL if has_returns else csv.QUOTE_MINIMAL)
     writer.writerow(COLUMNS)
@@ -104,7 +104,7 @@ def rows_of_cohort(
 ) -> list[Row]:
     """Return one row a patient for a cohort folder in a known layout, or for a samplesheet; every row has its split.
 
-    With `every_entry`, nobody is left out: neither patients without full dose nor folders without a known scan.
+    With `every_entry`, no entry is left out: neither patients without full dose nor folders without a known scan.
     `test_patients` are held out. Where nobody says who is, that is L506 if it is there, else the last of two or more
     patients; a line on stderr tells, and warns of headers that contradict the sheet. Raises `InputError` for an unknown
     layout or an unknown test patient.
@@ -140,7 +140,7 @@ def _rows(path: Path, reader: csv.DictReader[str], check_paths: bool) -> list[Ro
 
 
 def _fault_of_columns(path: Path, names: Sequence[str], missing: Sequence[str]) -> InputError:
-    """What a table program has made of the first line: it is not guessed at, because other programs read it, too."""
+    """The error for a first line that a spreadsheet changed; not repaired, because other programs read it, too."""
     first = f"its first line must be {','.join(COLUMNS)}"
     line = ",".join(names)
     for sign, meaning in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
@@ -151,8 +151,8 @@ def _fault_of_columns(path: Path, names: Sequence[str], missing: Sequence[str]) 
         return InputError(path, f"starts with the line {line!r}, which only Excel knows", first)
     plain = {re.sub(r"[\s_-]+", "_", name.strip()).casefold(): name for name in names}
     if alike := [name for name in missing if name in plain]:
-        told = " and ".join(f"{plain[name]!r} where {name!r} is wanted" for name in alike)
-        return InputError(path, f"has the column {told}", first)
+        changed = " and ".join(f"{plain[name]!r} instead of {name!r}" for name in alike)
+        return InputError(path, f"has the column {changed}", first)
     return InputError(path, f"has no column {' or '.join(missing)}", first)
 
 
@@ -160,7 +160,7 @@ def _row(path: Path, line: int, fields: dict[str, str], check_paths: bool) -> Ro
     cells = {name: fields.get(name) or "" for name in COLUMNS}
     cells |= {name: cells[name].strip() for name in ("patient", "split")}
     where = f"row in line {line} (patient {cells['patient']!r})"
-    beyond = next((cells for name, cells in fields.items() if name is None), ())  # where csv puts what is too much
+    beyond = next((cells for name, cells in fields.items() if name is None), ())  # where csv puts surplus cells
     if any(beyond):
         fault = f"{where} has more cells than the first line"
         raise InputError(path, fault, "put quotes around a path that has a comma")
@@ -214,7 +214,7 @@ def _refuse_repeats(path: Path, rows: Sequence[Row]) -> None:
             raise InputError(path, fault or f"patient {row.patient} is there twice", "keep one row a patient")
         namesake = capitals.setdefault(row.patient.casefold(), row.patient)
         if namesake != row.patient:  # their results would lie in one folder of a disk that knows no capitals
-            fault = f"the names of the patients {namesake} and {row.patient} differ in capitals only"
+            fault = f"the names of the patients {namesake} and {row.patient} differ only in capitals"
             raise InputError(path, fault, "rename one of them")
         for scan in (row.low_dose, row.full_dose):
             owner = owners.setdefault(scan.resolve(), row.patient) if scan else row.patient

@@ -1,4 +1,4 @@
-"""Which series a scan is and which it was made from, by UIDs and checksums, where names of folders don't tell."""
+"""Which series a scan is and which it was made from, by UIDs and checksums, for folders whose names differ."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ _KEYWORDS = (
 
 @dataclass(frozen=True)
 class ScanOrigin:
-    """What a scan says about itself: the keys of its series and of those it was made from, its studies and patients.
+    """The keys of a scan's series and of those it was made from, its studies and patients.
 
-    `exposure_mas` and `tube_current_ma` are the largest of the headers that were read; None where these are silent.
+    `exposure_mas` and `tube_current_ma` are the largest values of the headers that were read; None without any.
     """
 
     series: frozenset[str] = frozenset()
@@ -47,7 +47,7 @@ class ScanOrigin:
 
 
 def origin_of(path: Path) -> ScanOrigin:
-    """Return the origin of a DICOM or NIfTI file, a case, or a folder of any of these; empty where nothing tells it.
+    """Return the origin of a DICOM or NIfTI file, a case, or a folder of any of these; empty if it is unknown.
 
     Reads one header of each folder, which is one of each series in all layouts that keep series apart.
     """
@@ -86,9 +86,9 @@ def _headers(path: Path) -> Iterator[Attributes]:
 
 
 def manifest_of(path: Path) -> dict[str, Any]:
-    """Return what `ldctpipe denoise` wrote about the scan at `path`; empty where it wrote nothing.
+    """Return the manifest of `ldctpipe denoise` for the scan at `path`; empty without one.
 
-    Raises `InputError` where its series are damaged. A manifest.json of another program is passed over.
+    Raises `InputError` if its series are damaged. A manifest.json of another program is skipped.
     """
     for manifest in (path.with_name(f"{path.name}.{MANIFEST}"), path / MANIFEST, path.parent / MANIFEST):
         if manifest.is_file() and (content := _of_denoise(manifest)):

@@ -40,7 +40,7 @@ def load_volumes(path: Path, threads: int | None = None) -> list[Volume]:
 
 
 def _volumes_of(path: Path, discovery: Discovery) -> list[Series]:
-    """The series that are volumes, with a warning of the others; all where there are none, so that reading says why."""
+    """The series that are volumes, with a warning about the others; all if there are none, so that reading raises."""
     volumes = [series for series in discovery.series if not series.refusal]
     for series in discovery.series if volumes else ():
         if series.refusal:
@@ -49,7 +49,7 @@ def _volumes_of(path: Path, discovery: Discovery) -> list[Series]:
 
 
 def _read(path: Path, series: Series, threads: int | None) -> Volume:
-    """Read a series, with a warning of what its pixels show to be odd; what headers show, `inspect` says."""
+    """Read a series, with a warning about faults in its pixels; `inspect` reports those in headers."""
     volume = read_volume(series, threads)
     for warning in volume.warnings[len(series.warnings) :]:
         warn(f"{path}: series {series.key}: {warning}")

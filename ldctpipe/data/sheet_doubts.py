@@ -1,4 +1,4 @@
-"""What the headers of a cohort's scans say against its samplesheet: doses exchanged, one series under two names."""
+"""Contradictions of headers to a samplesheet: exchanged doses, one series under two names."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ldctpipe.errors import InputError
 def doubts_about(scans: dict[str, tuple[Path | None, Path | None]]) -> Iterator[str]:
     """Yield a sentence for each doubt about low and full dose of the patients named.
 
-    Reads a header of each folder and no pixel; `prepare` looks at the images. NIfTI says nothing of the kind.
+    Reads one header per folder and no pixels; `prepare` compares the images. NIfTI has no such headers.
     """
     owners: dict[str, str] = {}
     for patient, pair in scans.items():

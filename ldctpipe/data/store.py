@@ -89,7 +89,7 @@ def open_store(folder: Path) -> TrainingStore:
         raise InputError(folder / DESCRIPTION, f"is not of format {FORMAT}", _AGAIN)
     for name, kind in _DESCRIBED.items():
         if not isinstance(description.get(name), kind) or isinstance(description[name], bool):
-            raise InputError(folder / DESCRIPTION, f"has no {name}, or one of another kind", _AGAIN)
+            raise InputError(folder / DESCRIPTION, f"has no {name}, or one of another type", _AGAIN)
     try:
         pairs = read_array(folder / PAIRS, (None, 2, None, None))
         slices = read_table(folder / SLICES, _COLUMNS)
@@ -104,12 +104,12 @@ def open_store(folder: Path) -> TrainingStore:
     ):
         raise InputError(folder, "holds tables of different lengths", _AGAIN)
     if not _fits(pairs, slices, origins, description["patch_size"]):
-        raise InputError(folder, "lists patches or slices that lie outside of its images", _AGAIN)
+        raise InputError(folder, "lists patches or slices outside its images", _AGAIN)
     return TrainingStore(folder, pairs, slices, origins, description, noise)
 
 
 def _fits(pairs: npt.NDArray[np.int16], slices: pd.DataFrame, origins: npt.NDArray[np.int16], patch_size: int) -> bool:
-    """Tell whether all slices and patches lie within the images; a position outside ends in a fault of the device."""
+    """Tell whether all slices and patches lie within the images; a position outside would crash the device."""
     counts = slices[["first_origin", "origins", "rows", "columns"]].to_numpy(dtype=np.int64)
     ends, sizes = counts[:, 0] + counts[:, 1], counts[:, 2:]
     if len(counts) and (counts.min() < 0 or ends.max() > len(origins) or (sizes > pairs.shape[2:]).any()):

@@ -14,7 +14,7 @@ from ldctpipe.foreign import require_file
 
 _MOST_ROWS = 10**7
 _MOST_COLUMNS = 1000
-# What numpy raises for a header that is none; the last ones come from reading it as Python's literals.
+# What numpy raises for an invalid header; the last ones come from parsing it as Python literals.
 _DAMAGED = (ValueError, EOFError, TypeError, OverflowError, LookupError, MemoryError, SyntaxError, RecursionError)
 
 
@@ -30,7 +30,7 @@ def read_array(path: Path, shape: tuple[int | None, ...]) -> npt.NDArray[np.int1
     except (*_DAMAGED, TokenError) as error:
         raise ValueError(f"{path.name}: {' '.join(str(error).split())}") from None
     if not isinstance(array, np.ndarray) or array.dtype != np.int16:
-        raise ValueError(f"{path.name} holds something else than int16")
+        raise ValueError(f"{path.name} does not hold int16")
     fits = [wanted in (None, length) for wanted, length in zip(shape, array.shape, strict=False)]
     if array.ndim != len(shape) or not all(fits):
         raise ValueError(f"{path.name} has the shape {array.shape}")
@@ -56,7 +56,7 @@ def read_table(path: Path, kinds: dict[str, str]) -> pd.DataFrame:
         if name not in table:
             raise ValueError(f"{path.name} has no column {name}")
         if pd.isna(table[name]).any() or not _is_of(table[name], kind):
-            raise ValueError(f"{path.name} has values of another kind in its column {name}")
+            raise ValueError(f"{path.name} has values of another type in its column {name}")
     return table
 
 

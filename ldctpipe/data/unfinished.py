@@ -47,7 +47,7 @@ def unfinished_folder(target: Path, *, overwrite: bool = False, inputs: Sequence
         try:
             refuse_occupied(target, overwrite=overwrite, inputs=inputs)  # another process may just have made it
             if not work.result.is_dir():
-                _remove(work)  # a kill after the result had its place leaves notes on what is not here any more
+                _remove(work)  # a kill after the result was in place leaves notes about files that have moved
             work.result.mkdir(exist_ok=True)
             work.parts.mkdir(exist_ok=True)
             yield work
@@ -61,7 +61,7 @@ def unfinished_folder(target: Path, *, overwrite: bool = False, inputs: Sequence
 
 
 def _folder_for(target: Path) -> Path:
-    """Return where the work on `target` is kept: beside it, or in it where it is there, as it may be a mount point."""
+    """Return the folder for unfinished work on `target`: beside it, or in it if it exists and may be a mount point."""
     beside = target.with_name(f".{target.name}.unfinished")
     return target / ".ldctpipe.unfinished" if target.is_dir() and not beside.is_dir() else beside
 

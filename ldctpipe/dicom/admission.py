@@ -37,8 +37,8 @@ _PRIVATE_HEADERS = (0x0029,)  # Siemens keeps large headers there (CSA)
 _SMALLEST_PRIVATE_BYTES = 1024
 _PIXELS_A_PRIVATE_BYTE = 16  # 32-fold is more than any lossless compression reaches on CT
 _LOCALIZER_WORDS = {"LOCALIZER", "SCOUT", "TOPOGRAM", "SURVIEW"}
-# What isn't the mean of attenuation in a slice, as makers name it in ImageType ("MIP", "CT_SOM5 MIP", "MIN IP", "VRT").
-# The average of a slab is a thicker slice, and so is a reformat in another plane; both stay.
+# Images other than mean attenuation in a slice, by vendors' words in ImageType ("MIP", "CT_SOM5 MIP", "MIN IP", "VRT").
+# The average of a slab is a thicker slice, and so is a reformat in another plane; both are read.
 _PROJECTION = re.compile(
     r"(?<![A-Z])((T|SLAB|THIN|THICK|CURVED|MPR)?(MIP|MINIP|MAXIP)S?|M(AX|IN)[ _-]?IP|M(AX|IN)IMUM|PROJECTION|"
     r"VRT?|VOLUME[ _-]?RENDER(ED|ING)|SSD|SHADED[ _-]?SURFACE|RAY[ _-]?SUM|DRR)(?![A-Z])"
@@ -87,7 +87,7 @@ def whole_pixels(found: Scan) -> PixelPlace:
 
 
 def _instead_of_pixels(found: Scan) -> Rejection:
-    """Makers with a compression of their own (ELSCINT1, old GE and Philips) keep pixels in a private element."""
+    """Vendors with a proprietary compression (ELSCINT1, old GE and Philips) keep pixels in a private element."""
     if found.ends_early:
         return CUT_SHORT
     private = found.largest_private
@@ -98,7 +98,7 @@ def _instead_of_pixels(found: Scan) -> Rejection:
         return NO_PIXELS
     where = f"({private.tag >> 16:04x},{private.tag & 0xFFFF:04x})"
     remedy = "export it from the scanner or the archive as standard DICOM, uncompressed"
-    return Rejection(f"its pixels lie in a private element of its maker {where}", remedy, True)
+    return Rejection(f"its pixels are in a private element of the vendor {where}", remedy, True)
 
 
 def pixel_format_of(given: Attributes, place: PixelPlace) -> PixelFormat:

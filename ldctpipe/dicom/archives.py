@@ -47,8 +47,8 @@ def unpacked(archive: Path) -> Path:
     with a part that starts with a dot are left out, as in folders. Archives inside it are unpacked too. What killed
     processes had unpacked is removed first.
 
-    Raises `InputError` where the archive is damaged, cut short or locked with a password, or would take beyond 1 GiB
-    more than 200 times its own size, and `ReadError` where it can't be read now or needs more space than is free.
+    Raises `InputError` if the archive is damaged, cut short, locked with a password, or would unpack to more than both
+    1 GiB and 200 times its size, and `ReadError` if it can't be read now or needs more space than is free.
     """
     _clear_leftovers()
     folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{process_mark()}-"))

@@ -29,7 +29,7 @@ def with_own_uids(headers: Sequence[Header]) -> tuple[list[Header], list[tuple[H
 
 
 def without_copies(headers: Sequence[Header]) -> list[Header]:
-    """Return `headers` of one kind without those that hold the pixels of another one at their place.
+    """Return `headers` of one kind without those that hold the pixels of another one at the same position.
 
     Sent again under a new UID, an image is the same image; only pixels show it, and they are read for this alone.
     """

@@ -52,7 +52,7 @@ class Deidentifier:
         return f"LDCT-{self._digest('patient', patient_id).hex()[:_PSEUDONYM_DIGITS]}"
 
     def published_name(self, name: str) -> str:
-        """Return what stands for the name that a cohort gives a patient; it tells by itself that it is no such name."""
+        """Return the published name for a patient's name in a cohort; check digits tell it from any such name."""
         if self._is_published(name):
             return name
         stem = self._digest("name of a patient", name).hex()[:KEY_DIGITS]

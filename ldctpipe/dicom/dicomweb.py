@@ -53,9 +53,9 @@ class Service:
         return PacsError(self.root, fault, remedy)
 
     def ask(self, method: str, path: str, **request: Any) -> Answer:
-        """Return the answer to a request below the root, tried again where the way or the server is busy.
+        """Return the answer to a request below the root, tried again if network or server are busy.
 
-        Raises `PacsError` where none comes, where it is too large, or where it takes too long from first to last byte.
+        Raises `PacsError` without an answer, or if it is too large or takes too long from first to last byte.
         """
         again = Retry(
             total=_RETRIES, read=_RETRIES_WITHOUT_ANSWER, status=0, other=0, redirect=False, allowed_methods=None,
@@ -66,13 +66,13 @@ class Service:
         try:
             answer = exchange(self.session, method, where, again=again, pauses_s=pauses_s, busy=_BUSY, **request)
         except TooSlowError:
-            raise self.fault(f"was not done with one answer within {bounds.LONGEST_EXCHANGE_S:g} s") from None
+            raise self.fault(f"did not finish an answer within {bounds.LONGEST_EXCHANGE_S:g} s") from None
         except TooLargeError:
             raise self.fault(f"answers with more than {bounds.LARGEST_ANSWER_BYTES >> 20} MiB", GIVE_ROOT) from None
         except requests.RequestException as error:
             raise unreachable(self, error) from None
         if answer.sends_on_to is not None:
-            raise self.fault(f"sends on to {_shown(answer.sends_on_to)[:200]}", "give the address that it really has")
+            raise self.fault(f"redirects to {_shown(answer.sends_on_to)[:200]}", "give its actual address")
         return answer
 
 
@@ -150,7 +150,7 @@ def _credentials(parts: SplitResult) -> AuthBase | None:
 
 
 def _basic(user: str, password: str) -> HTTPBasicAuth:
-    # Bytes of the environment that are no text stay what they are.
+    # Undecodable bytes of the environment are sent unchanged.
     user_bytes, password_bytes = (part.encode(errors="surrogateescape") for part in (user, password))
     return HTTPBasicAuth(user_bytes, password_bytes)  # UTF-8, as RFC 7617 §2.1; from str it would be Latin-1
 
@@ -173,7 +173,7 @@ def unreachable(service: Service, error: requests.RequestException) -> PacsError
     if isinstance(_reason(error), ReadTimeoutError):
         return service.fault(f"gives no answer within {TIMEOUTS_S[1]:g} s")
     if isinstance(error, (requests.exceptions.ChunkedEncodingError, requests.exceptions.ContentDecodingError)):
-        return service.fault("breaks off its answer, or packs it in a way that can't be unpacked")
+        return service.fault("breaks off its answer, or compresses it in a way that can't be unpacked")
     return service.fault("can't be reached", "check the address, the network and that the server runs")
 
 

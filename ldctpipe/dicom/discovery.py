@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,7 +28,6 @@ from ldctpipe.dicom.rejection import (
 from ldctpipe.dicom.series import Series
 from ldctpipe.errors import InputError, ReadError, reading
 from ldctpipe.files import require_exists
-from ldctpipe.merging import was_kept_aside
 from ldctpipe.progress import Progress
 
 _FILES_A_TASK = 32  # a task a file would take as long as the file
@@ -46,8 +45,8 @@ class NothingFound(InputError):
 class Skipped:
     """A file that is in no series, the reason, and whether that is a fault of the file (`is_fault`).
 
-    `is_unread` says that nobody knows what it is, because it can't be read now; a folder can be that, too. `member` is
-    the series that it says it belongs to, which may be of another modality; None where that is not known.
+    With `is_unread`, its content is unknown, because it can't be read now; this can be a folder, too. `member` is
+    the series in its header, which may be of another modality; None if that is not known.
     """
 
     path: Path
@@ -93,7 +92,7 @@ def discover(path: Path, threads: int | None = None, *, without: Path | None = N
 def discover_all(path: Path, threads: int | None = None, *, without: Path | None = None) -> Discovery:
     """Return what `discover` returns, or raise `ReadError` where something in `path` can't be read now.
 
-    For what is made once and used from then on: it would lack slices for good.
+    For outputs that are made once and then reused: they would lack slices for good.
     """
     found = discover(path, threads, without=without)
     if found.unread:
@@ -141,26 +140,19 @@ def _outside(folder: Path | None, root: Path, files: Sequence[Path]) -> Sequence
 def files_below(folder: Path, on_error: Callable[[OSError], None] = lambda _: None) -> Iterator[Path]:
     """Yield the files below `folder` whose path has no part that starts with a dot, broken links to files included.
 
-    Results that were edited and that ldctpipe kept beside their successors (`NAME.kept`) are no input either.
-
     Goes through symbolic links, which workflow engines fill their task folders with, but into each folder once.
     `on_error` hears of folders that can't be listed.
     """
     seen: set[str] = set()
     for parent, folders, names in os.walk(folder, onerror=on_error, followlinks=True):
-        siblings = {*folders, *names}
-        folders[:] = sorted(name for name in folders if _is_input(name, siblings))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
         real = os.path.realpath(parent)
         if real in seen:
             folders.clear()
             continue
         seen.add(real)
-        paths = (Path(parent, name) for name in names if _is_input(name, siblings))
+        paths = (Path(parent, name) for name in names if not name.startswith("."))
         yield from (path for path in paths if os.path.isfile(path) or not os.path.exists(path))  # noqa: PTH110, PTH113 - these never raise
-
-
-def _is_input(name: str, siblings: Collection[str]) -> bool:
-    return not name.startswith(".") and not was_kept_aside(name, siblings)
 
 
 def _headers(files: Sequence[Path], threads: int | None) -> tuple[list[Header], list[Skipped], Counter[str]]:
@@ -229,7 +221,7 @@ def _with_losses(series: Sequence[Series], losses: Counter[str]) -> tuple[Series
 
 
 def unread_error(path: Path, unread: Sequence[Skipped]) -> ReadError:
-    """Return the error for files and folders of `path` that can't be read now, and names the first of them."""
+    """Return the error for files and folders of `path` that can't be read now; it names the first of them."""
     first = unread[0]
     more = f" (and {len(unread) - 1} more)" if len(unread) > 1 else ""
     remedy = f"{first.remedy}; move away what is no part of the scan"

@@ -28,7 +28,7 @@ _REDIRECTIONS = (301, 302, 303, 307, 308)
 
 
 class TooSlowError(Exception):
-    """The exchange was not over in its time."""
+    """The exchange took too long."""
 
 
 class TooLargeError(Exception):
@@ -37,7 +37,7 @@ class TooLargeError(Exception):
 
 @dataclass(frozen=True)
 class Answer:
-    """What a server answered; `content` is unpacked."""
+    """The answer of a server; `content` is unpacked."""
 
     status: int
     headers: Mapping[str, str]
@@ -61,8 +61,8 @@ def exchange(
 ) -> Answer:
     """Return the answer to a request, which is made again after each of `pauses_s` where the status is in `busy`.
 
-    `again` says how often it is made again where no answer comes. Raises `TooSlowError`, `TooLargeError`, and
-    `requests.RequestException` for all else that can go wrong.
+    `again` is the number of repetitions without an answer. Raises `TooSlowError`, `TooLargeError`, and
+    `requests.RequestException` for all other faults.
     """
     limit_s = LONGEST_EXCHANGE_S + len(request.get("data") or b"") / _SLOWEST_BYTES_A_S
     with _Watch(limit_s).over(session, again) as watch:

@@ -1,4 +1,4 @@
-"""Which images have one field of view: whose pixel grid moves along the stack as a tilted gantry moves it, or not."""
+"""Which images share a field of view: their pixel grid is fixed along the stack, or shifts as in a tilted gantry."""
 
 from __future__ import annotations
 

@@ -39,8 +39,8 @@ def series_of(headers: Iterable[Header]) -> tuple[list[Series], list[tuple[Heade
     """Return the series that `headers` form, and the images that find no place in one, each with the reason.
 
     Images are grouped by SeriesInstanceUID and split where size, orientation, spacing, field of view, kernel, tube
-    voltage, frame of reference or kind of image differ, and where they are several scans of one place. Images of
-    several scans that nothing tells apart form a series that is refused. An image that finds no place is counted in the
+    voltage, frame of reference or kind of image differ, and if they are several scans of one region. Images of
+    several scans that can't be distinguished form a series that is refused. An image in no series is counted in the
     warnings of the series that has its UID. The result does not depend on the order of `headers`.
     """
     ordered = sorted(headers, key=lambda header: (header.series_uid, header.sop_uid, str(header.path)))
@@ -82,7 +82,7 @@ def _parts(images: Group, namesakes: Sequence[tuple[Header, Rejection]]) -> tupl
 
 
 def _scans(headers: Group) -> tuple[list[Group], list[Misfit]]:
-    """The scans in `headers`, in which places are taken twice only where neither headers nor pixels tell them apart."""
+    """The scans in `headers`; positions occur twice only if neither headers nor pixels distinguish the images."""
     scans: list[Group] = []
     copies: list[Misfit] = []
     for scan in split_by_phase(headers):

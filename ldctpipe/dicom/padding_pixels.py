@@ -1,4 +1,4 @@
-"""Which pixels of one image are the scanner's padding, and which declaration of it can't be believed."""
+"""Which pixels of one image are the scanner's padding, and which declarations of padding are wrong."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class ImagePadding:
 def padding_of(words: Words, values: npt.NDArray[Any], span: PixelSpan, slope: float, intercept: float) -> ImagePadding:
     """Return which pixels hold no measurement: those of the declared range, and an undeclared fill.
 
-    Scanners pad around the reconstructed circle, far below air. A declared range that reaches into −300 to 300 HU is a
-    wrong attribute, and tissue has its values: none of it is believed. Of one elsewhere above −1500 HU only what hangs
-    together with a corner of the image is believed, as measured pixels have that value, too. The undeclared fill
+    Scanners pad around the reconstructed circle, far below air. A declared range that overlaps −300 to 300 HU is a
+    wrong attribute and is ignored, because tissue has these values. In any other range above −1500 HU, only pixels
+    connected to a corner of the image count, as measured pixels have such values, too. The undeclared fill
     (Toshiba: −2048 HU) is the value of a corner that is too low for any measurement.
     """
     declared = _declared(words, values, span)
@@ -73,7 +73,7 @@ def _can_be_stored(span: PixelSpan) -> bool:
 
 
 def _is_doubtful(span: PixelSpan, slope: float, intercept: float) -> bool:
-    """Air that was clipped to a padding value of air is common, and no reason to warn."""
+    """Air clipped to a padding value of air is common, and no reason to warn."""
     return _range_hu(span, slope, intercept)[1] > _AIR_BELOW_HU
 
 

@@ -1,4 +1,4 @@
-"""Which images of a kind have one frame of reference, kernel and tube voltage, where some headers are silent or lie."""
+"""Which images of a kind share frame of reference, kernel and tube voltage, although some headers lack or fake them."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class Part:
 def split_by_protocol(headers: Group) -> list[Part]:
     """Return `headers` of one kind by frame of reference, kernel and tube voltage.
 
-    Images without a value belong to those that have the only one there is. Where there are several, they are a scan of
-    their own if they lie where all of these have images; else nobody knows which scan they are from, and they are
-    refused. A frame of reference for each file is an anonymizer's doing, and tells nothing.
+    Images without a value belong to the others if these share one value. If there are several values, they are a scan
+    of their own if all of the others have images at their positions; else their scan is unknown, and they are
+    refused. A separate frame of reference for each file comes from an anonymizer, and is ignored.
     """
     parts = [Part(headers)]
     for name, value in _ATTRIBUTES.items():
@@ -44,7 +44,7 @@ def split_by_protocol(headers: Group) -> list[Part]:
 
 
 def frame_of(headers: Sequence[Header]) -> str | None:
-    """Return the frame of reference of the images of one series; None where each has one of its own."""
+    """Return the frame of reference of the images of one series; None if each has a different one."""
     frames = {header.frame_of_reference_uid for header in headers} - {None}
     return frames.pop() if len(frames) == 1 else None
 
@@ -55,7 +55,7 @@ def _split(part: Part, name: str, value: Callable[[Header], object]) -> list[Par
         groups.setdefault(value(header), []).append(header)
     silent = groups.pop(None, [])
     if name == "frame of reference" and _has_one_for_each_file(groups):
-        return [Part(part.headers, (*part.warnings, "each file has a frame of reference of its own"))]
+        return [Part(part.headers, (*part.warnings, "each file has a different frame of reference"))]
     if len(groups) <= 1:
         warning = f"{len(silent)} of {len(part.headers)} images have no {name}"
         return [Part(part.headers, (*part.warnings, warning) if silent and groups else part.warnings)]

@@ -39,7 +39,7 @@ class _Doubts:
     def warnings(self) -> tuple[str, ...]:
         found = []
         if self.padding:
-            fault = "a declared padding value is one that tissue has; its pixels count as measured"
+            fault = "a declared padding value is also a value of tissue; its pixels count as measured"
             found.append(f"{fault} ({_slices(self.padding)})")
         if self.bits:
             fault = "bits outside BitsStored are set and no overlay is declared there; they are ignored"
@@ -147,7 +147,7 @@ def _refuse_padding_everywhere(series: Series, padding: Padding, doubts: _Doubts
 
 
 def _refuse_impossible_hu(series: Series, hu: HuArray, padding: Padding) -> None:
-    """Refuse volumes whose values, or the distance of whose slices, can't be those of a CT."""
+    """Refuse volumes with values or slice distances that no CT has."""
     key = f"series {series.key}"  # folders are named after patients
     if fault := hu_fault(hu, padding if padding.any() else None):
         raise InputError(key, f"its values can't be HU: it {fault}", _REMEDY)

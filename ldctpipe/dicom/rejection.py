@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 class Rejection:
     """A reason for leaving a file out, what to do about it, and whether something is wrong with the file.
 
-    What merely lies beside the CT images (a localizer, a dose report, a text file) has no fault. `is_transient` where
-    the file says nothing of itself, because it can't be read now: what it holds is not known, and another try may tell.
+    Other files beside the CT images (a localizer, a dose report, a text file) have no fault. With `is_transient`, the
+    file can't be read now: its content is unknown, and another try may succeed.
     """
 
     reason: str

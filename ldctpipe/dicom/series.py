@@ -35,7 +35,7 @@ class Series:
     `key` stands for the series in file names and messages; `patient_key` is one for all series of a patient that were
     discovered together. Neither can be turned back into a name or number of the patient. `patient_id` can, and is for
     de-identification only: it goes into no message and no file. `affine` maps (column, row, slice, 1) to RAS+ mm.
-    `number` and `description` are SeriesNumber and SeriesDescription, in which sites may write what they like;
+    `number` and `description` are SeriesNumber and SeriesDescription, in which sites may write anything;
     `derived_number` is the one for a series made from this one: number × 100 + 1, or the next that no series of the
     study has. `transfer_syntaxes` are the names in PS3.6, as they occur in the series. `refusal` says why its images
     form no volume, in which case it can't be read at all.

@@ -1,4 +1,4 @@
-"""Whether the words of an image hold more than the bits that its header says."""
+"""Whether the words of an image use more bits than its header declares."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ def _without_signs(words: Words, stray: Mask, pixel_format: PixelFormat, outside
 
 
 def refuse_larger_values(words: Words, stray: Mask, span: PixelSpan) -> None:
-    """Raise `Rejected` where `stray` bits are the top of values that BitsStored is too small for.
+    """Raise `Rejected` if `stray` bits are the upper bits of values that BitsStored is too small for.
 
-    Bits of an overlay whose declaration was lost (anonymizers remove it) lie over an image that goes on beneath them;
-    the upper bits of a value are missing where it is masked: its pixels jump against their neighbors.
+    Beneath bits of an overlay whose declaration was lost (anonymizers remove it), the image is continuous. If the bits
+    belong to values, masking removes their upper bits, and their pixels jump relative to their neighbors.
     """
     values = span.pixel_format.values(words)
     at_edges, elsewhere = _steps(values, stray)

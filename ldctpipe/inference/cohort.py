@@ -106,9 +106,9 @@ def _denoise_scan(
 
 
 def _is_of_input(error: InputError, target: Path) -> bool:
-    """Tell whether a scan will be refused again as long as its files stay as they are.
+    """Tell whether a scan will be refused again as long as its files stay unchanged.
 
-    What can't be read now may be read by the next run, and what lies in the way of the results may be gone by then.
+    Files that can't be read now may be readable in the next run, and obstacles to the results may be gone by then.
     """
     if isinstance(error, (ReadError, UsageError)):
         return False
@@ -126,7 +126,7 @@ def _with_result(blank: PatientRecord, result: DenoiseResult, results: Path) -> 
 
 
 def _unread_reason(result: DenoiseResult) -> str:
-    """Why nothing of a patient is final, without the names of files."""
+    """Why no result of a patient is final, without the names of files."""
     reasons = "; ".join(dict.fromkeys(skip.reason for skip in result.unread))
     return f"{len(result.unread)} file(s) or folder(s) {reasons}, so series may lack slices; {result.unread[0].remedy}"
 

@@ -26,7 +26,7 @@ NO_RECORD = "its task ended before it was done; pipeline_info/trace.txt has the 
 class Row:
     """One series of the manifest; a patient without any series that can be read has one row with no key.
 
-    `number`, `description` and `file` (one of the source's) are empty where identity is removed. `input_checksum`
+    `number`, `description` and `file` (one of the source) are empty with de-identification. `input_checksum`
     stands for UIDs, sizes and times of the files of the source. `output_checksums` has the SHA-256 of each file in
     `folder`, which is below the folder of results.
     """
@@ -140,4 +140,4 @@ def tally_in(path: Path) -> Tally:
     try:
         return TypeAdapter(Tally).validate_python(read_object(path, "the manifest of a cohort")["counts"], strict=False)
     except (KeyError, ValueError):
-        raise InputError(path, "is no manifest of a cohort", "write it anew with `ldctpipe cohort manifest`") from None
+        raise InputError(path, "is not a cohort's manifest", "write it again with `ldctpipe cohort manifest`") from None

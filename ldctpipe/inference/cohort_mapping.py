@@ -1,4 +1,4 @@
-"""Which published name stands for which patient of a cohort: a file of its own, for those who may know."""
+"""Which published name stands for which patient of a cohort: a separate file, for those who may know."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _OWNER_ONLY = 0o600
 
 
 def refuse_other_file(path: Path) -> None:
-    """Raise `InputError` where something else than a mapping lies at `path`."""
+    """Raise `InputError` if something other than a mapping exists at `path`."""
     _rows(path)
 
 
 def write_mapping(path: Path, patients: Iterable[tuple[str, str]]) -> None:
     """Add (published name, patient) to the mapping at `path`, which only its owner may read; sorted by both.
 
-    Raises `InputError` where something else lies there.
+    Raises `InputError` if something else exists there.
     """
     rows = sorted({*_rows(path), *patients})
     text = io.StringIO()

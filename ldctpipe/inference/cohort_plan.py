@@ -74,9 +74,9 @@ def groups_of(scans: Iterable[Sized], task_slices: int) -> list[list[Sized]]:
 
 
 def write_plan(path: Path, groups: Iterable[Sequence[Sized]]) -> None:
-    """Write one row a patient, in the order of the groups, each of which goes by its first patient.
+    """Write one row per patient, in the order of the groups, each named after its first patient.
 
-    `number` is the place of the patient in the cohort, where another name may stand.
+    `number` is the patient's position in the cohort, where the name may differ.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -91,8 +91,8 @@ def write_plan(path: Path, groups: Iterable[Sequence[Sized]]) -> None:
 
 
 def planned_patients(path: Path) -> list[str]:
-    """Return the patients of a plan, in its order; raises `InputError` where `path` is none."""
+    """Return the patients of a plan, in its order; raises `InputError` if `path` is not a plan."""
     try:
         return [row["patient"] for row in csv.DictReader(io.StringIO(read_text(path)))]
     except (ValueError, KeyError, csv.Error):
-        raise InputError(path, "is no plan of a cohort", "write it anew with `ldctpipe cohort plan`") from None
+        raise InputError(path, "is not a cohort's plan", "write it again with `ldctpipe cohort plan`") from None

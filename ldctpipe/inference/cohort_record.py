@@ -30,7 +30,7 @@ NOTHING = "nothing to do"
 class PatientRecord:
     """A patient of a cohort: done, refused (no CT that can be denoised) or failed (worth another try), and why.
 
-    There is "nothing to do" where no file looks like a scan.
+    The state is "nothing to do" if no file looks like a scan.
 
     `scan` stands for the files given, `job` for the model and all settings. A patient is done although some series
     were refused: `series` tells. `folders` has where each series lies below the folder of results, by its key.
@@ -75,7 +75,7 @@ def write_record(folder: Path, record: PatientRecord) -> None:
 
 
 def without_names(record: PatientRecord, names: Iterable[str]) -> PatientRecord:
-    """Return `record` with the patient's published name where one of the source's `names` stands in what it tells."""
+    """Return `record` with the patient's published name in place of all `names` of the source in its texts."""
     longest_first = sorted({name for name in names if name and name != record.patient}, key=len, reverse=True)
     pattern = "|".join(rf"(?<!\w){re.escape(name)}(?!\w)" for name in longest_first)
 

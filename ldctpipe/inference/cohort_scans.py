@@ -22,9 +22,9 @@ _COMPRESSION = 2  # of archives and of .nii.gz, roughly
 
 @dataclass(frozen=True)
 class Scan:
-    """One patient of a cohort, by the name that results go by, and where the scan to denoise lies.
+    """One patient of a cohort, by the name in the results, and the path of the scan to denoise.
 
-    `number` is the patient's place in the cohort, from 1, and `source` the name there, which may differ from `patient`.
+    `number` is the patient's position in the cohort, from 1, and `source` the name there, which may differ.
     """
 
     patient: str

@@ -68,9 +68,9 @@ class DenoiseRequest:
 
 @dataclass(frozen=True)
 class DenoiseResult:
-    """What came of it, over all series, the folder for each by its key, and how many files were in none.
+    """The outcomes of all series, the folder for each by its key, and how many files were in none.
 
-    `unread` is what can't be read now and may be of any series; where there is some, nothing of this is final.
+    `unread` are files that can't be read now and may belong to any series; if there are any, no outcome is final.
     """
 
     outcomes: tuple[SeriesOutcome, ...]
@@ -93,11 +93,11 @@ def denoise(request: DenoiseRequest, model: Model | None = None) -> DenoiseResul
     """Denoise every CT series of the input and return what became of each; `model` is the request's, if read before.
 
     One patient's series go into `out` itself, several patients' into a folder each; a folder appears when all that is
-    in it is done, with the manifest alone where nothing is. All is sent to the PACS at the end where one is named,
-    unless something can't be read: what lacks a slice is not to stay there. What an earlier run of the same job
-    finished, or sent, is left as it is. Of a folder with DICOM and NIfTI the DICOM is denoised. Raises `InputError`
-    when there is nothing to denoise, or when `out` holds something else, and `ReadError` when there may be something,
-    but it can't be read now.
+    in it is done, with the manifest alone if nothing is. If a PACS is named, all is sent at the end, unless something
+    can't be read: no series that may lack slices should get there. What an earlier run of the same job finished, or
+    sent, is not repeated. Of a folder with DICOM and NIfTI the DICOM is denoised. Raises `InputError` when there is
+    nothing to denoise, or when `out` holds something else, and `ReadError` when there may be something that can't be
+    read now.
     """
     model = model or Model(request.model, request.device, request.threads)
     job = Job(model.bundle, request.blend, run_time(), request.form)
@@ -114,7 +114,7 @@ def denoise(request: DenoiseRequest, model: Model | None = None) -> DenoiseResul
 
 
 def _refuse_output_over_input(request: DenoiseRequest) -> None:
-    """Raise before anything else is said of `out`: --overwrite is no remedy where it is what is read."""
+    """Raise before any other check of `out`: --overwrite is no remedy if `out` is the input."""
     place = Path(os.path.realpath(request.out))  # never raises
     for source in (request.input, request.model):
         if Path(os.path.realpath(source)).is_relative_to(place):
@@ -136,7 +136,7 @@ def _denoise_images(
 
 
 def _with_images_left_out(discovery: Discovery, images: Sequence[Path]) -> Discovery:
-    """NIfTI in a folder of DICOM is a mask or a result more often than a scan of its own."""
+    """Skip NIfTI in a folder of DICOM: it is a mask or a result more often than a scan of its own."""
     left_out = tuple(Skipped(image, _NIFTI_BESIDE_DICOM, "give it on its own", is_fault=False) for image in images)
     known = {skip.path for skip in discovery.skipped}
     return replace(discovery, skipped=(*discovery.skipped, *(skip for skip in left_out if skip.path not in known)))
@@ -168,7 +168,7 @@ def _denoise_dicom(request: DenoiseRequest, job: Job, model: Model, discovery: D
 
 
 def _without_results(series: Sequence[Series], skipped: dict[str, int]) -> Sequence[Series]:
-    """Return what is to be denoised, and count the results of earlier runs beside it; where all are, they are told."""
+    """Return the series to denoise, and count results of earlier runs among them; all, if there are only results."""
     sources = [one for one in series if not one.denoising_refusal]
     for one in series if sources else ():
         if reason := one.denoising_refusal:
@@ -205,7 +205,7 @@ def _denoise_each_series(
 
 
 def _parts(patient: PatientFolder, job: Job, outcomes: Sequence[SeriesOutcome]) -> Iterator[PatientFolder]:
-    """Yield the folder with one series after the other; `outcomes` grows meanwhile, and what is missing stays told."""
+    """Yield the folder with one series after the other; `outcomes` grows meanwhile and keeps what is missing."""
     for series in patient.series:
         is_there = patient.kept or any(not outcome.is_missing for outcome in outcomes)
         # until the first is done, what another job left may be in the way, which `patient` knows how to replace
@@ -223,7 +223,7 @@ def _denoise_patient(
     skipped: dict[str, int],
     progress: Progress,
 ) -> list[SeriesOutcome]:
-    """Make a patient's folder: what an earlier run finished stays, the rest is denoised."""
+    """Make a patient's folder: results of an earlier run stay, the rest is denoised."""
     job = replace(job, run_time=patient.run_time or job.run_time)
     outcomes: list[SeriesOutcome] = []
     first = patient.series[0]
@@ -249,7 +249,7 @@ def _denoise_patient(
 
 
 class _NothingDenoised(Exception):
-    """Nothing came of any series of a patient: what lies in its folder stays, and the record of a cohort says why."""
+    """No series of a patient could be denoised: its folder stays as it is, and the cohort's record gives the reason."""
 
 
 def _denoise_series(
@@ -277,7 +277,7 @@ def _denoise_series(
 
 
 def _known_by(series: Series, request: DenoiseRequest) -> dict[str, Any]:
-    """By what a person knows a series; nothing where identity is removed."""
+    """The attributes by which a person recognizes a series; empty with de-identification."""
     if request.form.deidentifier:
         return {}
     file = name_below(request.input, series.slices[0].path)
@@ -293,7 +293,7 @@ def _place(series: Series, named: Series, error: InputError) -> str:
 def _write_denoised(
     request: DenoiseRequest, job: Job, denoiser: Denoiser, series: Series, folder: Path, progress: Progress
 ) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Write what is made of one series, and return the digests of its files and what is odd about the series."""
+    """Write the results of one series, and return the digests of its files and the warnings."""
     volume = read_volume(series, request.threads)
     hu = denoiser.denoise(volume, request.blend, progress.advance)
     form = job.form

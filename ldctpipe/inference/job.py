@@ -35,7 +35,7 @@ class OutputForm:
         return self.deidentifier.series(series) if self.deidentifier else series
 
     def published_name(self, name: str) -> str:
-        """Return what outputs may call a patient whom a cohort calls `name`."""
+        """Return the name in the outputs for a patient named `name` in the cohort."""
         return self.deidentifier.published_name(name) if self.deidentifier else name
 
     def describe(self) -> dict[str, Any]:

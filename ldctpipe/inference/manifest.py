@@ -1,6 +1,6 @@
-"""What came of a denoising job: `manifest.json` beside the files.
+"""The outcome of a denoising job: `manifest.json` beside the files.
 
-It names no patient, but describes each series as its scanner did and names one file of it, unless it is de-identified.
+It names no patient, but has each series' description from the scanner and one of its file names, unless de-identified.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ DENOISED, REFUSED, FAILED, DONE_BEFORE = "denoised", "refused", "failed", "done 
 
 @dataclass(frozen=True)
 class SeriesOutcome:
-    """What became of one series, with the reason: "denoised", "refused" or, where another try may do it, "failed".
+    """The outcome of one series, with the reason: "denoised", "refused" or, if another try may succeed, "failed".
 
-    In the result of a run "done before" too.
+    In the result of a run also "done before".
 
     `source` stands for the files that it was made from, `files` has the SHA-256 of each file that was made. `number`
-    and `description` are the scanner's, `file` is one of the source's below the input; all are empty where identity is
+    and `description` are the scanner's, `file` is one of the source below the input; all are empty if identity is
     removed.
     """
 
@@ -50,13 +50,13 @@ class SeriesOutcome:
 
     @property
     def title(self) -> str:
-        """The series in words: its key, and by what a person knows it."""
+        """The series in words: its key, and what a person recognizes it by."""
         known = (f"number {self.number}" if self.number is not None else "", self.description, self.file)
         return ", ".join([f"series {self.key}", *filter(None, known), f"{self.slices} slices"])
 
     @property
     def is_missing(self) -> bool:
-        """Whether nothing came of the series."""
+        """Whether the series has no result."""
         return self.state in (REFUSED, FAILED)
 
     def as_json(self) -> dict[str, Any]:
@@ -130,7 +130,7 @@ def earlier_run(path: Path, job: Job) -> Earlier | None:
 
 
 def series_in(path: Path) -> list[SeriesOutcome]:
-    """Return the outcomes that the manifest at `path` lists, of whatever job; none where it is another program's."""
+    """Return the outcomes that the manifest at `path` lists, of any job; none if another program wrote it."""
     manifest = read_json(path, "a manifest")
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         return []
@@ -155,9 +155,9 @@ def name_below(root: Path, file: Path) -> str:
 
 
 def own_files(folder: Path, *, kept: Collection[str] = (), altered: bool = False) -> dict[str, str | None]:
-    """Return the files in `folder` that its manifest lists, as `new_folder` takes them, but for those to be `kept`.
+    """Return the files in `folder` that its manifest lists, as `new_folder` takes them, except those in `kept`.
 
-    With `altered`, they are ours whatever they hold by now.
+    With `altered`, they are ours even if they were edited.
     """
     path = folder / MANIFEST
     outcomes = series_in(path) if path.is_file() else []

@@ -47,10 +47,10 @@ def require_form_of_nifti(form: OutputForm, push: str | None) -> None:
 def denoise_nifti_files(
     sources: Sequence[Path], out: Path, job: Job, denoiser: Denoiser, *, overwrite: bool
 ) -> list[SeriesOutcome]:
-    """Denoise the files of a folder into the folder `out` and return what became of each, in their order.
+    """Denoise the files of a folder into the folder `out` and return the outcome of each, in their order.
 
-    One that is no CT in HU, or can't be read, doesn't keep the others back; its manifest says why. Raises `UsageError`
-    where `out` is the name of a file or what would be written over an input.
+    A file that is not CT in HU, or can't be read, doesn't stop the others; its manifest says why. Raises `UsageError`
+    if `out` is the name of a file or a result would replace an input.
     """
     if is_nifti(out) and len(sources) > 1:
         raise UsageError(out, f"is one file for the results of {len(sources)} volumes", "name a folder")
@@ -75,7 +75,7 @@ def _outcome(source: Path, out: Path, job: Job, denoiser: Denoiser, *, overwrite
 
 
 def _key_without_volume(source: Path, form: OutputForm) -> str:
-    """The key that the file would have as a volume; of one that can't be read, what stands for its name."""
+    """The key that the file would have as a volume; for an unreadable file, a digest of its name."""
     try:
         return sha256_of_file(source)[:KEY_DIGITS]
     except OSError:
@@ -96,7 +96,7 @@ def denoise_nifti(source: Path, out: Path, job: Job, denoiser: Denoiser, *, over
     manifest = _manifest_beside(target)
     earlier = earlier_run(manifest, job)
     if earlier and any(one.is_missing for one in earlier.outcomes.values()):
-        earlier = None  # nothing came of it, so what lies at the target is somebody else's
+        earlier = None  # it had no result, so a file at the target is somebody else's
     known = earlier.outcomes.get(volume.key) if earlier else None
     source_digest = sha256_of_text(volume.key)
     if known and known.state == DENOISED and known.stands(target.parent, source_digest) and not overwrite:
@@ -125,9 +125,9 @@ def denoise_nifti(source: Path, out: Path, job: Job, denoiser: Denoiser, *, over
 
 
 def _make_room(target: Path, manifest: Path, *, overwrite: bool, is_named: bool) -> None:
-    """Set aside what lies in the way and is not ours, or, without `overwrite`, was edited since.
+    """Set aside files at the target that are not ours or, without `overwrite`, were edited since.
 
-    A target that the user named as a file is replaced on `overwrite` whatever it is.
+    With `overwrite`, a target that the user named as a file is always replaced.
     """
     is_known = is_manifest(manifest)
     if manifest.exists() and not is_known:

@@ -1,7 +1,7 @@
-"""Which slices the means are taken over: the same ones for every measure and every method, or a row compares nothing.
+"""Which slices enter the means: the same ones for every measure and method, so that they can be compared.
 
-PSNR is infinite where an image equals its reference, as it does where nothing of a slice lies inside the window.
-Leaving such a slice out of one measure alone would put means over different slices into one row.
+PSNR is infinite if an image equals its reference, as it does if nothing of a slice lies inside the window.
+Excluding such a slice from one measure alone would put means over different slices into one row.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ _OF_IMAGES = ("psnr_db", "ssim", "rmse_hu")
 
 @dataclass(frozen=True)
 class AveragedSlices:
-    """The rows of the slice table that enter means, and for each reason how many slices do not."""
+    """The rows of the slice table that enter means, and the number of excluded slices for each reason."""
 
     rows: pd.DataFrame
     left_out: dict[str, int]
 
     @property
     def note(self) -> str | None:
-        """Say how many slices are in no mean, and why; None where all are in."""
+        """A sentence with the number of excluded slices and the reasons; None if all enter the means."""
         if not self.left_out:
             return None
         reasons = "; ".join(f"{count} {reason}" for reason, count in self.left_out.items())
-        return f"{sum(self.left_out.values())} slice(s) are in no mean of any measure: {reasons}"
+        return f"{sum(self.left_out.values())} slice(s) are excluded from all means: {reasons}"
 
 
 def averaged_slices(slices: pd.DataFrame) -> AveragedSlices:
-    """Return the slices in which every method has every measure of the images that it has anywhere.
+    """Return the slices in which every method has every measure that it has in any slice.
 
     `slices` has the columns of `metrics.slices.COLUMNS`. A method that equals its reference in every slice has no PSNR
     at all, and is averaged over the slices of the others. Where no slice has all, PSNR is empty in all rows.

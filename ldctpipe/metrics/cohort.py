@@ -44,8 +44,8 @@ def patients_of(denoised: Path, reference: Path, low_dose: Path, patient: str | 
     """Return the scans of each patient, and which patients have to be left out.
 
     `denoised`, `reference` and `low_dose` are each one scan, NIfTI files or folders of the same name a patient; the
-    latter two can be a samplesheet or a cohort in a known layout, too. What is not named alike is matched by what it
-    was made from: the series and study UIDs in its headers and manifest, or the checksum of its NIfTI source.
+    latter two can be a samplesheet or a cohort in a known layout, too. Scans with different names are matched by their
+    source: the series and study UIDs in headers and manifest, or the checksum of the NIfTI source.
     `patient` names the one patient there is. Raises `InputError` when something does not exist, no patient is in all
     three, or two denoised scans are of one patient.
     """
@@ -92,7 +92,7 @@ def _cohort(
 
 
 class _Finder:
-    """Finds a denoised scan's patient: by name, by what it was made from, by study, by patient."""
+    """Finds a denoised scan's patient: by name, by source series, by study, by PatientID."""
 
     def __init__(self, full: ScansByPatient, low: ScansByPatient) -> None:
         self.full, self.low = full, low
@@ -126,7 +126,7 @@ class _Finder:
         return None
 
     def patients_in(self, scans: ScansByPatient) -> list[str]:
-        """Return the names of several patients for certain; none where subfolders may be series of one."""
+        """Return the names if they are certainly of several patients; none if subfolders may be series of one."""
         shared = [name for name in self.full.in_layout if self.low.name_like(name) in self.low.in_layout]
         if scans.splits or len(shared) > 1:
             return list(scans.in_layout)
@@ -147,7 +147,7 @@ def _only_patient(
     for root, scans in ((reference, full), (low_dose, low)):
         names = find.patients_in(scans)
         if len(names) > 1 or scans.splits:
-            fault = f"holds {len(names)} patients ({_listed(names)}), and nothing tells which of them {scan} is"
+            fault = f"holds {len(names)} patients ({_listed(names)}), and nothing shows which of them {scan} is"
             raise InputError(root, fault, "name the patient with --patient, or give that patient's scan")
     of_full = next(iter(full.in_layout.values()), reference) if len(full.in_layout) == 1 else inside(reference, FULL)
     of_low = next(iter(low.in_layout.values()), low_dose) if len(low.in_layout) == 1 else inside(low_dose, LOW)
@@ -169,8 +169,8 @@ def _nobody(denoised: Path, reference: Path, low_dose: Path, names: Sequence[str
     fault = f"none of its patients ({_listed(names)}) is in {reference} and {low_dose}, by name or by UID"
     known = sorted(name for name in find.full.by_name if find.low.name_like(name))
     if known:
-        return InputError(denoised, fault, f"name its folders or files as they are called there ({_listed(known)})")
-    return InputError(denoised, fault, "name the folders or files of a patient alike in all three")
+        return InputError(denoised, fault, f"give its folders or files the names used there ({_listed(known)})")
+    return InputError(denoised, fault, "use the same names for a patient's folders or files in all three")
 
 
 def _refuse_twice(kept: Sequence[PatientScans]) -> None:

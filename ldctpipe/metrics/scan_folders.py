@@ -1,4 +1,4 @@
-"""Scans by patient: what of a folder, file or samplesheet is one patient's, and what the patient is called there."""
+"""Scans by patient: which parts of a folder, file or samplesheet belong to a patient, and the patient's name there."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ldctpipe.errors import InputError
 from ldctpipe.volumes.case import is_case
 from ldctpipe.volumes.nifti import is_nifti
 
-# What file names add to the patient's name: nnU-Net's channel, and the role in the words of the field.
+# Additions of file names to the patient's name: nnU-Net's channel, and the usual words for the role.
 _DOSE = r"(low|full|quarter|half|normal|routine|standard)([_-]?dose)?"
 _ROLE = rf"(0000|denoised|(ld|fd|nd|qd|sd)(ct)?|{_DOSE})"
 _ROLE_BEHIND = re.compile(rf"(?i)[._-]{_ROLE}$")

@@ -1,4 +1,4 @@
-"""What `summary.json` of an evaluation says, checked once where it is read: a report formats its numbers."""
+"""The content of an evaluation's `summary.json`, checked once when it is read: a report formats its numbers."""
 
 from __future__ import annotations
 

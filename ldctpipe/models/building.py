@@ -1,4 +1,4 @@
-"""Networks built from options that a file names: judged on torch's "meta" device before any memory is taken."""
+"""Networks built from options in a file: checked on torch's "meta" device before memory is allocated."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch.nn.modules import module as registration
 LARGEST_OPTION = 1 << 16  # channels, blocks, sides; the largest of a published network is 1,024
 _MOST_ELEMENTS = 1 << 31  # parameters of one network: 8 GiB in float32, a hundred times the largest published one
 _MOST_PARTS = 100_000  # modules and tensors: a hundred times those of the deepest published one
-# What a constructor raises for options that it can't work with: torch has no kind of its own for them.
+# What a constructor raises for options that it can't use: torch has no exception type of its own for them.
 _UNWORKABLE = (RuntimeError, ValueError, TypeError, ArithmeticError, LookupError, AssertionError, MemoryError)
 
 
@@ -28,8 +28,8 @@ class _TooLargeError(Exception):
 def sketched(build: Callable[[], nn.Module]) -> nn.Module:
     """Return the network that `build` makes, with shapes alone and no memory behind them.
 
-    Draws no random numbers. Raises `UnbuildableError` where it can't be built, or has more parts or parameters than
-    any network of the field.
+    Draws no random numbers. Raises `UnbuildableError` if it can't be built, or has more parts or parameters than any
+    network of the field.
     """
     try:
         # Some networks compute with tensors while they are built, and those have no values here.

@@ -1,4 +1,4 @@
-"""Files of tensors that somebody else may have written: nothing in them is executed, and damaged ones say so."""
+"""Files of tensors that somebody else may have written: nothing in them is executed, and damage is reported."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LARGEST_HEADER_BYTES = 100 << 20  # what safetensors itself allows
 def read_safetensors(path: Path, remedy: str) -> dict[str, Tensor]:
     """Return the tensors of a .safetensors file.
 
-    Raises `InputError` with `remedy` for what is none: cut short, or with a header that contradicts the file.
+    Raises `InputError` with `remedy` for an invalid file: cut short, or with a header that contradicts the file.
     """
     require_file(path)
     try:
@@ -59,7 +59,7 @@ def read_tensors(path: Path, remedy: str) -> dict[str, Tensor]:
         raise InputError(path, fault, remedy) from None
     state = state.get("state_dict", state) if isinstance(state, dict) else None
     if not isinstance(state, dict) or not all(isinstance(each, Tensor) for each in state.values()):
-        raise InputError(path, "holds something else than tensors by name", remedy)
+        raise InputError(path, "does not hold named tensors", remedy)
     return state
 
 
@@ -67,4 +67,4 @@ def require_numbers(path: Path, tensors: dict[str, Tensor], remedy: str) -> None
     """Raise `InputError` where a tensor holds NaN or infinity: a network with it gives nothing."""
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            raise InputError(path, f"holds values in {name} that are no numbers", remedy)
+            raise InputError(path, f"holds NaN or infinite values in {name}", remedy)

@@ -50,7 +50,7 @@ class Bundle:
         """Return the generator's weights by name.
 
         Their names and shapes are compared with the recipe's network before memory is taken for either. Raises
-        `InputError` where they differ, where recipe or file are none, or where a weight is NaN or infinite.
+        `InputError` if they differ, if recipe or weights are invalid, or if a weight is NaN or infinite.
         """
         from ldctpipe.models.tensor_files import read_safetensors, require_numbers, shapes_of
         from ldctpipe.recipes.networks import sketch_generator
@@ -64,7 +64,7 @@ class Bundle:
         tensors = read_safetensors(self.weights, _UNALTERED)
         for name, tensor in tensors.items():
             if tensor.dtype != wanted[name].dtype and not tensor.is_floating_point() & wanted[name].is_floating_point():
-                raise InputError(self.weights, f"holds {name} in another type of number", _UNALTERED)
+                raise InputError(self.weights, f"holds {name} in another data type", _UNALTERED)
         require_numbers(self.weights, tensors, _UNALTERED)
         return tensors
 
@@ -88,7 +88,7 @@ def read_bundle(folder: Path) -> Bundle:
     card = read_card(folder / CARD)
     for name in (RECIPE, WEIGHTS):
         if not (folder / name).exists():
-            raise InputError(folder / name, "is missing, so this is no whole denoiser bundle", _UNALTERED)
+            raise InputError(folder / name, "is missing, so the denoiser bundle is incomplete", _UNALTERED)
     recipe = recipe_from_file(folder / RECIPE)
     _compare(require_file(folder / RECIPE, LARGEST_RECIPE_BYTES), card["recipe_sha256"])
     _compare(require_file(folder / WEIGHTS, _LARGEST_WEIGHTS_BYTES), card["weights"]["sha256"])

@@ -1,6 +1,6 @@
-"""What `card.json` of a denoiser bundle may say, checked once where it is read.
+"""The content of a denoiser bundle's `card.json`, checked once when it is read.
 
-All but checksums may be missing: bundles of earlier versions have less, and later ones may have more.
+All values except checksums may be missing: bundles of earlier versions have fewer, and later ones may have more.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class _Part(BaseModel):
-    # Strict: the text "5" is no number, and what reads a card formats its numbers.
+    # Strict: the text "5" is not a number, and readers of a card format its numbers.
     model_config = ConfigDict(extra="allow", frozen=True, strict=True, allow_inf_nan=False)
 
 

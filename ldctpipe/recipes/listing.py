@@ -23,7 +23,7 @@ def listed_recipes() -> list[dict[str, Any]]:
 
 
 def described(name: str) -> dict[str, Any]:
-    """Return what the list shows of one recipe, from its text and its networks: trainable parameters among it."""
+    """Return what the list shows of one recipe, from its text and its networks, such as trainable parameters."""
     from ldctpipe.recipes.library import load_recipe
     from ldctpipe.recipes.needs import needs_of
     from ldctpipe.recipes.networks import parameter_counts

@@ -116,7 +116,7 @@ def _checked_options(section: Network, place: str) -> BaseModel:
     """Return the options in the types of the network's signature."""
     for key, value in section.options.items():
         if any(abs(number) > LARGEST_OPTION or not math.isfinite(number) for number in _numbers(value)):
-            fault = f"{place}.{key}: no network of the field has such a number (the limit is {LARGEST_OPTION:,})"
+            fault = f"{place}.{key}: is beyond the limit of {LARGEST_OPTION:,}"
             raise UsageError(None, fault, f"`ldctpipe recipes NAME` prints the options of {section.network}")
     try:
         network: Any = network_class(section, place)

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ldctpipe.volumes.normalization import HuNormalization
 
-# More than any machine has memory or time for; beyond it a number is a slip of the pen, or an attack.
+# More than any machine has memory or time for; a larger number is a typing error or an attack.
 Count = Annotated[int, Field(gt=0, le=10**12)]
 BatchCount = Annotated[int, Field(gt=0, le=10**6)]
 Fraction = Annotated[float, Field(ge=0, le=1)]

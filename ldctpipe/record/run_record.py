@@ -36,7 +36,7 @@ def complete_record(run: Path) -> int:
     try:
         crate = describe_run(run, record, digests)
     except (LookupError, TypeError, AttributeError, ValueError) as error:
-        fault = f"is no whole record of a pipeline run ({type(error).__name__}: {error})"
+        fault = f"is not a complete record of a pipeline run ({type(error).__name__}: {error})"
         raise InputError(run / RUN_RECORD, fault, "give the output folder of a run as Nextflow left it") from None
     write_json(run / CRATE, crate)
     listed = {**digests, CRATE: sha256_of_file(run / CRATE)}

@@ -21,7 +21,7 @@ def require_figure_name(path: Path) -> None:
 
 
 def refuse_existing_figure(path: Path, *, overwrite: bool) -> None:
-    """Raise where a figure can't be written to `path` without losing what is there, as `refuse_existing` says."""
+    """Raise if a figure can't be written to `path` without losing an existing file, as `refuse_existing` does."""
     require_figure_name(path)
     refuse_existing(path, overwrite=overwrite, starts=_STARTS)
 

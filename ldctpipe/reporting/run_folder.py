@@ -38,7 +38,7 @@ class Run:
         return str((self.card or {}).get("name", "denoised"))
 
 
-_ANEW = "write it anew with the step that made it"
+_ANEW = "run the step that makes it again"
 _TEXT_COLUMNS = ("method", "patient", "series", "protocol")
 _SLICE_COLUMNS = ("method", "patient", "series", "slice_position_mm", "psnr_db")
 _LARGEST_TABLE_BYTES = 1 << 30
@@ -86,7 +86,7 @@ def _optional_table(path: Path | None, columns: tuple[str, ...]) -> pd.DataFrame
 def read_table(path: Path, columns: tuple[str, ...] = ()) -> pd.DataFrame:
     """Return the CSV table in `path`, with at least these columns, numbers in all but those of names.
 
-    Raises `InputError` where it is no such table.
+    Raises `InputError` for anything else.
     """
     require_file(path, _LARGEST_TABLE_BYTES)
     try:

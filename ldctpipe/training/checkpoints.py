@@ -17,7 +17,7 @@ from ldctpipe.progress import warn
 from ldctpipe.training.memory import is_out_of_memory
 
 _KEPT = 2
-# The names of a training's own files; what else lies in the folder is somebody's.
+# The names of a training's own files; other files in the folder are somebody else's.
 _CHECKPOINT = re.compile(r"iteration-[0-9]{7,}-best-[0-9]{7,}\.pt")
 _BEST = re.compile(r"best-[0-9]{7,}\.safetensors")
 _PARTS = {"fingerprint", "progress", "validated", "algorithm", "randomness"}  # what `TrainingLoop` saves
@@ -75,7 +75,7 @@ class CheckpointFolder:
             try:
                 state = torch.load(path, map_location="cpu", weights_only=True)
                 if not isinstance(state, dict) or not state.keys() >= _PARTS:
-                    raise ValueError("is no state of a training")
+                    raise ValueError("is not the state of a training")
                 return state
             except (OSError, MemoryError):
                 raise

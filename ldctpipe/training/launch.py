@@ -98,7 +98,7 @@ def _count(variable: str) -> int:
     """Return the number that Slurm sets in a variable, 1 where it doesn't."""
     text = os.environ.get(variable, "1")
     if not re.fullmatch(r"[1-9][0-9]{0,8}", text):
-        raise UsageError(None, f"{variable}={text[:40]} is no number of processes", "unset it, or start with srun")
+        raise UsageError(None, f"{variable}={text[:40]} is not a number of processes", "unset it, or start with srun")
     return int(text)
 
 

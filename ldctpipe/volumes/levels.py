@@ -1,4 +1,4 @@
-"""Where the values of a volume lie: means of small blocks, which noise and single pixels hardly move."""
+"""The distribution of a volume's values: means of small blocks, which noise and single pixels hardly change."""
 
 from __future__ import annotations
 

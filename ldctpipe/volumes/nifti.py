@@ -75,9 +75,9 @@ def read_nifti(path: Path) -> Volume:
     try:
         hu = _hu(path, image)
     except MemoryError:
-        raise ReadError(path, "needs more memory than is free", "free some, or give a smaller volume") from None
+        raise ReadError(path, "needs more memory than is free", "free some memory, or give a smaller volume") from None
     except DAMAGED_NIFTI as error:
-        raise _fault(path, error, "copy it again or export it anew") from None
+        raise _fault(path, error, "copy or export it again") from None
     affine = _affine_mm(path, image)
     padding = filled(hu)
     if padding is not None and padding.count() == hu.size:
@@ -209,7 +209,7 @@ def _affine_mm(path: Path, image: Any) -> npt.NDArray[np.float64]:
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
         raise InputError(path, "has an affine that places all voxels in a plane or nowhere", "export it anew")
     if fault := _voxel_fault(affine, image.shape):
-        raise InputError(path, f"has {fault}", "export it anew with right voxel sizes and axes")
+        raise InputError(path, f"has {fault}", "export it again with correct voxel sizes and axes")
     return affine
 
 

@@ -35,10 +35,10 @@ _AIR_TO_TISSUE_HU = (850, 1250)  # fat is 900 HU, muscle 1050 HU above air
 def hu_fault(hu: HuArray, padding: Padding | None = None) -> str | None:
     """Return why finite values (slices, rows, columns) can't be HU, as a clause ("holds …"), or None where they can.
 
-    Refused are a scale on which air, soft tissue and bone can't lie as they do (a lost or doubled intercept, another
-    slope or sign), in the whole or in a single slice; normalised or standardised values, 8-bit grey values, labels, one
-    value alone. Judged are means of blocks, without the scanner's padding and without what the volume is filled with
-    to its lowest value, so that neither noise nor a few pixels of metal decide. Takes memory for a slice at a time.
+    Refused are scales that do not fit air, soft tissue and bone (a lost or doubled intercept, another slope or sign),
+    in the whole volume or in one slice; normalized or standardized values, 8-bit gray values, labels, a single value.
+    Means of blocks are judged, without the scanner's padding and without areas filled with the lowest value, so that
+    neither noise nor a few pixels of metal decide. Takes memory for one slice at a time.
     """
     sampled = _sampled(hu, padding)
     if not sampled.size:
@@ -79,7 +79,7 @@ def scale_fault(levels: Levels) -> str | None:
 
 
 def _lost_intercept(levels: Levels, rim_hu: float) -> str | None:
-    """Air near 0 and the body 900 HU above it; bone in soft tissue has no such peak, and fat or air beside it."""
+    """Air near 0 and the body 900 HU above it; bone in soft tissue has no such peak, and has fat or air beside it."""
     air_hu = 10 * round(rim_hu / 10)
     if not -250 <= air_hu <= _DENSE_HU or levels.below(air_hu - 150) > _LEAST_AIR:
         return None
@@ -94,21 +94,21 @@ def _lost_intercept(levels: Levels, rim_hu: float) -> str | None:
 
 
 def _wrong_surroundings(levels: Levels, rim_hu: float) -> str | None:
-    """An even surrounding of the body that is neither air nor lung nor a material like tissue."""
+    """Uniform surroundings of the body that are neither air nor lung nor a material like tissue."""
     is_between = -650 < rim_hu < -250 and levels.above(-200) > 0.02
     is_dense = rim_hu > _DENSE_HU and levels.share(*_SOFT_HU) > 0.15
     return _surrounded_by(rim_hu) if is_between or is_dense else None
 
 
 def _flattened(levels: Levels, rim_hu: float) -> str | None:
-    """HU divided by five or ten: air where fat would be, soft tissue near 0 and nothing dense."""
+    """HU divided by five or ten: air at the level of fat, soft tissue near 0 and nothing dense."""
     is_flat = levels.below(10 * round(rim_hu / 10) - 50) < 0.002 and levels.above(_DENSE_HU) < 0.002
     is_flattened = -250 <= rim_hu < -25 and levels.share(-20, 80) > 0.05 and is_flat
     return _surrounded_by(rim_hu) if is_flattened else None
 
 
 def _surrounded_by(rim_hu: float) -> str:
-    return f"holds {rim_hu:.0f} HU all around, where air at -1000 or soft tissue would be"
+    return f"holds {rim_hu:.0f} HU all around, instead of air at -1000 or soft tissue"
 
 
 def _nothing_dense(levels: Levels, rims_hu: list[float]) -> str | None:
@@ -142,19 +142,19 @@ def _number_fault(sampled: HuArray) -> str | None:
 
 
 def _normalised(hu: HuArray, padding: Padding | None, sampled: HuArray) -> str | None:
-    """A tiny spread, or a small one that structures make and not noise, as in an even phantom."""
+    """A tiny spread, or a small one from structures rather than noise, unlike a uniform phantom."""
     low, high = np.percentile(sampled, (1, 99))
     if high - low >= _SMALLEST_SPREAD_HU:
         return None
     middle = len(hu) // 2
     means = blocks_of(hu[middle], None if padding is None else padding[middle]).means
     if high - low < _TINY_SPREAD_HU or np.nanstd(means) > 0.6 * sampled.std():
-        return f"holds values from {low:.3g} to {high:.3g}: normalised, not HU"
+        return f"holds values from {low:.3g} to {high:.3g}: normalized, not HU"
     return None
 
 
 def _sampled(hu: HuArray, padding: Padding | None) -> HuArray:
-    """An even sample of the measured pixels."""
+    """A regular sample of the measured pixels."""
     step = _SAMPLED_PIXEL_STEP if min(hu.shape[1:]) >= 16 * _SAMPLED_PIXEL_STEP else 1
     numbers = range(0, len(hu), -(-len(hu) // _SAMPLED_SLICES))
     pixels = np.s_[::step, ::step]

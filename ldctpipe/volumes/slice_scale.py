@@ -28,9 +28,9 @@ def far_fault(means: BlockMeans, number: int) -> str | None:
 def neighbor_fault(means: BlockMeans, before: BlockMeans | None) -> str | None:
     """Return why the block means of a slice can't be HU beside those of the one before, as a clause, or None.
 
-    Neighbors show nearly the same anatomy. Where one is a straight line of the other that moves air, and much of what
-    there is, by more than 150 HU, their scales differ: a sign, a slope or an intercept. A slice in which the body
-    begins or ends is no such line, and one of another material keeps its air.
+    Neighbors show nearly the same anatomy. If one is a linear function of the other that shifts air and much of the
+    rest by more than 150 HU, their scales differ: a sign, a slope or an intercept. A slice in which the body begins or
+    ends is no such function, and in one of another material air stays the same.
     """
     if before is None or before.shape != means.shape:
         return None
@@ -48,4 +48,4 @@ def neighbor_fault(means: BlockMeans, before: BlockMeans | None) -> str | None:
     moved = np.abs(now - then) > _MOST_SHIFT_HU
     if abs(air_hu - _AIR_HU) <= _MOST_SHIFT_HU or np.mean(moved) <= _MOST_MOVED:
         return None
-    return f"shows what the slice before shows, but {float(np.median((now - then)[moved])):+.0f} HU apart"
+    return f"shows the anatomy of the slice before, but {float(np.median((now - then)[moved])):+.0f} HU apart"

@@ -28,7 +28,7 @@ def test_the_help_that_is_named_works(capsys, arguments: str, command: str, mean
 
     (line,) = capsys.readouterr().err.splitlines()
     assert meant in line
-    named = re.search(r"\((ldctpipe[a-z -]*) --help ", line)
+    named = re.search(r"\(see (ldctpipe[a-z -]*) --help\)", line)
     assert named
     assert named[1] == command
     assert run([*command.split()[1:], "--help"]) == ExitCode.DONE

@@ -216,7 +216,7 @@ def test_cases_and_nifti_are_inspected_too_and_what_is_no_hu_is_refused(tmp_path
     assert (case.kind, case.slices, case.kernel) == ("case", 4, "B30f")
     assert "without the headers" in (case.refusal or "")
     assert (good.kind, good.slices, good.orientation, good.refusal) == ("NIfTI", 3, "axial", None)
-    assert "normalised, not HU" in (bad.refusal or "")
+    assert "normalized, not HU" in (bad.refusal or "")
 
 
 def test_a_folder_of_another_modality_is_a_table_and_one_without_dicom_a_sentence(tmp_path: Path) -> None:

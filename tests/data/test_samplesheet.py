@@ -104,15 +104,15 @@ FIRST_LINE = "patient,low_dose,full_dose,split"
         (f"{FIRST_LINE}\nP1,a,b,train\n".replace(",", ";").encode(), "has semicolons between its columns"),
         (f"{FIRST_LINE}\nP1,a,b,train\n".replace(",", "\t").encode(), "has tabs between its columns"),
         (b'\xef\xbb\xbf"Patient";"Low_Dose";"Full_Dose";"Split"\n', "has semicolons between its columns"),
-        (b"Patient,low_dose,full_dose,split\nP1,a,b,train\n", "has the column 'Patient' where 'patient' is wanted"),
-        (b"patient,Low Dose,FULL-DOSE,split\n", "'Low Dose' where 'low_dose' is wanted and 'FULL-DOSE' where"),
+        (b"Patient,low_dose,full_dose,split\nP1,a,b,train\n", "has the column 'Patient' instead of 'patient'"),
+        (b"patient,Low Dose,FULL-DOSE,split\n", "'Low Dose' instead of 'low_dose' and 'FULL-DOSE' instead"),
         (f"sep=,\n{FIRST_LINE}\nP1,a,b,train\n".encode(), "starts with the line 'sep=,', which only Excel knows"),
         (f"{FIRST_LINE}\nP1,a,b,train\n".encode("utf-16"), "is text in UTF-16"),
         (f"{FIRST_LINE}\nP1,a,b,train\n".encode("utf-16-le"), "is text in UTF-16"),
         (b"PK\x03\x04 and so on", "is an Excel workbook"),
         (f"{FIRST_LINE}\nM\u00fcller,a,b,train\n".encode("latin-1"), "is not text in UTF-8"),
         (f"{FIRST_LINE}\nP1,a,with,comma,train\n".encode(), "has more cells than the first line"),
-        (f"{FIRST_LINE}\nP1,a,b,train\np1,c,d,train\n".encode(), "P1 and p1 differ in capitals only"),
+        (f"{FIRST_LINE}\nP1,a,b,train\np1,c,d,train\n".encode(), "P1 and p1 differ only in capitals"),
     ],
 )
 def test_what_table_programs_make_of_a_sheet_is_named(tmp_path: Path, content: bytes, says: str) -> None:
@@ -149,8 +149,8 @@ def test_a_path_that_is_no_utf_8_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("names", "says"),
     [
-        (("P 1", "P+1"), "'P 1' and 'P+1' would both be called P_1"),
-        (("P1", "p1"), "'P1' and 'p1' differ in capitals only"),
+        (("P 1", "P+1"), "'P 1' and 'P+1' would both be named P_1"),
+        (("P1", "p1"), "'P1' and 'p1' differ only in capitals"),
     ],
 )
 def test_patients_whose_results_would_mix_are_named(tmp_path: Path, names: tuple[str, str], says: str) -> None:

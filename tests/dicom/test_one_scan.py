@@ -282,7 +282,7 @@ def test_a_frame_of_reference_for_each_file_is_an_anonymizers_fault(table: Table
     (series,), _ = series_of(table.images)
 
     assert (len(series.slices), series.frame_of_reference_uid) == (12, None)
-    assert "each file has a frame of reference of its own" in series.warnings
+    assert "each file has a different frame of reference" in series.warnings
 
 
 def test_two_frames_of_reference_are_two_series(table: Table) -> None:

@@ -17,7 +17,7 @@ from ldctpipe.volumes.volume import Volume
 SHAPE = (64, 72)
 ROWS, COLUMNS = np.indices(SHAPE)
 OUTSIDE = np.hypot((ROWS - 31.5) / 32, (COLUMNS - 35.5) / 36) > 1
-NOT_BELIEVED = "a declared padding value is one that tissue has"
+NOT_BELIEVED = "a declared padding value is also a value of tissue"
 
 
 def volume_of(path: Path) -> Volume:

@@ -14,7 +14,6 @@ from noisy_body import noisy_body
 from small_dicom import write_series
 
 from ldctpipe.cli.app import run
-from ldctpipe.dicom.discovery import survey
 from ldctpipe.errors import ExitCode
 from ldctpipe.volumes.nifti import write_nifti
 
@@ -170,20 +169,6 @@ def test_a_nifti_result_that_was_edited_or_is_somebody_elses_is_kept(tiny_bundle
     assert (out / "a.nii.gz.kept-2").read_bytes() == b"edited"
     assert denoise(scans, out, tiny_bundle, "--overwrite") == ExitCode.DONE
     assert len(list(out.iterdir())) == 4
-
-
-def test_a_result_that_was_edited_and_kept_is_read_no_more(denoised: tuple[Path, Path], tmp_path: Path) -> None:
-    out = Path(shutil.copytree(denoised[1], tmp_path / "out"))
-    (edited,) = out.glob("*-0001.dcm")
-    shutil.copy(edited, out / f"{edited.name}.kept")
-    shutil.copy(edited, out / f"{edited.name}.kept-2")
-
-    found = survey(out)
-
-    assert [len(series.slices) for series in found.series] == [2]
-    assert not found.skipped
-    (out / "manifest.json").unlink()  # in a folder that ldctpipe did not make, a name means nothing
-    assert len(survey(out).skipped) == 2
 
 
 def test_overwrite_is_a_remedy_only_where_it_would_help(

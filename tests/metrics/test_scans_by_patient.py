@@ -142,7 +142,7 @@ def test_where_no_uid_leads_to_a_patient_the_remedy_works(model: Path, tmp_path:
         put_dicom(folder, number, 20, 7, StudyInstanceUID="1.2.3", PatientID="ANON")
         keys[folder] = PATIENTS[number]
 
-    with pytest.raises(InputError, match=r"name its folders or files as they are called there \(L067, L506\)"):
+    with pytest.raises(InputError, match=r"give its folders or files the names used there \(L067, L506\)"):
         patients_of(tmp_path / "unknown", cohort, cohort)
     for folder, patient in keys.items():
         folder.rename(folder.with_name(patient))

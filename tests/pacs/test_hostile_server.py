@@ -70,7 +70,7 @@ def silence(_: socket.socket) -> None:
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 NO_JSON = "something that is no DICOM JSON"
-LATE = "was not done with one answer within"
+LATE = "did not finish an answer within"
 BOMB = gzip.compress(b"[" + b" " * (16 << 20) + b"]")
 HOSTILE = {
     "deep JSON": (answer(b"[" * 100_000 + b"]" * 100_000), NO_JSON),

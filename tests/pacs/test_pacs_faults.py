@@ -227,7 +227,7 @@ def test_images_follow_no_redirection(ours: list[Path], status: int) -> None:
     with server(script) as url:
         sentence = refusal(ours, url)
 
-    assert "sends on to https://***@elsewhere.example/x " in sentence and "s3cret" not in sentence
+    assert "redirects to https://***@elsewhere.example/x " in sentence and "s3cret" not in sentence
     assert asked == ["POST"]
 
 

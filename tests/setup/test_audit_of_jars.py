@@ -76,7 +76,7 @@ def test_a_weak_jar_is_named_with_the_version_that_mends_it(tmp_path: Path, serv
     assert audit(tmp_path, service, *JARS) == (
         1,
         [
-            "org.weak:weak:2.1: GHSA-1, CVE-2026-1, mended in 2.2",
+            "org.weak:weak:2.1: GHSA-1, CVE-2026-1, fixed in 2.2",
             "ldctpipe: 2 jars audited, 1 known vulnerabilities.",
         ],
     )

@@ -40,7 +40,7 @@ SKIPPED = {"name": "c", "skip_reason": "Dependency not found on PyPI: c (4)"}
     ("answers", "code", "said"),
     [
         ([SOUND], 0, "1 packages audited, 0 known vulnerabilities."),
-        ([SOUND, FAULTY], 1, "b 2: PYSEC-1, mended in 3"),
+        ([SOUND, FAULTY], 1, "b 2: PYSEC-1, fixed in 3"),
         ([SOUND, SKIPPED], 69, "1 of 2 packages could be audited: Dependency not found on PyPI: c (4)"),
         (None, 69, "0 of all packages could be audited: ConnectionError: no network"),
     ],

@@ -67,7 +67,7 @@ def test_too_little_memory_or_a_missing_package_is_not_ready(
     assert run(["doctor"]) == 69
     assert capsys.readouterr().out.splitlines()[-1] == (
         "not ready: the package no-such-package is missing (run `make install`); "
-        "0.5 GiB of memory are free, and a series takes about 2 GiB."
+        "only 0.5 GiB of memory are free, and a series needs about 2 GiB."
     )
 
 
@@ -84,7 +84,7 @@ def test_nothing_that_is_installed_is_called_missing() -> None:
             "none: the driver is too old",
             False,
             "ready: commands run here, on the CPU alone, but not the pipeline: "
-            "Nextflow or a Java from 17 on is missing.",
+            "Nextflow, or Java 17 or newer, is missing.",
         ),
     ],
 )
@@ -102,7 +102,7 @@ def test_what_only_limits_is_no_fault(gpus: str, pipeline: bool, sentence: str) 
         (
             CudaDriver((12, 4), (H200,)),
             "13.2",
-            "none: the driver of NVIDIA H200 knows CUDA 12.4, torch was built for 13.2",
+            "none: the driver of NVIDIA H200 supports CUDA 12.4, torch was built for 13.2",
         ),
         (CudaDriver((12, 4), (H200,)), None, "none: this torch was built without CUDA (NVIDIA H200 is here)"),
     ],

@@ -117,7 +117,7 @@ def test_a_fourth_axis_of_length_one_is_dropped(tmp_path: Path) -> None:
         (np.zeros((4, 4, 3), [("R", "u1"), ("G", "u1"), ("B", "u1")]), "colours or complex"),
         (np.zeros((4, 4, 3), np.complex64), "colours or complex"),
         (np.zeros((4, 4, 3), np.int16), "nothing but the value 0"),
-        (stack() / 1e4, "normalised, not HU"),
+        (stack() / 1e4, "normalized, not HU"),
         (((stack() + 1000) / 5.3).clip(0, 255).astype(np.uint8), "grey values from 0 to"),
         ((stack() > 0).astype(np.uint8) + (stack() > 100), "map of labels"),
         ((stack() + 1024).clip(0).astype(np.int16), "intercept to HU .* was lost"),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from ldctpipe.data.alignment import Alignment, Indices, Mismatch, aligned, slice_name, slice_names
 from ldctpipe.data.grid_order import in_order_of
@@ -18,6 +19,7 @@ _NAMED_REASONS = 3
 # Of two candidates, one that has fewer than half of the other's common slices shows another part of the scan.
 _LEAST_SHARE_OF_SLICES = 0.5
 _MIRRORED_CORRELATION = 0.95
+_COMPARED_SLICES, _COMPARED_HU = 9, (-1000, 1000)
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ def pair_volumes(
     *,
     unlike: bool = False,
     every: bool = True,
+    sources: Mapping[int, Pair] | None = None,
 ) -> list[Pair]:
     """Return one pair for each full-dose volume, in the order of `full`.
 
@@ -61,14 +64,15 @@ def pair_volumes(
     partner are left out with a warning that names them. Raises `InputError` that names both series, and the slices at
     fault with their files, where a full-dose volume finds no partner; without `every`, such a volume is left out with
     a warning instead where another one has a partner and nothing contradicts it. `role` is what messages call `low`.
-    With `unlike`, images that show something else are paired by their place alone, with a warning.
+    With `unlike`, images that show something else are paired by their place alone, with a warning. `sources` has the
+    low-dose pair of full-dose volumes by their `id`: of several candidates, the one made from that low dose is taken.
     """
     unused = list(low)
     pairs = []
     without: list[tuple[Volume, InputError]] = []
     for volume in full:
         try:
-            pair, source = _best_pair(unused, volume, role, unlike)
+            pair, source = _best_pair(unused, volume, role, unlike, (sources or {}).get(id(volume)))
         except _NoPartner as refusal:
             if every or refusal.is_of_content:
                 raise refusal.error from None
@@ -117,7 +121,9 @@ class _Candidate:
         return not _frames_differ(self.pair.low, self.pair.full), self.alike.of_anatomy
 
 
-def _best_pair(candidates: Sequence[Volume], full: Volume, role: str, unlike: bool) -> tuple[Pair, Volume]:
+def _best_pair(
+    candidates: Sequence[Volume], full: Volume, role: str, unlike: bool, source: Pair | None
+) -> tuple[Pair, Volume]:
     found: list[_Candidate] = []
     reasons: list[tuple[str, Mismatch]] = []
     for low in candidates:
@@ -130,12 +136,37 @@ def _best_pair(candidates: Sequence[Volume], full: Volume, role: str, unlike: bo
         raise _NoPartner(error, is_of_content=any(mismatch.is_of_content for _, mismatch in reasons))
     most = max(len(each.pair.full_index) for each in found)
     long_enough = [each for each in found if len(each.pair.full_index) >= _LEAST_SHARE_OF_SLICES * most]
-    best = max(long_enough, key=lambda each: each.rank)
+    if source is not None and len(long_enough) > 1:
+        # What was made from the full dose is more like it, and would be measured as if it were the denoised low dose.
+        best = max(long_enough, key=lambda each: (each.rank[0], _noise_in_common(source, each.pair)))
+    else:
+        best = max(long_enough, key=lambda each: each.rank)
     for warning in best.warnings:
         warn(warning)
     if best.alike.are_equal:
         warn(f"{role} series {best.pair.low.key} and full-dose series {full.key} hold the same images")
     return best.pair, best.source
+
+
+def _noise_in_common(source: Pair, made: Pair) -> float:
+    """How much of the noise of a low dose is in images that may be made from it, in HU²; −∞ where no slice is shared.
+
+    What is left beside the full dose is multiplied with low minus full dose, which shows no anatomy: a denoiser keeps
+    a part of its input's noise, and what it made of the full dose has none of the low dose's.
+    """
+    shared, at_source, at_made = np.intersect1d(source.full_index, made.full_index, return_indices=True)
+    if not len(shared):
+        return -np.inf
+    products = []
+    for place in np.unique(np.linspace(0, len(shared) - 1, _COMPARED_SLICES).astype(int)):
+        full = _clipped(made.full, shared[place])
+        rest = _clipped(made.low, made.low_index[at_made[place]]) - full
+        products.append(float(np.mean(rest * (_clipped(source.low, source.low_index[at_source[place]]) - full))))
+    return float(np.median(products))
+
+
+def _clipped(volume: Volume, index: int) -> npt.NDArray[np.float32]:
+    return np.clip(volume.hu[index], *_COMPARED_HU).astype(np.float32)
 
 
 def _candidate(source: Volume, full: Volume, role: str, unlike: bool) -> _Candidate:

@@ -85,6 +85,9 @@ def _cohort(
     missing = [name for name in absent if name not in training]
     if missing:
         warnings.append(f"{len(missing)} patient(s) were not denoised and are left out: {', '.join(sorted(missing))}.")
+    if known_to_it := sorted(name for name in measured if splits.get(name) in _NOT_FOR_TEST):
+        names = ", ".join(f"{name} ({splits[name]})" for name in known_to_it)
+        warnings.append(f"The samplesheet has patients that are measured here for another split than test: {names}.")
     left_out = {name: "was denoised but " + reason for name, reason in without.items()}
     left_out |= dict.fromkeys(missing, "was not denoised")
     left_out |= {name: f"is for {splits[name]} and was not denoised" for name in training}

@@ -115,7 +115,7 @@ def _evaluate_patient(
     }
     for role, found in volumes.items():
         findings.inputs.update({f"{scans.patient}/{role}/{volume.key}": _sha256(volume) for volume in found})
-    volumes["denoised"] = _made_of_low_dose(scans, **volumes)
+    volumes["denoised"] = _made_of_low_dose(scans, findings, **volumes)
     matches = match_series(**volumes, derived=bool(scans.model))
     if not sum(map(len, matches)):
         raise InputError(
@@ -127,7 +127,9 @@ def _evaluate_patient(
         left_out -= sum(len(getattr(match, role).hu) for match in matches)
     if left_out:
         findings.left_out_slices += left_out
-        findings.warnings.append(f"{left_out} slices of patient {scans.patient} have no partner and were left out.")
+        words = ("1 slice", "has", "was") if left_out == 1 else (f"{left_out} slices", "have", "were")
+        fault = "{} of patient {} {} no partner and {} left out.".format(words[0], scans.patient, *words[1:])
+        findings.warnings.append(fault)
     matches = [match for match in matches if len(match)]
     for match in matches:
         if exchanged := exchanged_doses(match.low_dose, match.full_dose, match.low_index, match.full_index):
@@ -142,14 +144,19 @@ def _evaluate_patient(
 
 
 def _made_of_low_dose(
-    scans: PatientScans, denoised: list[Volume], low_dose: list[Volume], full_dose: list[Volume]
+    scans: PatientScans,
+    findings: _Findings,
+    denoised: list[Volume],
+    low_dose: list[Volume],
+    full_dose: list[Volume],
 ) -> list[Volume]:
-    """Leave out what was made from the full dose, where a whole cohort was denoised; only a manifest tells that."""
+    """Leave out what was made from the full dose, where a whole cohort was denoised and its manifest tells that."""
     entries = manifest_of(scans.denoised).get("series", [])
     sources = {name: entry.get("key") for entry in entries for name in entry.get("files", {})}
     of_full_dose = {volume.key for volume in full_dose} - {volume.key for volume in low_dose}
     others = [one for one in denoised if {sources.get(file.name) for file in one.files} & of_full_dose]
-    if len(others) == len(denoised):  # doses may be exchanged, which is told where they are paired
+    if len(others) == len(denoised):
+        findings.warnings.append(f"Patient {scans.patient}: {scans.denoised} was made from the full dose.")
         return denoised
     if others:
         warn(f"{scans.denoised}: {len(others)} series made from the full dose are not measured")

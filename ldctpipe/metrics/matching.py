@@ -72,7 +72,7 @@ def match_series(
     frames = {pair.low.frame_of_reference: pair.full.frame_of_reference for pair in low_pairs.values()}
     in_frames = [_in_frame(volume, frames.get(volume.frame_of_reference)) for volume in denoised]
     of_low = [volume for volume in full_dose if id(volume) in low_pairs]
-    pairs = pair_volumes(in_frames, of_low, role="denoised", unlike=derived, every=False)
+    pairs = pair_volumes(in_frames, of_low, role="denoised", unlike=derived, every=False, sources=low_pairs)
     return [_match(low_pairs[id(pair.full)], pair) for pair in pairs]
 
 

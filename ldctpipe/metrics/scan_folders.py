@@ -35,10 +35,10 @@ class ScansByPatient:
     splits: dict[str, str] = field(default_factory=dict)
 
     def name_like(self, name: str) -> str | None:
-        """Return the name that is `name`, or the only one that differs from it in the role alone."""
+        """Return the name that is `name`, or the only one that differs from it in the role and capitals alone."""
         if name in self.by_name:
             return name
-        alike = [each for each in self.by_name if bare_name(each) == bare_name(name)]
+        alike = [each for each in self.by_name if bare_name(each).casefold() == bare_name(name).casefold()]
         return alike[0] if len(alike) == 1 else None
 
 
@@ -46,8 +46,11 @@ def denoised_scans(path: Path) -> dict[str, Path]:
     """Return the denoised scans by the name of their file or folder; raises `InputError` where there are none.
 
     One scan is a file, a case, or a folder that has images directly in it; several are a folder with a folder a
-    patient, or with NIfTI files and no other images, each of which is a patient's.
+    patient, or with NIfTI files and no other images, each of which is a patient's. Of the results of a cohort or a
+    pipeline it is what lies in `denoised`.
     """
+    if (path / "pipeline_info").is_dir() and (path / "denoised").is_dir():
+        path = path / "denoised"
     if files := _files_of_patients(path):
         return {nifti_name(file): file for file in files}
     if path.is_file():

@@ -13,8 +13,10 @@ from small_bundle import write_small_bundle
 from small_dicom import write_ct
 
 from ldctpipe.cli.app import run
+from ldctpipe.dicom.deidentification import Deidentifier
 from ldctpipe.errors import ExitCode, InputError, UsageError
 from ldctpipe.inference.denoise import DenoiseRequest, denoise
+from ldctpipe.inference.job import OutputForm
 from ldctpipe.metrics.cohort import patients_of
 from ldctpipe.metrics.evaluation import evaluate_cohort
 from ldctpipe.metrics.protocols import find_protocol
@@ -164,6 +166,53 @@ def test_of_a_cohort_that_was_denoised_as_a_whole_the_low_dose_is_measured(
     assert capsys.readouterr().err.count("1 series made from the full dose are not measured") == 2
     ours, alone = (summary_of(tmp_path / f"of_{name}")["patients"]["L506"] for name in ("both", "low"))
     assert ours == alone
+
+
+def test_of_a_cohort_deidentified_as_a_whole_the_low_dose_is_measured(model: Path, tmp_path: Path) -> None:
+    """No manifest tells what was made from what, and what was made from the full dose is the more like it."""
+    cohort = put_cohort(tmp_path / "cohort", "by dose")
+    for name, source in (("both", cohort / "L506"), ("low", cohort / "L506" / "low_dose")):
+        form = OutputForm(deidentifier=Deidentifier(b"key" * 8))
+        denoise(DenoiseRequest(source, tmp_path / name, model, device="cpu", form=form))
+        pair = cohort / "L506" / "full_dose", cohort / "L506" / "low_dose"
+        evaluate_cohort(tmp_path / name, *pair, tmp_path / f"of_{name}", MAYO, threads=1, patient="L506")
+
+    both, low = (summary_of(tmp_path / f"of_{name}")["patients"]["L506"] for name in ("both", "low"))
+    assert both == low
+
+
+def test_what_was_made_from_the_full_dose_is_told(model: Path, tmp_path: Path) -> None:
+    cohort = put_cohort(tmp_path / "cohort", "by dose")
+    denoise(DenoiseRequest(cohort / "L506" / "full_dose", tmp_path / "denoised", model, device="cpu"))
+
+    evaluate_cohort(tmp_path / "denoised", cohort, cohort, tmp_path / "out", MAYO, threads=1)
+
+    assert any("was made from the full dose" in warning for warning in summary_of(tmp_path / "out")["warnings"])
+
+
+def test_a_patient_of_another_split_than_test_is_told(tmp_path: Path) -> None:
+    put_cohort(tmp_path / "cohort", "by dose")
+    rows = [
+        f"{name},cohort/{name}/low_dose,cohort/{name}/full_dose,{split}"
+        for name, split in zip(PATIENTS, ("test", "train"), strict=True)
+    ]
+    sheet = tmp_path / "sheet.csv"
+    sheet.write_text("\n".join(["patient,low_dose,full_dose,split", *rows]))
+
+    for patient, warnings in (("L067", 0), ("L506", 1)):
+        put_dicom(tmp_path / patient / patient.lower(), PATIENTS.index(patient), 15, 3)  # in other capitals
+        found = patients_of(tmp_path / patient, sheet, sheet)
+        assert [one.patient for one in found.patients] == [patient]
+        assert sum("another split than test: L506 (train)" in warning for warning in found.warnings) == warnings
+
+
+def test_of_the_results_of_a_cohort_the_denoised_scans_are_read(tmp_path: Path) -> None:
+    cohort = put_cohort(tmp_path / "cohort", "by dose")
+    (tmp_path / "results" / "pipeline_info").mkdir(parents=True)
+    for patient in PATIENTS:
+        shutil.copytree(cohort / patient / "low_dose", tmp_path / "results" / "denoised" / patient)
+
+    assert [one.patient for one in patients_of(tmp_path / "results", cohort, cohort).patients] == list(PATIENTS)
 
 
 def test_a_full_dose_anonymised_apart_is_measured_whatever_the_model_left(

@@ -91,7 +91,7 @@ def test_a_damaged_compressed_file_is_refused(tmp_path, volume):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda case: [case], r"case\.json: is not of format"),
+        (lambda case: [case], r"case\.json: is not a case description"),
         (lambda case: {k: v for k, v in case.items() if k != "positions_mm"}, r"case\.json: has no positions_mm"),
         (lambda case: {**case, "warnings": None}, r"case\.json: has a wrong type of value for warnings"),
         (lambda case: {**case, "acquisition": {"colour": "red"}}, r"case\.json: does not describe its volume"),

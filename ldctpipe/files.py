@@ -43,11 +43,13 @@ def new_folder(
     overwrite: bool = False,
     inputs: Sequence[Path] = (),
     own: Callable[[Path], Own] | None = None,
+    withdraw: bool = True,
 ) -> Iterator[Path]:
     """Yield a temporary folder that becomes `target` when the block ends well and vanishes when it fails.
 
     Where `target` is there already, the files move into it: what ldctpipe wrote earlier makes room, all else stays.
-    The listing that every new folder gets says what that is, or else `own` of the folder at `target`.
+    The listing that every new folder gets says what that is, or else `own` of the folder at `target`. With `withdraw`,
+    the descriptions of what was there go first, so that a kill in between leaves none of them untrue.
     Raises what `refuse_occupied` raises. An `OSError` of a full disk names `target`, whatever library it came from.
     """
     refuse_occupied(target, overwrite=overwrite, inputs=inputs, own=own)
@@ -58,7 +60,7 @@ def new_folder(
         try:
             temporary.mkdir()
             yield temporary
-            place_folder(temporary, place, own)
+            place_folder(temporary, place, own, withdraw=withdraw)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
@@ -115,7 +117,9 @@ def resolved(path: Path) -> Path:
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path)) from None
 
 
-def place_folder(temporary: Path, target: Path, own: Callable[[Path], Own] | None = None) -> None:
+def place_folder(
+    temporary: Path, target: Path, own: Callable[[Path], Own] | None = None, *, withdraw: bool = True
+) -> None:
     """Make the files of `temporary`, which vanishes, those of the folder `target`, even where this is interrupted.
 
     A folder that is not there yet appears by one rename; into another one the files move, as `new_folder` says.
@@ -124,7 +128,7 @@ def place_folder(temporary: Path, target: Path, own: Callable[[Path], Own] | Non
         write_listing(temporary)
     if not target.is_dir() and _is_renamed(temporary, target):
         return
-    prepare_move(temporary, (own or listed_files)(target), withdraw=own is None)
+    prepare_move(temporary, (own or listed_files)(target), withdraw=withdraw)
     ready = target / f".{_INSIDE}.{_mark()}.ready"
     rename_folder(temporary, ready)
     try:

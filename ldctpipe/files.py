@@ -43,11 +43,13 @@ def new_folder(
     overwrite: bool = False,
     inputs: Sequence[Path] = (),
     own: Callable[[Path], Own] | None = None,
+    withdraw: bool = True,
 ) -> Iterator[Path]:
     """Yield a temporary folder that becomes `target` when the block ends well and vanishes when it fails.
 
     If `target` exists, the files move into it: they replace files that ldctpipe wrote earlier, and all others stay.
-    Files of ldctpipe are those in the listing that every new folder gets, or those that `own` returns for `target`.
+    Files of ldctpipe are those in the listing that every new folder gets, or those that `own` returns for `target`. With
+    `withdraw`, the descriptions of earlier files go first, so that a kill in between leaves none of them untrue.
     Raises what `refuse_occupied` raises. An `OSError` of a full disk names `target`, whatever library it came from.
     """
     refuse_occupied(target, overwrite=overwrite, inputs=inputs, own=own)
@@ -58,7 +60,7 @@ def new_folder(
         try:
             temporary.mkdir()
             yield temporary
-            place_folder(temporary, place, own)
+            place_folder(temporary, place, own, withdraw=withdraw)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
@@ -117,7 +119,9 @@ def resolved(path: Path) -> Path:
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path)) from None
 
 
-def place_folder(temporary: Path, target: Path, own: Callable[[Path], Own] | None = None) -> None:
+def place_folder(
+    temporary: Path, target: Path, own: Callable[[Path], Own] | None = None, *, withdraw: bool = True
+) -> None:
     """Move the files of `temporary`, which vanishes, into the folder `target`, even if this is interrupted.
 
     A new folder appears by one rename; into an existing one the files move, as `new_folder` says.
@@ -126,7 +130,7 @@ def place_folder(temporary: Path, target: Path, own: Callable[[Path], Own] | Non
         write_listing(temporary)
     if not target.is_dir() and _is_renamed(temporary, target):
         return
-    prepare_move(temporary, (own or listed_files)(target), withdraw=own is None)
+    prepare_move(temporary, (own or listed_files)(target), withdraw=withdraw)
     ready = target / f".{_INSIDE}.{_mark()}.ready"
     rename_folder(temporary, ready)
     try:

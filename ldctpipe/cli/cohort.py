@@ -136,11 +136,14 @@ def denoise(
     say(f"loading the model {model}")  # with its libraries, which take some seconds
     from ldctpipe.inference.cohort import CohortRequest, denoise_cohort
     from ldctpipe.inference.cohort_manifest import rows_of, tally
+    from ldctpipe.inference.cohort_record import refuse_named_records
     from ldctpipe.inference.cohort_scans import scans_of_cohort
     from ldctpipe.inference.denoise import DenoiseRequest
 
     form = output_form(compress, nifti, keep_private, deidentify, deidentification_key)
     _refuse_mapping(mapping, form, out)
+    if form.deidentifier:
+        refuse_named_records(out)
     scans = scans_of_cohort(cohort, [name for name in patients.split(",") if name], form, without=out)
     _write_mapping(mapping, scans)
     each = DenoiseRequest(cohort, out, model, blend, device.value, threads, form=form, push=push)

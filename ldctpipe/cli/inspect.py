@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ldctpipe.cli.options import Quiet, Threads
+from ldctpipe.errors import UsageError
 
 
 def command(
@@ -32,6 +33,8 @@ def command(
     """
     import json
 
+    if anonymous and list_skipped:
+        raise UsageError("--list-skipped", "names files, which --anonymous leaves out", "give one of them")
     from ldctpipe.data.inspection import inspect
     from ldctpipe.data.inspection_table import as_text
 

@@ -24,6 +24,7 @@ DENOISED_FOLDER = "denoised"
 RECORDS_FOLDER = Path("pipeline_info", "patients")
 DONE = "done"  # and REFUSED, FAILED, and for a folder without any scan:
 NOTHING = "nothing to do"
+_PUBLISHED = re.compile("[0-9a-f]{16}")
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,13 @@ def read_records(folder: Path, leave_out: Iterable[str] = ()) -> dict[str, Patie
     known = set(leave_out)
     found = (read_record(path) for path in sorted(folder.glob("*.json")) if path.stem not in known)
     return {record.patient: record for record in found if record}
+
+
+def refuse_named_records(results: Path) -> None:
+    """Raise `InputError` where a run without de-identification left records, which go by patients' names."""
+    if any(not _PUBLISHED.fullmatch(path.stem) for path in (results / RECORDS_FOLDER).glob("*.json")):
+        fault = "holds results of a run without de-identification, which name patients"
+        raise InputError(results, fault, "name another folder")
 
 
 def results_beside(mark: Path | None) -> Path | None:

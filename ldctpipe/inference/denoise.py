@@ -235,7 +235,7 @@ def _denoise_patient(
         staying = {name for outcome in (*patient.others, *patient.kept.values()) for name in outcome.files}
         altered = request.overwrite and not request.each_series
         own = partial(own_files, kept=staying, altered=altered)
-        with new_folder(patient.target, overwrite=patient.replaces, inputs=inputs, own=own) as folder:
+        with new_folder(patient.target, overwrite=patient.replaces, inputs=inputs, own=own, withdraw=altered) as folder:
             for series in patient.series:
                 kept = patient.kept.get(job.form.published(series).key)
                 outcomes.append(kept or _denoise_series(request, job, denoiser, series, folder, progress))

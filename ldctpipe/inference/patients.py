@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ldctpipe.dicom.series import Series
 from ldctpipe.errors import InputError
-from ldctpipe.files import entries_in, safe_name, sha256_of_text
+from ldctpipe.files import clear_leftovers, entries_in, resolved, safe_name, sha256_of_text
 from ldctpipe.inference.job import Job, OutputForm
 from ldctpipe.inference.manifest import DENOISED, MANIFEST, Earlier, SeriesOutcome, earlier_run, is_manifest, series_in
 
@@ -95,6 +95,7 @@ def _patient_folder(
         target = out
     else:
         target = next((known[key] for key in keys if key in known), out / _folder_name(series[0], job.form))
+    clear_leftovers(resolved(target))  # what a killed run had ready belongs to what is judged here
     earlier = None if overwrite else earlier_run(target / MANIFEST, job)
     if earlier is None and not overwrite and target.exists() and (target.is_file() or entries_in(target)):
         remedy = "name another one or add --overwrite" if is_manifest(target / MANIFEST) else "name another one"

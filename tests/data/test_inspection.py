@@ -12,12 +12,12 @@ from noisy_body import noisy_body
 from small_dicom import PATIENT_ID, PATIENT_NAME, body, write_ct, write_series
 from typer.testing import CliRunner
 
-from ldctpipe.cli.app import app
+from ldctpipe.cli.app import app, run
 from ldctpipe.data.ingestion import ingest
 from ldctpipe.data.inspection import Finding, Inspection, Range, inspect
 from ldctpipe.data.inspection_table import as_text
 from ldctpipe.dicom.scanning import scan
-from ldctpipe.errors import InputError
+from ldctpipe.errors import ExitCode, InputError
 
 MR_CLASS, SCREEN_CLASS = "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.7"
 
@@ -146,6 +146,7 @@ def test_a_series_is_known_by_its_number_description_and_a_file(tmp_path: Path) 
     assert mr["file"] == "study/mr"
     assert "    series 3, Abdomen 3.0 B30f, study/3/IM" in output(tmp_path)
     assert "Abdomen" not in output(tmp_path, "--anonymous")
+    assert run(["inspect", str(tmp_path), "--anonymous", "--list-skipped"]) == ExitCode.USAGE
     hidden = json.loads(output(tmp_path, "--anonymous", "--json"))["series"]
     assert {one[name] for one in hidden for name in ("series_number", "series_description", "file")} == {None}
 

@@ -117,6 +117,17 @@ def test_a_mapping_lies_outside_the_results_and_replaces_nothing(
     assert not (tmp_path / "out").exists()
 
 
+def test_results_that_name_patients_take_none_that_must_not(tmp_path: Path, tiny_bundle: Path, capfd) -> None:
+    write_series(tmp_path / "cohort" / "Zaphod", slices=1)
+    command = ("cohort", "denoise", tmp_path / "cohort", tmp_path / "out", "--model", tiny_bundle, "--device", "cpu")
+    assert ldctpipe(*command) == ExitCode.DONE
+
+    assert ldctpipe(*command, "--deidentify") == ExitCode.INPUT
+
+    assert "without de-identification" in capfd.readouterr().err
+    assert [path.name for path in (tmp_path / "out" / "denoised").iterdir()] == ["Zaphod"]
+
+
 def test_results_inside_the_cohort_are_no_patient(tiny_bundle: Path, tmp_path: Path) -> None:
     write_series(tmp_path / "cohort" / "P1", slices=1)
     out = tmp_path / "cohort" / "out"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -128,7 +129,7 @@ def test_an_output_inside_the_input_works_twice(tiny_bundle: Path, tmp_path: Pat
 
     for round_ in range(2):
         assert denoise(scan, scan / "out", tiny_bundle) == ExitCode.DONE
-        assert "0 refused" in capsys.readouterr().out
+        assert ", 0 refused" in capsys.readouterr().out
         assert len(list((scan / "out").glob("*.dcm"))) == 2, round_
     shutil.copytree(first, scan / "new")
     assert denoise(scan, scan / "out", tiny_bundle) == ExitCode.DONE
@@ -139,6 +140,33 @@ def test_an_output_inside_the_input_works_twice(tiny_bundle: Path, tmp_path: Pat
     assert "left out: 4 files: already denoised by ldctpipe" in capsys.readouterr().out
     for _ in range(2):
         assert run(["ingest", str(scan), str(scan / "cases"), "--overwrite", "-q"]) == ExitCode.DONE
+
+
+def test_a_kill_between_old_and_new_results_leaves_no_untrue_manifest(
+    again: tuple[Path, Path], tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scan, out = again
+
+    class Killed(BaseException):
+        pass
+
+    def killed(source: Path, target: Path) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ldctpipe.merging.rename_file", killed)
+        with pytest.raises(Killed):
+            denoise(scan, out, tiny_bundle, "--blend", "0.5", "--overwrite")
+    assert not (out / "manifest.json").exists(), "the old one no longer describes what is there"
+    (ready,) = out.glob(".ldctpipe.*.ready")
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    ready.rename(ready.with_name(ready.name.replace(f"-{os.getpid()}-", f"-{dead.pid}-")))
+
+    assert denoise(scan, out, tiny_bundle, "--blend", "0.5") == ExitCode.DONE
+
+    assert json.loads((out / "manifest.json").read_text())["settings"] == "blend=0.5"
+    assert_foreign_is_there(out)
 
 
 def test_a_link_in_a_circle_is_one_sentence(

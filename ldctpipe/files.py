@@ -31,6 +31,7 @@ _NAME_BYTES = 180  # of 255, so that a temporary name has room for its mark
 _NAMED = 3
 _START_BYTES = 256
 _INSIDE = "ldctpipe"  # what temporary folders inside their target are called
+_DEEPEST_FOLDER = 100
 _DISK_IS_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 # How libraries tell of a full disk where they leave the error number out: the system's words, and numpy's own.
 _FULL_IN_WORDS = re.compile(re.escape(os.strerror(errno.ENOSPC)) + r"|\d+ requested and \d+ written")
@@ -48,8 +49,8 @@ def new_folder(
     """Yield a temporary folder that becomes `target` when the block ends well and vanishes when it fails.
 
     If `target` exists, the files move into it: they replace files that ldctpipe wrote earlier, and all others stay.
-    Files of ldctpipe are those in the listing that every new folder gets, or those that `own` returns for `target`. With
-    `withdraw`, the descriptions of earlier files go first, so that a kill in between leaves none of them untrue.
+    Files of ldctpipe are those in the listing that every new folder gets, or those that `own` returns for `target`.
+    With `withdraw`, the descriptions of earlier files go first, so that a kill in between leaves none of them untrue.
     Raises what `refuse_occupied` raises. An `OSError` of a full disk names `target`, whatever library it came from.
     """
     refuse_occupied(target, overwrite=overwrite, inputs=inputs, own=own)
@@ -117,6 +118,29 @@ def resolved(path: Path) -> Path:
         return path.resolve()
     except RuntimeError:
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path)) from None
+
+
+def walk(
+    folder: Path, on_error: Callable[[OSError], None] | None = None, *, follow_links: bool = False
+) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Yield what `os.walk` yields, to a depth beyond all real data, where paths and recursion have an end.
+
+    `on_error` hears of folders that can't be listed or lie deeper, which has an error number that is not transient.
+    """
+    top = os.fspath(folder).count(os.sep)
+    for parent, folders, names in os.walk(folder, onerror=on_error, followlinks=follow_links):
+        folders.sort()
+        if folders and parent.count(os.sep) - top >= _DEEPEST_FOLDER:
+            fault = f"its folder is more than {_DEEPEST_FOLDER} levels deep"
+            if on_error:
+                on_error(OSError(errno.ENAMETOOLONG, fault, os.path.join(parent, folders[0])))  # noqa: PTH118
+            folders.clear()
+        yield parent, folders, names
+
+
+def real_path(path: Path) -> Path:
+    """Return `path` without links, to compare it with others; links in a circle stay as they are."""
+    return Path(os.path.realpath(path))
 
 
 def place_folder(

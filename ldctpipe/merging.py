@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
+from ldctpipe.errors import InputError
+from ldctpipe.foreign import json_of, read_text
 from ldctpipe.progress import warn
 
 LISTING = ".ldctpipe-files.json"
@@ -47,10 +49,10 @@ def write_listing(folder: Path) -> None:
 def listed_files(folder: Path) -> dict[str, str | None]:
     """Return the files that the listing of `folder` names; none where it has no listing."""
     try:
-        listing = json.loads((folder / LISTING).read_text(encoding="ascii"))
+        listing = json_of(read_text(folder / LISTING))
         names = listing["files"] if listing["format"] == _FORMAT else []
         return {name: None for name in names if is_below(name)}
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (InputError, OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
 
 

@@ -35,6 +35,8 @@ WITHIN_TIER = {
     ("provenance", "errors"),
     ("files", "progress"),
     ("files", "merging"),
+    ("merging", "errors"),
+    ("merging", "foreign"),
     ("merging", "progress"),
 }
 NO_TORCH = {"cli", "doctor", "record", "dicom", "volumes", "errors", "files", "merging", "progress"}

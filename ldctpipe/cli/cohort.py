@@ -162,13 +162,14 @@ def denoise(
 
 
 def _refuse_mapping(mapping: Path | None, form: OutputForm, out: Path) -> None:
+    from ldctpipe.files import real_path
     from ldctpipe.inference.cohort_mapping import refuse_other_file
 
     if mapping is None:
         return
     if form.deidentifier is None:
         raise UsageError(None, "--mapping has no effect without --deidentify", "add --deidentify")
-    if mapping.resolve().is_relative_to(out.resolve()):
+    if real_path(mapping).is_relative_to(real_path(out)):
         fault = "would lie in the results and undo their de-identification"
         raise UsageError(mapping, fault, "name a file elsewhere for --mapping")
     refuse_other_file(mapping)
@@ -201,6 +202,9 @@ def manifest(
     from ldctpipe.inference.cohort_plan import planned_patients
     from ldctpipe.inference.cohort_record import RECORDS_FOLDER, read_records
 
+    if not (results / RECORDS_FOLDER).is_dir():
+        remedy = "give the folder that `ldctpipe cohort denoise` or the pipeline wrote"
+        raise InputError(results, f"holds no folder {RECORDS_FOLDER} with records of patients", remedy)
     for name, start in (("manifest.json", MANIFEST_START), ("manifest.csv", b"patient,series,state")):
         refuse_existing(out / name, overwrite=overwrite, starts=[start])
     recent = read_records(newer) if newer else {}

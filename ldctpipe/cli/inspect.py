@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ldctpipe.cli.options import Quiet, Threads
+from ldctpipe.cli.streams import json_text
 from ldctpipe.errors import UsageError
 
 
@@ -31,12 +32,10 @@ def command(
     spacing, tube voltage, mAs (the range over the slices), `tilt` of the stack against its slices, `gaps` (missing
     slices), transfer `syntax`. --json has everything, with the unit in each name.
     """
-    import json
-
     if anonymous and list_skipped:
         raise UsageError("--list-skipped", "names files, which --anonymous leaves out", "give one of them")
     from ldctpipe.data.inspection import inspect
     from ldctpipe.data.inspection_table import as_text
 
     found = inspect(source, threads, list_skipped=list_skipped, anonymous=anonymous)
-    print(json.dumps(found.as_dict(), indent=2, ensure_ascii=False) if as_json else as_text(found))
+    print(json_text(found.as_dict()) if as_json else as_text(found))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Annotated, Any
 
 import typer
+
+from ldctpipe.cli.streams import json_text
 
 _COLUMNS = "{name:30} {status:14} {parameters:>10} {slices:>6}  {needs:21}  {source}"
 
@@ -33,7 +34,7 @@ def command(
 
     recipes = listed_recipes()
     if as_json:
-        print(json.dumps(recipes, indent=2, ensure_ascii=False))
+        print(json_text(recipes))
         return
     head = {name: name.upper() for name in ("status", "parameters", "slices", "needs", "source")}
     print(_COLUMNS.format(name="RECIPE", **head))

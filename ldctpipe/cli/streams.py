@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import codecs
+import json
 import sys
 from io import TextIOWrapper
+from typing import Any
 
 _HANDLER = "ldctpipe.replace"
 _ESCAPED_BYTES = range(0xDC80, 0xDD00)  # how Python holds bytes of a path that are no text (PEP 383)
@@ -23,6 +25,16 @@ def replace_unprintable() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors=_HANDLER)
+
+
+def json_text(value: Any) -> str:
+    """Return `value` as indented JSON for standard output, with JSON's own escapes if that lacks some of its signs."""
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(value, indent=2)
+    return text
 
 
 def _replaced(error: UnicodeError) -> tuple[bytes, int]:

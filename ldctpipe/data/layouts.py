@@ -19,7 +19,7 @@ from ldctpipe.dicom.opening import looks_like_dicom, may_be_dicom
 from ldctpipe.dicom.rejection import Rejected
 from ldctpipe.dicom.scanning import scan
 from ldctpipe.errors import InputError
-from ldctpipe.files import safe_name
+from ldctpipe.files import safe_name, walk
 from ldctpipe.volumes.nifti import is_nifti
 
 LOW, FULL = "low_dose", "full_dose"
@@ -254,7 +254,7 @@ def _other_entries(root: Path, found: Sequence[Found]) -> list[Found]:
 
 def _is_no_known_series(folder: Path) -> bool:
     """Tell whether a folder is not one of AAPM-Mayo's, of which only the selected reconstruction is used."""
-    inner = (Path(parent).name for parent, _, _ in os.walk(folder))
+    inner = (Path(parent).name for parent, _, _ in walk(folder))
     return not any(map(_MAYO_SERIES.fullmatch, inner))
 
 

@@ -17,6 +17,7 @@ from ldctpipe.data.scans import load_volumes, scan_outlines
 from ldctpipe.dicom.dicomdir import is_dicomdir, referenced_files
 from ldctpipe.dicom.discovery import files_below
 from ldctpipe.errors import InputError, ReadError
+from ldctpipe.files import real_path
 from ldctpipe.progress import warn
 from ldctpipe.volumes.volume import Volume
 
@@ -52,7 +53,7 @@ class PatientScans:
 
     def file_states(self) -> list[str]:
         """Return path, size and time of each file of the scans: equal where nothing has changed."""
-        return [_state(file) for path in self.paths for file in _files(path.resolve())]
+        return [_state(file) for path in self.paths for file in _files(real_path(path))]
 
     def pair_shapes(self, threads: int | None) -> list[tuple[int, int, int]]:
         """Return (slices, rows, columns) of each pair that `pairs` will yield.

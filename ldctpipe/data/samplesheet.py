@@ -15,7 +15,7 @@ from pathlib import Path
 from ldctpipe.data.layouts import Found, MayoSeries, patients_in
 from ldctpipe.data.sheet_doubts import doubts_about
 from ldctpipe.errors import InputError
-from ldctpipe.files import require_exists, write_text
+from ldctpipe.files import real_path, require_exists, write_text
 from ldctpipe.foreign import read_bytes
 from ldctpipe.progress import say, warn
 
@@ -91,7 +91,7 @@ def write_sheet(path: Path, rows: Sequence[Row]) -> None:
 
 
 def _path_cell(scan: Path | None) -> str:
-    text = "" if scan is None else str(scan.resolve())
+    text = "" if scan is None else str(real_path(scan))
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -174,7 +174,7 @@ def _row(path: Path, line: int, fields: dict[str, str], check_paths: bool) -> Ro
     low_dose, full_dose = (_scan(path, where, name, cells[name], check_paths) for name in ("low_dose", "full_dose"))
     if low_dose is None and full_dose is None:
         raise InputError(path, f"{where} has neither a low_dose nor a full_dose path", "give at least one")
-    if low_dose and full_dose and low_dose.resolve() == full_dose.resolve():
+    if low_dose and full_dose and real_path(low_dose) == real_path(full_dose):
         raise InputError(path, f"{where} has one scan for both doses", "give each dose its own")
     return Row(cells["patient"], low_dose, full_dose, cells["split"])
 
@@ -217,7 +217,7 @@ def _refuse_repeats(path: Path, rows: Sequence[Row]) -> None:
             fault = f"the names of the patients {namesake} and {row.patient} differ only in capitals"
             raise InputError(path, fault, "rename one of them")
         for scan in (row.low_dose, row.full_dose):
-            owner = owners.setdefault(scan.resolve(), row.patient) if scan else row.patient
+            owner = owners.setdefault(real_path(scan), row.patient) if scan else row.patient
             if owner != row.patient:
                 fault = f"patients {owner} and {row.patient} have the same scan"
                 raise InputError(path, fault, "give each patient its own")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import errno
 import lzma
 import os
 import shutil
@@ -60,7 +61,7 @@ def unpacked(archive: Path) -> Path:
         raise _damaged(archive) from None
     except OSError as error:  # of the archive, or of the disk that it is unpacked to
         shutil.rmtree(folder, ignore_errors=True)
-        if error.errno is None:  # bz2's word for damage
+        if error.errno in (None, errno.EINVAL):  # bz2's word for damage; a place before the start of the file
             raise _damaged(archive) from None
         remedy = f"check the archive, the space in {folder.parent} (TMPDIR names another place), and run it again"
         raise ReadError(archive, f"can't be unpacked ({error.strerror or error})", remedy) from None

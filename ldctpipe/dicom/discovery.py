@@ -27,7 +27,7 @@ from ldctpipe.dicom.rejection import (
 )
 from ldctpipe.dicom.series import Series
 from ldctpipe.errors import InputError, ReadError, reading
-from ldctpipe.files import require_exists
+from ldctpipe.files import require_exists, walk
 from ldctpipe.progress import Progress
 
 _FILES_A_TASK = 32  # a task a file would take as long as the file
@@ -141,11 +141,11 @@ def files_below(folder: Path, on_error: Callable[[OSError], None] = lambda _: No
     """Yield the files below `folder` whose path has no part that starts with a dot, broken links to files included.
 
     Goes through symbolic links, which workflow engines fill their task folders with, but into each folder once.
-    `on_error` hears of folders that can't be listed.
+    `on_error` hears of folders that can't be listed, or lie too deep.
     """
     seen: set[str] = set()
-    for parent, folders, names in os.walk(folder, onerror=on_error, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+    for parent, folders, names in walk(folder, on_error, follow_links=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
         real = os.path.realpath(parent)
         if real in seen:
             folders.clear()

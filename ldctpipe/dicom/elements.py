@@ -30,7 +30,7 @@ _WITH_LONG_LENGTH = frozenset(
 _WINDOW_BYTES = 1 << 15
 # Far beyond what CT images have; what has more would only keep the reader busy.
 _MOST_ELEMENTS = _MOST_FRAGMENTS = 1 << 20
-_DEEPEST_NESTING = 64
+DEEPEST_NESTING = 64
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def top_level_elements(
             yield Element(tag, vr, value, length_bytes)
             return
         if length_bytes == UNDEFINED_LENGTH:
-            if len(around) == _DEEPEST_NESTING:
+            if len(around) == DEEPEST_NESTING:
                 raise Rejected(DAMAGED)
             around.append((tag, vr, value, is_explicit))
             is_explicit = is_explicit and vr != b"UN"  # PS3.5 §6.2.2: a sequence of unknown VR is written without VRs

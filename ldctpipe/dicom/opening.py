@@ -7,16 +7,20 @@ import os
 import stat
 import warnings
 import zlib
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
 import pydicom
 from pydicom import config
-from pydicom.dataset import FileDataset
+from pydicom.dataelem import RawDataElement, convert_raw_data_element
+from pydicom.dataset import Dataset, FileDataset
+from pydicom.sequence import Sequence
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from ldctpipe.dicom.attributes import Attributes, tags_of
-from ldctpipe.dicom.elements import EXPLICIT_LITTLE, Element, ReadAt, top_level_elements
+from ldctpipe.dicom.elements import DEEPEST_NESTING, EXPLICIT_LITTLE, PIXEL_DATA, Element, ReadAt, top_level_elements
 from ldctpipe.dicom.rejection import DAMAGED, NOT_DICOM, Rejected, Rejection
 from ldctpipe.errors import READ_REMEDY, is_transient
 
@@ -44,7 +48,9 @@ def read_whole(path: Path) -> FileDataset:
     try:
         with path.open("rb") as stream:
             _refuse_deflate_bomb(stream)
-            return _parse(stream)
+            dataset = _parse(stream)
+            _refuse_deep_nesting(dataset)
+            return dataset
     except OSError as error:
         raise Rejected(unreadable(error)) from None
 
@@ -157,3 +163,28 @@ def _parse(stream: BinaryIO) -> FileDataset:
         raise
     except Exception:  # noqa: BLE001 - a parser of foreign bytes fails in any way there is
         raise Rejected(DAMAGED) from None
+
+
+def _refuse_deep_nesting(dataset: Dataset) -> None:
+    """Raise `Rejected` for sequences nested deeper than in any image, each level of which holds the bytes of all below.
+
+    Those of undefined length are parsed and bounded before. Leaves `dataset` unparsed where it is, and so unaltered.
+    """
+    level: list[Dataset] = [dataset]
+    for _ in range(DEEPEST_NESTING):
+        level = [item for each in level for item in _items_in(each)]
+        if not level:
+            return
+    raise Rejected(DAMAGED)
+
+
+def _items_in(dataset: Dataset) -> Iterator[Dataset]:
+    for tag in list(dataset.keys()):
+        element = dataset.get_item(tag)
+        if element is None or element.VR not in (None, "SQ", "UN") or tag == PIXEL_DATA:
+            continue
+        with suppress(Exception):  # what can't be parsed is not nested either
+            value = element.value
+            if isinstance(element, RawDataElement):
+                value = convert_raw_data_element(element, ds=dataset).value
+            yield from value if isinstance(value, Sequence) else ()

@@ -11,7 +11,7 @@ from ldctpipe.data.samplesheet import rows_of_cohort
 from ldctpipe.dicom.archives import is_zip
 from ldctpipe.dicom.discovery import files_below, survey
 from ldctpipe.errors import InputError, reading
-from ldctpipe.files import require_exists, sha256_of_text
+from ldctpipe.files import real_path, require_exists, sha256_of_text
 from ldctpipe.inference.job import OutputForm
 from ldctpipe.volumes.nifti import is_nifti
 
@@ -58,11 +58,11 @@ def scans_of_cohort(
     else:
         rows = rows_of_cohort(cohort, every_entry=True)
         named = [(row.patient, path) for row in rows if (path := row.low_dose or row.full_dose)]
-        results = without.resolve() if without else None
+        results = real_path(without) if without else None
     return [
         Scan(form.published_name(name) if form else name, path, number, name)
         for number, (name, path) in enumerate(named, 1)
-        if not results or not path.resolve().is_relative_to(results)
+        if not results or not real_path(path).is_relative_to(results)
     ]
 
 

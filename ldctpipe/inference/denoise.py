@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,7 +18,7 @@ from ldctpipe.dicom.reading import read_volume
 from ldctpipe.dicom.series import Series
 from ldctpipe.dicom.writing import derived_names, write_derived_series
 from ldctpipe.errors import InputError, ReadError, UsageError, reading
-from ldctpipe.files import new_folder
+from ldctpipe.files import new_folder, real_path
 from ldctpipe.inference.delivery import deliver
 from ldctpipe.inference.denoiser import Denoiser
 from ldctpipe.inference.job import Job, OutputForm
@@ -115,9 +114,9 @@ def denoise(request: DenoiseRequest, model: Model | None = None) -> DenoiseResul
 
 def _refuse_output_over_input(request: DenoiseRequest) -> None:
     """Raise before any other check of `out`: --overwrite is no remedy if `out` is the input."""
-    place = Path(os.path.realpath(request.out))  # never raises
+    place = real_path(request.out)
     for source in (request.input, request.model):
-        if Path(os.path.realpath(source)).is_relative_to(place):
+        if real_path(source).is_relative_to(place):
             fault = f"is the input {source} or holds it, and the results would replace it"
             raise UsageError(request.out, fault, "name another output folder")
 

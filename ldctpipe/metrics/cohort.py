@@ -11,7 +11,7 @@ from typing import Any
 from ldctpipe.data.layouts import FULL, LOW, is_public_number, patient_in_path
 from ldctpipe.data.scan_origin import ScanOrigin, manifest_of, origin_of
 from ldctpipe.errors import InputError, UsageError
-from ldctpipe.files import require_exists
+from ldctpipe.files import real_path, require_exists
 from ldctpipe.metrics.scan_folders import ScansByPatient, bare_name, denoised_scans, dose_scans, inside
 
 _UNNAMED_METHOD = "denoised"
@@ -77,9 +77,11 @@ def _cohort(
 ) -> EvaluatedCohort:
     warnings = [f"Patient {name} was denoised but {reason}." for name, reason in without.items()]
     measured = {scans.patient for scans in kept}
-    used = {path.resolve() for scans in kept for path in (scans.full_dose, scans.low_dose)}
+    used = {real_path(path) for scans in kept for path in (scans.full_dose, scans.low_dose)}
     known = full.in_layout | low.in_layout | dict.fromkeys(full.splits | low.splits)
-    absent = [name for name, path in known.items() if name not in measured and (not path or path.resolve() not in used)]
+    absent = [
+        name for name, path in known.items() if name not in measured and (not path or real_path(path) not in used)
+    ]
     splits = low.splits | full.splits
     training = [name for name in absent if splits.get(name) in _NOT_FOR_TEST]
     missing = [name for name in absent if name not in training]

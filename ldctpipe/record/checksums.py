@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from ldctpipe.errors import InputError
-from ldctpipe.files import read_json, sha256_of_file, sha256_of_text, write_json
+from ldctpipe.files import read_json, real_path, sha256_of_file, sha256_of_text, walk, write_json
 from ldctpipe.progress import track
 
 CHECKSUMS, FORMAT = "checksums.json", "ldctpipe-checksums@1"
@@ -20,22 +19,22 @@ def files_in(folder: Path, *, without: Iterable[Path] = ()) -> list[str]:
     Links count as what they point to. Hidden files and folders are left out, as are those in `without` and
     `checksums.json` itself, which can't hold its own checksum.
     """
-    left_out = {path.resolve() for path in without}
+    left_out = {real_path(path) for path in without}
     found = {path.relative_to(folder).as_posix() for path in _walk(folder, left_out)}
     return sorted(found - {CHECKSUMS})
 
 
 def _walk(folder: Path, left_out: set[Path]) -> Iterator[Path]:
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            path = Path(entry.path)
-            if entry.name.startswith(".") or path.resolve() in left_out:
-                continue
-            # A link to a folder is not followed: it may lead back up.
-            if entry.is_dir(follow_symlinks=False):
-                yield from _walk(path, left_out)
-            elif entry.is_file():
-                yield path
+    """Yield the files; a link to a folder is not followed, as it may lead back up."""
+    for parent, folders, names in walk(folder, _raise):
+        shown = [name for name in folders if not name.startswith(".")]
+        folders[:] = [name for name in shown if real_path(Path(parent, name)) not in left_out]
+        files = (Path(parent, name) for name in names if not name.startswith("."))
+        yield from (file for file in files if file.is_file() and real_path(file) not in left_out)
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def checksums_of(folder: Path, *, without: Iterable[Path] = ()) -> dict[str, str]:
@@ -67,7 +66,7 @@ def summary_of_scan(scan: Path) -> dict[str, Any]:
     That is the SHA-256 of the files' own ones in hexadecimal, sorted, a line each; so it tells of no file's name, and
     `find SCAN -type f -exec sha256sum {} + | cut -c1-64 | sort | sha256sum` prints the same.
     """
-    files = [scan] if scan.is_file() else sorted(path for path in scan.rglob("*") if path.is_file())
+    files = [scan] if scan.is_file() else sorted(_every_file(scan))
     if not files:
         raise InputError(scan, "holds no files", "give a scan")
     digests = sorted(sha256_of_file(path) for path in track(files, "checksums", "files"))
@@ -76,3 +75,8 @@ def summary_of_scan(scan: Path) -> dict[str, Any]:
         "bytes": sum(path.stat().st_size for path in files),
         "sha256": sha256_of_text("".join(f"{digest}\n" for digest in digests)),
     }
+
+
+def _every_file(scan: Path) -> Iterator[Path]:
+    for parent, _, names in walk(scan, _raise):
+        yield from (path for name in names if (path := Path(parent, name)).is_file())

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ldctpipe.errors import InputError
-from ldctpipe.files import read_object, sha256_of_file, write_json
+from ldctpipe.files import read_object, sha256_of_file, walk, write_json
 from ldctpipe.foreign import read_yaml
 from ldctpipe.record.checksums import checksums_of, write_checksums
 from ldctpipe.record.crate import CRATE, describe_run
@@ -46,7 +46,8 @@ def complete_record(run: Path) -> int:
 
 def _recipes(run: Path) -> dict[str, Any]:
     """Return each resolved recipe by its path: the bundles', else the one that the run began with."""
-    bundles = sorted(path.with_name("recipe.yaml") for path in run.rglob("card.json"))
+    cards = (Path(parent, "card.json") for parent, _, names in walk(run) if "card.json" in names)
+    bundles = sorted(card.with_name("recipe.yaml") for card in cards)
     found = [path for path in bundles if path.is_file()] or [run / INFO / "recipe.yaml"]
     return {path.relative_to(run).as_posix(): {"content": _content(path)} for path in found if path.is_file()}
 

@@ -10,6 +10,7 @@ OUT/phantom.json                                                  how each patie
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,11 +46,13 @@ from ldctpipe.simulation.phantom_series import (
 from ldctpipe.simulation.randomness import generator
 from ldctpipe.simulation.subject import exposed_model, scan
 from ldctpipe.volumes.nifti import write_nifti
+from ldctpipe.volumes.plausibility import LARGEST_ROWS_OR_COLUMNS
 
 THICKNESS_MM = 3.0
 INCREMENT_MM = 2.0
 KERNEL = "B30f"
 _SMALLEST_SIZE = 64
+_BYTES_PER_VOXEL = 4  # of one dose of a series, which is held at once; more is needed beside it
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ def make_phantom_cohort(
     not known.
     """
     plan = CohortPlan(seed, slices=slices, **options)
-    check_scan(plan.dose, plan.size)
+    check_scan(plan.dose, plan.size, plan.slices)
     if unknown := [name for name in plan.regions if name not in REGIONS]:
         raise UsageError(None, f"{unknown[0]!r} is no region of the body", f"choose from {', '.join(REGIONS)}")
     progress = Progress("phantoms", patients * slices, "slices")
@@ -99,16 +102,18 @@ def make_phantom_cohort(
     return [out / "full_3mm", out / mayo_low_name(plan.dose)] if plan.like is Like.MAYO else [out]
 
 
-def check_scan(dose: float, size: int) -> None:
-    """Raise `UsageError` for a dose that is not between 0 and 1 or a size that is too small or odd."""
+def check_scan(dose: float, size: int, slices: int) -> None:
+    """Raise `UsageError` for a dose that is not between 0 and 1, or a size that can't be made or held in memory."""
     if not 0.0 < dose < 1.0:
         raise UsageError(
             None, f"a dose of {dose:g} is not between 0 and 1", "give the share of the full dose, such as 0.25"
         )
-    if size < _SMALLEST_SIZE or size % 8:
-        raise UsageError(
-            None, f"slices of {size} pixels can't be made", f"give a multiple of 8 from {_SMALLEST_SIZE} on"
-        )
+    if not _SMALLEST_SIZE <= size <= LARGEST_ROWS_OR_COLUMNS or size % 8:
+        remedy = f"give a multiple of 8 from {_SMALLEST_SIZE} to {LARGEST_ROWS_OR_COLUMNS}"
+        raise UsageError(None, f"slices of {size} pixels can't be made", remedy)
+    if slices * size**2 * _BYTES_PER_VOXEL > os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"):
+        fault = f"{slices} slices of {size} × {size} pixels need more memory than this machine has"
+        raise UsageError(None, fault, "give fewer slices, or a smaller size")
 
 
 def _write_patient(folder: Path, patient: PhantomPatient, plan: CohortPlan, progress: Progress) -> dict[str, Any]:

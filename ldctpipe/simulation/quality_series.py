@@ -78,7 +78,7 @@ def make_quality_phantom(out: Path, plan: QualityPlan, *, overwrite: bool = Fals
 
 
 def _check(plan: QualityPlan) -> None:
-    check_scan(plan.dose, plan.size)
+    check_scan(plan.dose, plan.size, plan.slices)
     if not match_kernel(plan.kernel).known:
         raise UsageError(None, f"kernel {plan.kernel!r} is not known", "give one such as B30f or D45f")
     if not 0.0 < plan.noise_hu <= 200.0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -64,7 +65,12 @@ class CheckpointFolder:
         path = self.folder / name
         if not path.is_file():
             raise InputError(path, "is not seen by all ranks", "name a --checkpoints folder that all nodes share")
-        return torch.load(path, map_location="cpu", weights_only=True)
+        try:
+            return _state_in(path)
+        except (ValueError, RuntimeError, UnpicklingError) as error:
+            if is_out_of_memory(error):
+                raise
+            raise InputError(path, "is read in full by the first rank only", "check the shared folder") from None
 
     def newest(self) -> dict[str, Any] | None:
         """Return the newest state, or None where no checkpoint is; a damaged one is named, set aside and passed over.
@@ -73,10 +79,7 @@ class CheckpointFolder:
         """
         for path in reversed(self._paths()):
             try:
-                state = torch.load(path, map_location="cpu", weights_only=True)
-                if not isinstance(state, dict) or not state.keys() >= _PARTS:
-                    raise ValueError("is not the state of a training")
-                return state
+                return _state_in(path)
             except (OSError, MemoryError):
                 raise
             except Exception as error:
@@ -110,6 +113,16 @@ class CheckpointFolder:
 
     def _paths(self) -> list[Path]:
         return sorted(path for path in self.folder.iterdir() if _CHECKPOINT.fullmatch(path.name) and path.is_file())
+
+
+def _state_in(path: Path) -> dict[str, Any]:
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    if not isinstance(state, dict) or not state.keys() >= _PARTS:
+        raise ValueError("is not the state of a training")
+    progress = state["progress"]
+    if not isinstance(progress, dict) or not isinstance(progress.get("iteration"), int):
+        raise ValueError("has no number of iterations")
+    return state
 
 
 def write_weights(path: Path, state: dict[str, torch.Tensor]) -> None:

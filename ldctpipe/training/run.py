@@ -25,7 +25,7 @@ from ldctpipe.training.imagenet import ImageNetWeights
 from ldctpipe.training.launch import launch_fabric
 from ldctpipe.training.lineage import Ancestor, ancestor
 from ldctpipe.training.loop import TrainingLoop
-from ldctpipe.training.memory import told_how_to_save_memory
+from ldctpipe.training.memory import is_out_of_memory, told_how_to_save_memory
 from ldctpipe.training.previews import Previews
 from ldctpipe.training.randomness import Randomness
 from ldctpipe.training.ranks import failing_together, leave
@@ -180,9 +180,20 @@ def _assemble(
     compiled = compile_networks(algorithm, sampler) if request.compiled and _can_compile(recipe, fabric) else {}
     randomness.begin()
     if state:
-        loop.restore(state)
+        _restore(loop, state)
         say(f"going on after iteration {loop.progress.iteration}")
     return loop, compiled
+
+
+def _restore(loop: TrainingLoop, state: dict[str, Any]) -> None:
+    """Continue from `state`; raises `InputError` where a checkpoint was altered, whatever in it doesn't fit."""
+    try:
+        loop.restore(state)
+    except (LookupError, TypeError, AttributeError, ValueError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise
+        fault = "holds a checkpoint that does not fit its own training: it was altered or damaged"
+        raise InputError(loop.checkpoints.folder, fault, "remove the newest iteration-*.pt and resume again") from error
 
 
 def _what_decides(recipe: Recipe) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
 import subprocess
 import sys
@@ -40,3 +42,14 @@ def test_a_table_in_another_encoding(tmp_path, setting) -> None:
     assert done.returncode == ExitCode.DONE, done.stderr
     assert b"Traceback" not in done.stderr
     assert b"slices" in done.stdout.lower()
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "ascii"])
+def test_json_on_any_output_is_the_same_value(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    value = {"description": "Schädel – 1 mm", "file": "a\udcff.dcm"}
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding))
+    streams.replace_unprintable()
+
+    written = streams.json_text(value).encode(encoding, errors="ldctpipe.replace")
+
+    assert json.loads(written.decode(encoding)) == value

@@ -218,3 +218,13 @@ def test_what_a_killed_process_unpacked_goes_at_the_next_start(tmp_path: Path, m
     second = unpacked(archive)
 
     assert not left.exists() and first.exists() and second.exists()
+
+
+def test_an_end_that_points_before_the_start_is_damage(tmp_path: Path) -> None:
+    archive = zipped(tmp_path / "mail.zip", {"a.dcm": b"x"})
+    content = bytearray(archive.read_bytes())
+    end = content.rindex(b"PK\x05\x06")
+    content[end + 8 : end + 12] = content[end + 16 : end + 20] = b"\xff" * 4
+    archive.write_bytes(content)
+
+    assert "damaged" in refusal(archive)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import struct
 import zipfile
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from small_dicom import PATIENT_ID, body, write_ct, write_series
 
 from ldctpipe.dicom.discovery import discover
 from ldctpipe.dicom.headers import header_of
+from ldctpipe.dicom.opening import read_whole
 from ldctpipe.dicom.reading import read_volume
 from ldctpipe.dicom.rejection import Rejected
 from ldctpipe.errors import InputError
@@ -398,3 +400,23 @@ def test_what_is_neither_file_nor_folder_is_refused_and_passed_over_within_a_fol
     write_series(tmp_path)
 
     assert not discover(tmp_path).skipped
+
+
+def test_sequences_nested_beyond_any_image_are_damage(tmp_path: Path) -> None:
+    """Each level of known length holds the bytes of all below: ten thousand take gigabytes."""
+    path = write_ct(tmp_path / "a.dcm", body())
+    whole = path.read_bytes()
+    at = whole.index(b"\xe0\x7f\x10\x00OW")
+
+    def nested(depth: int) -> bytes:
+        heads, size = [], 0
+        for _ in range(depth):
+            heads.append(struct.pack("<4s2sHLHHL", b"\x40\x00\x75\x02", b"SQ", 0, size + 8, 0xFFFE, 0xE000, size))
+            size += 20
+        return b"".join(reversed(heads))
+
+    path.write_bytes(whole[:at] + nested(10_000) + whole[at:])
+    with pytest.raises(Rejected):
+        read_whole(path)
+    path.write_bytes(whole[:at] + nested(20) + whole[at:])
+    assert len(read_whole(path).RequestAttributesSequence) == 1

@@ -243,3 +243,21 @@ def test_what_is_no_folder_of_records_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not a folder of records"):
         read_records(tmp_path / "records")
     assert read_records(tmp_path / "of a first run") == {}
+
+
+def test_a_manifest_of_nothing_is_refused(tmp_path: Path, capfd) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+
+    for results in (tmp_path / "typo", tmp_path, tmp_path / "loop"):
+        assert run(["cohort", "manifest", str(results), str(tmp_path / "out")]) == ExitCode.INPUT
+        assert "holds no folder pipeline_info/patients" in capfd.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_links_in_a_circle_are_no_place_for_results(tiny_bundle: Path, tmp_path: Path, capfd) -> None:
+    cohort = write_patients(tmp_path / "cohort", range(1))
+    (tmp_path / "loop").symlink_to("loop")
+
+    command = ("cohort", "denoise", cohort, tmp_path / "loop", "--model", tiny_bundle, "--device", "cpu", "--quiet")
+    assert run([str(argument) for argument in command]) == ExitCode.IO
+    assert "Too many levels of symbolic links" in capfd.readouterr().err

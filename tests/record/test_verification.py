@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from ldctpipe.cli.app import run as run_command
+from ldctpipe.dicom.discovery import files_below
 from ldctpipe.errors import InputError
 from ldctpipe.files import sha256_of_file, write_json
-from ldctpipe.record.checksums import checksums_of, write_checksums
+from ldctpipe.record.checksums import checksums_of, summary_of_scan, write_checksums
 from ldctpipe.record.verification import verify
 
 
@@ -100,3 +104,24 @@ def test_folder_without_checksums_and_damaged_lists_are_refused_in_one_sentence(
     (results / "checksums.json").unlink()
     (results / "model" / "card.json").write_text("{")
     assert verify(results).lines() == ["unreadable: model/card.json"]
+
+
+def test_folders_nested_beyond_any_use_end_in_one_sentence(tmp_path: Path) -> None:
+    """Recursion and the length of paths both have an end."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "loop").symlink_to("loop")
+    within = os.open(tmp_path / "run", os.O_RDONLY)
+    for _ in range(1500):
+        os.mkdir("d", dir_fd=within)
+        within, above = os.open("d", os.O_RDONLY, dir_fd=within), within
+        os.close(above)
+    os.close(within)
+
+    for read in (checksums_of, summary_of_scan):
+        with pytest.raises(OSError, match="levels deep") as error:
+            read(tmp_path / "run")
+        assert error.value.errno == errno.ENAMETOOLONG
+    found = []
+    assert list(files_below(tmp_path / "run", found.append)) == [tmp_path / "run" / "loop"]
+    assert len(found) == 1
+    subprocess.run(["rm", "-r", tmp_path / "run"], check=True)  # pytest's own removal recurses

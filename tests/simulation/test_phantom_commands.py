@@ -62,3 +62,11 @@ def test_liver_has_the_noise_of_mayo(seed: int) -> None:
     assert liver.sum() > 500
     assert 11.0 <= (full - truth)[0][liver].std() <= 13.5
     assert 23.0 <= (low - truth)[0][liver].std() <= 28.0
+
+
+@pytest.mark.parametrize("absurd", [("--size", "1000000"), ("--size", "4096", "--slices", "1000000")])
+@pytest.mark.parametrize("kind", ["cohort", "water"])
+def test_sizes_are_judged_before_memory_is_taken(tmp_path: Path, capfd, kind: str, absurd: tuple[str, ...]) -> None:
+    assert run(["phantom", str(tmp_path / "out"), "--kind", kind, *absurd]) == ExitCode.USAGE
+    assert "slices of" in capfd.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from ldctpipe.errors import InputError
-from ldctpipe.training.checkpoints import _PARTS, CheckpointFolder
+from ldctpipe.training.checkpoints import CheckpointFolder
+
+
+def state_after(iteration: int) -> dict[str, Any]:
+    state = dict.fromkeys(("fingerprint", "validated", "algorithm", "randomness"))
+    return {**state, "progress": {"iteration": iteration}}
 
 
 def test_files_of_others_stay_beside_checkpoints(tmp_path: Path) -> None:
@@ -20,7 +26,7 @@ def test_files_of_others_stay_beside_checkpoints(tmp_path: Path) -> None:
 
     for iteration in range(1, 5):
         folder.save_best(iteration, torch.nn.Linear(1, 1))
-        folder.save(iteration, iteration, {**dict.fromkeys(_PARTS), "iteration": iteration})
+        folder.save(iteration, iteration, state_after(iteration))
 
     names = {path.name for path in tmp_path.iterdir()}
     assert names - foreign == {
@@ -28,7 +34,7 @@ def test_files_of_others_stay_beside_checkpoints(tmp_path: Path) -> None:
         *(f"best-{number:07d}.safetensors" for number in (3, 4)),
     }
     assert {(tmp_path / name).read_text() for name in foreign} == {"mine"}
-    assert (folder.newest() or {})["iteration"] == 4
+    assert folder.newest() == state_after(4)
 
 
 def test_a_log_of_something_else_is_not_written_over(tmp_path: Path) -> None:

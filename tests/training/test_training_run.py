@@ -155,6 +155,11 @@ def test_a_damaged_checkpoint_is_passed_over_and_only_damaged_ones_are_an_error(
     train_bundle(replace(damaged, resume=True))
 
     assert (whole.out / "model.safetensors").read_bytes() == (damaged.out / "model.safetensors").read_bytes()
+    altered = sorted(damaged.checkpoints.glob("iteration-*.pt"))[-1]
+    state = torch.load(altered, weights_only=True)
+    torch.save({**state, "algorithm": {"networks": [torch.zeros(2, 3)]}}, altered)
+    with pytest.raises(InputError, match="does not fit its own training"):
+        train_bundle(replace(damaged, resume=True, out=damaged.out.with_name("second")))
     for path in damaged.checkpoints.glob("iteration-*.pt"):
         path.write_bytes(b"nothing")
     with pytest.raises(InputError, match="only damaged checkpoints"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,8 +20,10 @@ from ldctpipe.dicom.rejection import Rejected
 from ldctpipe.dicom.series import Series, Slice, series_key
 from ldctpipe.dicom.word_bits import refuse_larger_values, stray_bits
 from ldctpipe.errors import InputError
+from ldctpipe.volumes.levels import blocks_of
 from ldctpipe.volumes.padding import Padding
 from ldctpipe.volumes.plausibility import hu_doubt, hu_fault
+from ldctpipe.volumes.slice_scale import rescaling_fault
 from ldctpipe.volumes.volume import HuArray, Volume
 from ldctpipe.volumes.voxel_size import step_fault
 
@@ -151,5 +154,18 @@ def _refuse_impossible_hu(series: Series, hu: HuArray, padding: Padding) -> None
     key = f"series {series.key}"  # folders are named after patients
     if fault := hu_fault(hu, padding if padding.any() else None):
         raise InputError(key, f"its values can't be HU: it {fault}", _REMEDY)
+    if number := _first_rescaled(series, hu, padding):
+        fault = f"slice {number} shows what the slice before shows, but with the other rescale slope of its header"
+        raise InputError(key, f"its values can't be HU: {fault}", _REMEDY)
     if len(series.slices) > 1 and (fault := step_fault(float(np.median(np.diff(series.positions_mm))))):
         raise InputError(key, f"has {fault}", "export it again with right positions")
+
+
+def _first_rescaled(series: Series, hu: HuArray, padding: Padding) -> int | None:
+    """The number of the first slice of which the header has another slope than that of the one before, and lies."""
+    for number, (before, place) in enumerate(itertools.pairwise(series.slices), 1):
+        if place.slope != before.slope:
+            now, then = (blocks_of(hu[index], padding[index]).means for index in (number, number - 1))
+            if rescaling_fault(now, then, place.slope / before.slope):
+                return number + 1
+    return None

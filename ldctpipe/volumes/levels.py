@@ -97,6 +97,13 @@ class Levels:
         self.outer_rim += _histogram(blocks.means[_rim(is_known)])
         self.inner_rim += _histogram(blocks.means[_rim(is_measured)])
 
+    def merge(self, other: Levels) -> None:
+        """Add what `other` has counted."""
+        self.measured += other.measured
+        self.filled += other.filled
+        self.outer_rim += other.outer_rim
+        self.inner_rim += other.inner_rim
+
     @property
     def _counts(self) -> Counts:
         few = self.measured.sum() <= _FEWEST_MEASURED * self.filled.sum()
@@ -115,6 +122,14 @@ class Levels:
     def above(self, hu: float) -> float:
         """Return the share of blocks at or above a value in HU."""
         return self.share(hu, _HIGHEST_HU)
+
+    def peak(self, low_hu: float) -> tuple[float, float]:
+        """Return the level in HU around which most blocks at or above `low_hu` lie within 40 HU, and their share."""
+        counts = self._counts[_bin(low_hu) :]
+        total = int(counts.sum())
+        window = np.convolve(counts, np.ones(_FLAT_BINS, dtype=np.int64), mode="valid")
+        first = int(window.argmax())
+        return low_hu + _BIN_HU * (first + _FLAT_BINS / 2), int(window[first]) / total if total else 0.0
 
     def rim_levels(self, least_share: float) -> list[float]:
         """Return the level in HU of each rim of which `least_share` lies within 40 HU: of none, one or both."""

@@ -30,6 +30,11 @@ _LEAST_AIR, _LEAST_SOFT = 0.005, 0.03
 _DENSE_HU = 300
 _LEAST_RIM, _WHOLE_RIM = 0.4, 0.75
 _AIR_TO_TISSUE_HU = (850, 1250)  # fat is 900 HU, muscle 1050 HU above air
+_DENSER_THAN_LUNG_HU = -600  # most of the time; soft tissue has a peak there and lung has none
+_TISSUE_PEAK_HU, _NEAR_TISSUE_HU = (-160, 220), (-130, 150)
+_LEAST_PEAK, _LEAST_BODY, _LEAST_OF_BODY = 0.06, 0.05, 0.15
+# HU above what lies around, and the share that must have one level: bone in muscle is less even.
+_BEYOND_CONTRAST, _BEYOND_BONE = (450, 0.2), (1300, 0.06)
 
 
 def hu_fault(hu: HuArray, padding: Padding | None = None) -> str | None:
@@ -45,14 +50,17 @@ def hu_fault(hu: HuArray, padding: Padding | None = None) -> str | None:
         return None
     if fault := _number_fault(sampled):
         return fault
-    levels, before, far = Levels(), None, None
+    levels, before, far, odd = Levels(), None, None, None
     for number, blocks in enumerate(_blocks(hu, padding), 1):
-        levels.add(blocks)
+        own = Levels()
+        own.add(blocks)
+        levels.merge(own)
         if fault := neighbor_fault(blocks.means, before):
             return f"holds slices on different scales of HU: slice {number} {fault}"
         far = far or far_fault(blocks.means, number)
+        odd = odd or _slice_fault(own, number)
         before = blocks.means
-    return scale_fault(levels) or far or _normalised(hu, padding, sampled)
+    return scale_fault(levels) or far or odd or _normalised(hu, padding, sampled)
 
 
 def hu_doubt(hu: HuArray, padding: Padding | None = None) -> str | None:
@@ -72,10 +80,21 @@ def scale_fault(levels: Levels) -> str | None:
         return "holds neither air near -1000 HU nor soft tissue near 0"
     rims_hu = levels.rim_levels(_LEAST_RIM)
     lost = (_lost_intercept(levels, rim_hu) for rim_hu in (*rims_hu, 0.0))
-    wrong = [_wrong_surroundings(levels, rim_hu) for rim_hu in rims_hu]
+    wrong = [fault(levels, rim_hu) for fault in (_dense_body, _wrong_surroundings) for rim_hu in rims_hu]
     wrong += [_flattened(levels, rim_hu) for rim_hu in levels.rim_levels(_WHOLE_RIM)]
-    others = _nothing_dense(levels, rims_hu), _no_soft_tissue(levels, soft)
+    others = _nothing_dense(levels, rims_hu), _other_slope(levels, rims_hu), _no_soft_tissue(levels, soft)
     return next(filter(None, (*lost, *wrong, *others)), None)
+
+
+def _slice_fault(levels: Levels, number: int) -> str | None:
+    """Why one slice can't be HU by what surrounds its body; inside there may be anything, bone alone for one."""
+    found = (
+        fault(levels, rim_hu)
+        for fault in (_lost_intercept, _dense_body, _wrong_surroundings)
+        for rim_hu in levels.rim_levels(_LEAST_RIM)
+    )
+    fault = next(filter(None, found), None)
+    return f"{fault} (slice {number})" if fault else None
 
 
 def _lost_intercept(levels: Levels, rim_hu: float) -> str | None:
@@ -90,6 +109,18 @@ def _lost_intercept(levels: Levels, rim_hu: float) -> str | None:
     is_small_body = dense > 0.02 and fat > 0.05 * dense and muscle > 0.3 * dense
     if is_body or is_small_body:
         return "holds air near 0 and soft tissue near 1000: the intercept to HU (often -1024) was lost"
+    return None
+
+
+def _dense_body(levels: Levels, rim_hu: float) -> str | None:
+    """Air near 0 and nothing lighter, and a body too far above it for contrast medium or bone in soft tissue."""
+    air_hu = 10 * round(rim_hu / 10)
+    if not -250 <= air_hu <= _DENSE_HU or levels.below(air_hu - 150) > _LEAST_AIR:
+        return None
+    for beyond_hu, even in (_BEYOND_CONTRAST, _BEYOND_BONE):
+        body_hu, share = levels.peak(air_hu + beyond_hu)
+        if levels.above(air_hu + beyond_hu) > 0.15 and share > even:
+            return f"holds {rim_hu:.0f} HU all around and a body near {body_hu:.0f}: another slope and intercept"
     return None
 
 
@@ -118,6 +149,20 @@ def _nothing_dense(levels: Levels, rims_hu: list[float]) -> str | None:
     if is_in_air and is_light and levels.share(-940, _DENSEST_OF_LUNG_HU) > 0.25:
         return f"holds nothing denser than {_DENSEST_OF_LUNG_HU} HU, so soft tissue is nowhere near 0"
     return None
+
+
+def _other_slope(levels: Levels, rims_hu: list[float]) -> str | None:
+    """A body in air whose commonest tissue is neither like fat, muscle nor water, of which there is little at all."""
+    dense = levels.above(_DENSER_THAN_LUNG_HU)
+    if dense < _LEAST_BODY or not any(-1060 <= rim_hu <= -940 for rim_hu in rims_hu):
+        return None
+    peak_hu, share = levels.peak(_DENSER_THAN_LUNG_HU)
+    is_like_tissue = _TISSUE_PEAK_HU[0] <= peak_hu <= _TISSUE_PEAK_HU[1] or share < _LEAST_PEAK
+    if is_like_tissue or levels.share(*_NEAR_TISSUE_HU) > _LEAST_OF_BODY * dense:
+        return None
+    return (
+        f"holds air near -1000 HU, but most of the body near {peak_hu:.0f}, where fat and muscle are not: another slope"
+    )
 
 
 def _no_soft_tissue(levels: Levels, soft: float) -> str | None:

@@ -8,7 +8,8 @@ from ldctpipe.volumes.levels import BlockMeans
 
 _FEWEST_BLOCKS = 16
 _LEAST_SPREAD_HU, _LEAST_DEVIATION_HU = 200.0, 1.0
-_LEAST_CORRELATION = 0.95
+_LEAST_CORRELATION, _LEAST_LIKENESS = 0.95, 0.7
+_LEAST_RATIO, _NEAR_RATIO = 1.25, 0.4
 _AIR_HU, _MOST_SHIFT_HU = -1000.0, 150.0
 _MOST_MOVED = 0.25
 _FURTHEST_HU, _MOST_FAR = (-1200.0, 4000.0), 0.25
@@ -49,3 +50,19 @@ def neighbor_fault(means: BlockMeans, before: BlockMeans | None) -> str | None:
     if abs(air_hu - _AIR_HU) <= _MOST_SHIFT_HU or np.mean(moved) <= _MOST_MOVED:
         return None
     return f"shows the anatomy of the slice before, but {float(np.median((now - then)[moved])):+.0f} HU apart"
+
+
+def rescaling_fault(means: BlockMeans, before: BlockMeans, ratio: float) -> bool:
+    """Tell whether two neighboring slices, whose headers have slopes of this `ratio`, would agree with one slope.
+
+    Slices of one scan may be stored with slopes of their own; then they show the same anatomy at the same HU.
+    """
+    both = ~(np.isnan(means) | np.isnan(before))
+    now, then = means[both].astype(np.float64), before[both].astype(np.float64)
+    if now.size < _FEWEST_BLOCKS or min(np.ptp(now), np.ptp(then)) < _LEAST_SPREAD_HU:
+        return False
+    if abs(np.log(ratio)) < np.log(_LEAST_RATIO):  # neighbors differ as much by their anatomy
+        return False
+    if float(np.corrcoef(now, then)[0, 1]) < _LEAST_LIKENESS:
+        return False
+    return bool(abs(np.log(now.std() / then.std() / ratio)) < _NEAR_RATIO * abs(np.log(ratio)))

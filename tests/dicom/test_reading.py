@@ -322,3 +322,25 @@ def test_a_refused_series_is_told_by_its_key_and_not_by_its_folder(tmp_path: Pat
 
     assert str(refusal.value).startswith(f"series {series.key}: ")
     assert "Doe" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("number", [0, 3, 5])
+@pytest.mark.parametrize("slope", [0.5, 2])
+def test_a_slope_that_one_header_has_and_its_pixels_have_not_is_refused(
+    tmp_path: Path, number: int, slope: float
+) -> None:
+    for index in range(6):
+        write_ct(tmp_path / str(index), body(index), 3.0 * index, RescaleSlope=slope if index == number else 1)
+
+    with pytest.raises(InputError, match="can't be HU"):
+        read_volume(discover(tmp_path).series[0])
+
+
+@pytest.mark.parametrize("slopes", [(1, 2, 3), (1, 1.001, 0.999)])
+def test_slices_stored_with_slopes_of_their_own_are_read(tmp_path: Path, slopes: tuple[float, ...]) -> None:
+    for index in range(6):
+        slope = slopes[index % 3]
+        stored = (body(index) // slope).astype(np.uint16)
+        write_ct(tmp_path / str(index), stored, 3.0 * index, RescaleSlope=slope)
+
+    assert abs(int(read_volume(discover(tmp_path).series[0]).hu.min()) + 1024) < 50

@@ -218,6 +218,17 @@ def test_any_other_intercept_is_found(shift_hu: float, noise: float, seed: int) 
     assert hu_fault(body(2, noise, seed=seed) + np.float32(shift_hu)) is not None
 
 
+@pytest.mark.parametrize("slope", [0.2, 0.3, 0.5, 0.6, 0.7, 1.6, 2.0, 3.0])
+@pytest.mark.parametrize("make", [body, lambda: body(lung=0.32, noise=60)])
+def test_a_slope_that_leaves_air_in_its_place_is_found(make: Callable[[], np.ndarray], slope: float) -> None:
+    assert hu_fault((make() + 1024) * slope - 1024)
+
+
+@pytest.mark.parametrize("slope", [0.5, 2.0])
+def test_an_intercept_lost_with_another_slope_is_found(slope: float) -> None:
+    assert hu_fault((body() + 1024) * slope)
+
+
 @pytest.mark.parametrize("fraction", [0.001, 0.01, 0.05])
 def test_a_few_bright_pixels_do_not_hide_a_doubled_intercept(fraction: float) -> None:
     hu = body() - 1024
@@ -258,6 +269,13 @@ def test_one_slice_on_another_scale_is_refused(change: Callable[[np.ndarray], np
     hu[number] = change(hu[number])
 
     assert hu_fault(hu) is not None
+
+
+@pytest.mark.parametrize("change", [lambda hu: hu + 1024, lambda hu: hu + 512, lambda hu: (hu + 1024) * 0.5])
+def test_one_slice_of_other_anatomy_on_another_scale_is_refused(change: Callable[[np.ndarray], np.ndarray]) -> None:
+    hu = np.concatenate([body(slices=2), change(body(slices=1, lung=0.4, bone=0.3, fat=0.2, seed=9)), head()])
+
+    assert "slice 3" in (hu_fault(hu) or "")
 
 
 def test_one_slice_among_many_is_found_and_named() -> None:
@@ -301,3 +319,12 @@ def test_real_series_are_hu_and_are_not_with_another_intercept(real_data: Path, 
         assert hu_fault(values - 1024, padding) is not None
         assert hu_fault(values * 10, padding) is not None
         assert "phantom" in name or hu_fault(values + 1024, padding) is not None
+
+
+@pytest.mark.parametrize("slope", [0.5, 0.7])
+@pytest.mark.parametrize("name", ["head_ge_tilted", "../singles/S063C"])
+def test_real_series_with_another_slope_are_refused(real_data: Path, name: str, slope: float) -> None:
+    volume = read_volume(discover(real_data / name).series[0])
+    padding = None if volume.padding is None else Padding.of(volume.padding[:8])
+
+    assert hu_fault((volume.hu[:8].astype(np.float32) + 1024) * slope - 1024, padding)

@@ -18,7 +18,8 @@ from ldctpipe.volumes.volume import Volume
 _NAMED_REASONS = 3
 # Of two candidates, one that has fewer than half of the other's common slices shows another part of the scan.
 _LEAST_SHARE_OF_SLICES = 0.5
-_MIRRORED_CORRELATION = 0.95
+# Mirrored images are those of the other where they correlate so well, with a mean squared difference below this share.
+_MIRRORED_CORRELATION, _CLEARLY_CLOSER = 0.95, 0.5
 _COMPARED_SLICES, _COMPARED_HU = 9, (-1000, 1000)
 
 
@@ -177,10 +178,12 @@ def _candidate(source: Volume, full: Volume, role: str, unlike: bool) -> _Candid
     alike = likeness(low, full, pair.low_index, pair.full_index)
     wrong = alike.wrong_slices(found.distances)
     warnings = []
-    if len(wrong):
-        difference = _difference(pair, alike, wrong)
+    mirrored = _mirrored(pair)
+    if len(wrong) or mirrored:  # a body correlates with its mirror image, too
+        difference = _difference(pair, alike, wrong) if len(wrong) else f"it fits better with its {mirrored} mirrored"
         if not unlike:
-            raise Mismatch(difference, _mirror_remedy(pair), is_of_content=True)
+            remedy = f"convert it again: its {mirrored} are stored in the opposite order of what its header says"
+            raise Mismatch(difference, remedy if mirrored else None, is_of_content=True)
         warnings.append(f"{role} series {low.key} is matched by position alone: {difference}")
     if _frames_differ(low, full):
         warnings.append(_excused_frames(low, full, role, found, alike))
@@ -189,15 +192,17 @@ def _candidate(source: Volume, full: Volume, role: str, unlike: bool) -> _Candid
     return _Candidate(pair, source, alike, tuple(warnings))
 
 
-def _mirror_remedy(pair: Pair) -> str | None:
-    """Return a remedy for images that match when mirrored, contrary to their affine; None for others."""
+def _mirrored(pair: Pair) -> str | None:
+    """Return what must be mirrored to make the images match, contrary to their affine; None if they match as they are."""
     middle = np.array([len(pair.full_index) // 2])
     places = pair.low_index[middle], pair.full_index[middle]
+    full = replace(pair.full, padding=None)
+    own = likeness(replace(pair.low, padding=None), full, *places)
     for words, rows, columns in (("rows", -1, 1), ("columns", 1, -1), ("rows and columns", -1, -1)):
-        mirrored = replace(pair.low, hu=pair.low.hu[:, ::rows, ::columns], padding=None)
-        alike = likeness(mirrored, replace(pair.full, padding=None), *places)
-        if alike.holds_anatomy[0] and alike.correlations[0] > _MIRRORED_CORRELATION:
-            return f"convert it again: its {words} are stored in the opposite order of what its header says"
+        alike = likeness(replace(pair.low, hu=pair.low.hu[:, ::rows, ::columns], padding=None), full, *places)
+        is_closer = alike.differences_hu2[0] < _CLEARLY_CLOSER * own.differences_hu2[0]
+        if is_closer and alike.holds_anatomy[0] and alike.correlations[0] > _MIRRORED_CORRELATION:
+            return words
     return None
 
 

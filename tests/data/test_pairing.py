@@ -237,6 +237,21 @@ def test_a_grid_stored_in_another_order_is_paired_voxel_by_voxel(order: str) -> 
     np.testing.assert_array_equal(pair.low.padding[pair.low_index], full.padding[pair.full_index])
 
 
+def test_a_body_that_resembles_its_mirror_image_is_no_pair_with_it() -> None:
+    full = volume(3.0 * np.arange(5))
+    rows, columns = np.indices((64, 64)) - 32
+    organ = np.where(np.hypot(rows - 6, columns) < 5, 200, 0).astype(np.int16)
+    full = replace(full, hu=full.hu + organ)
+    random = np.random.default_rng(1)
+    low = replace(full, hu=(full.hu + random.normal(0, 15, full.hu.shape)).astype(np.int16))
+    mirrored = replace(low, hu=low.hu[:, ::-1])
+    assert np.corrcoef(mirrored.hu.ravel(), full.hu.ravel())[0, 1] > 0.9
+
+    assert len(pair_volumes([low], [full])) == 1
+    with pytest.raises(InputError, match="it fits better with its rows mirrored"):
+        pair_volumes([mirrored], [full])
+
+
 @pytest.mark.parametrize(("rows", "columns", "words"), [(-1, 1, "rows"), (1, -1, "columns"), (-1, -1, "rows and")])
 def test_images_mirrored_against_their_affine_are_no_pair_and_the_remedy_says_so(
     rows: int, columns: int, words: str

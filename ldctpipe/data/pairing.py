@@ -193,7 +193,7 @@ def _candidate(source: Volume, full: Volume, role: str, unlike: bool) -> _Candid
 
 
 def _mirrored(pair: Pair) -> str | None:
-    """Return what must be mirrored to make the images match, contrary to their affine; None if they match as they are."""
+    """Return what must be mirrored to make the images match, contrary to their affine; None if nothing must be."""
     middle = np.array([len(pair.full_index) // 2])
     places = pair.low_index[middle], pair.full_index[middle]
     full = replace(pair.full, padding=None)

@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 from ldctpipe.errors import InputError
 from ldctpipe.foreign import json_of, read_text
@@ -80,9 +81,9 @@ def move_into(source: Path, target: Path, digest_of: Callable[[Path], str]) -> N
     Files of ours without a successor are removed. Files that describe the others come last.
     """
     with _only_mover_into(target):
-        if not (source / _MOVE).is_file():  # another process was quicker
+        noted = _noted_in(source)
+        if noted is None:  # another process was quicker, or this folder is not what `prepare_move` made
             return
-        noted = json.loads((source / _MOVE).read_text(encoding="ascii"))
         move = _Move(source, target, noted["own"], digest_of)
         names = sorted(noted["names"], key=lambda name: (_describes(name), name == LISTING))
         move.remove(noted["first"])
@@ -91,6 +92,16 @@ def move_into(source: Path, target: Path, digest_of: Callable[[Path], str]) -> N
         move.place(filter(_describes, names))
         move.place_empty_folders()
         shutil.rmtree(source, ignore_errors=True)
+
+
+def _noted_in(source: Path) -> dict[str, Any] | None:
+    """Return the note of `prepare_move`; None if there is none, or one that names files outside the target."""
+    try:
+        noted = json.loads((source / _MOVE).read_text(encoding="ascii"))
+        is_within = all(is_below(name) for key in ("names", "own", "first") for name in noted[key])
+        return noted if is_within and isinstance(noted["own"], dict) else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
 
 
 def _describes(name: str) -> bool:

@@ -23,6 +23,7 @@ from ldctpipe.files import (
     clear_leftovers,
     new_file,
     new_folder,
+    process_mark,
     read_json,
     refuse_existing,
     refuse_occupied,
@@ -355,3 +356,20 @@ def test_what_ldctpipe_did_not_write_is_never_removed(tmp_path_factory, old, for
         made = listed_files(out)
         assert all(shown(out / name).startswith("new") for name, kind in new.items() if name in made and kind == "file")
     assert not [path for path in left if path.name.endswith((".partial", ".ready"))]
+
+
+@pytest.mark.parametrize(
+    "note", [{"own": {"../../notes.txt": None}}, {"first": ["/etc/x"]}, {"names": ["a/../../b"]}, []]
+)
+def test_a_folder_that_claims_to_be_an_unfinished_move_reaches_nothing_outside(tmp_path: Path, note) -> None:
+    out = tmp_path / "a" / "out"
+    out.mkdir(parents=True)
+    (tmp_path / "notes.txt").write_text("mine")
+    ready = out / f".ldctpipe.{process_mark().rpartition('-')[0]}-{2**22 + 1}-0123abcd.ready"
+    ready.mkdir()
+    whole = {"names": [], "own": {}, "first": [], **note} if isinstance(note, dict) else note
+    (ready / ".ldctpipe-move.json").write_text(json.dumps(whole))
+
+    clear_leftovers(out)
+
+    assert (tmp_path / "notes.txt").read_text() == "mine" and ready.is_dir()

@@ -167,12 +167,14 @@ def _fail(sentence: str, code: int) -> int:
 
 
 def _sentence(error: OSError) -> str:
-    where = error.filename2 or error.filename or "a file"
+    where = error.filename2 or error.filename or "standard output or a file"
     remedy = {
         errno.ENOSPC: "free some space and run the same command again",
         errno.EDQUOT: "free some of your quota and run the same command again",
         errno.EACCES: "give yourself the right to it or choose another path",
         errno.EROFS: "choose a path that can be written",
+        errno.EEXIST: "a file lies where a folder is needed, so choose another path",
+        errno.ENOTDIR: "a file lies where a folder is needed, so choose another path",
     }.get(error.errno or 0, "check the path and its file system")
     return f"{where}: {error.strerror or error}; {remedy}."
 

@@ -50,7 +50,7 @@ def test_run_that_failed_leaves_a_record_and_ends_with_the_sentence_of_its_task_
 
     assert run.code != 0
     columns = "patient,low_dose,full_dose,split"
-    sentence = f"ldctpipe: sheet.csv: has no column full_dose or split; its first line must be {columns}."
+    sentence = f"ldctpipe: {tmp_path}/sheet.csv: has no column full_dose or split; its first line must be {columns}."
     assert run.stdout.strip().splitlines()[-1] == sentence
     assert "is held out" not in run.said, "what follows from the failure is not told as another"
     assert "groovy" not in run.said

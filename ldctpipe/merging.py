@@ -86,7 +86,8 @@ def move_into(source: Path, target: Path, digest_of: Callable[[Path], str]) -> N
             return
         move = _Move(source, target, noted["own"], digest_of)
         names = sorted(noted["names"], key=lambda name: (_describes(name), name == LISTING))
-        move.remove(noted["first"])
+        # One whose successor is in place already, before an interruption, is that successor.
+        move.remove(name for name in noted["first"] if name not in names or os.path.lexists(source / name))
         move.place(name for name in names if not _describes(name))
         move.remove(set(noted["own"]) - set(names))
         move.place(filter(_describes, names))

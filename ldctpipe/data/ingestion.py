@@ -52,6 +52,7 @@ def ingest(
     discovery = discover_all(source, threads, without=cases)
     written: list[Series] = []
     refused: dict[str, str] = {}
+    remedies: set[str] = set()
     with new_folder(cases, overwrite=overwrite, inputs=[source]) as folder:
         for found in track(discovery.series, "ingest", "series"):
             series = deidentifier.series(found) if deidentifier else found
@@ -65,9 +66,10 @@ def ingest(
                 raise
             except InputError as error:
                 refused[series.key] = error.fault
+                remedies.add(error.remedy)
         if not written:
             fault = f"has no series that can be read ({'; '.join(sorted(set(refused.values())))})"
-            raise InputError(source, fault, "export the series again")
+            raise InputError(source, fault, " and ".join(sorted(remedies)))
         write_json(folder / "ingest.json", _description(discovery, written, refused, keep_identifiers))
     damaged_files = sum(skip.is_fault for skip in discovery.skipped)
     return Ingestion(tuple(series.key for series in written), refused, discovery.skipped_by_reason(), damaged_files)

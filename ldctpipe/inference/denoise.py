@@ -258,7 +258,7 @@ def _denoise_series(
     named, source = job.form.published(series), source_digest(series, job.form)
     known = _known_by(series, request)
     try:
-        if series.denoising_refusal:
+        if series.denoising_refusal and not series.refusal:  # of which reading says what to do
             raise InputError(None, series.denoising_refusal, "give its source series")
         files, warnings = _write_denoised(request, job, denoiser, series, folder, progress)
     except InputError as error:

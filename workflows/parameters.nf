@@ -23,7 +23,7 @@ def parameterHelp(schema) {
         group.properties.each { name, property ->
             def fallback = property['default'] in [null, false] ? '' : " [${property['default']}]"
             def choices = property['enum'] ? " (${property['enum'].join(', ')})" : ''
-            lines << "  --${name.padRight(22)}${property.description}${choices}${fallback}".toString()
+            lines << "  --${name.padRight(26)}${property.description}${choices}${fallback}".toString()
         }
     }
     return lines.join('\n')

@@ -132,7 +132,7 @@ def test_sweep_prepares_once_and_trains_every_run_that_is_new(nextflow: Callable
     assert sorted(done) == [
         ("DENOISE", "a.seed-3 L003"), ("DENOISE", "b.seed-3 L003"), ("DENOISE", "d.seed-3 L003"),
         ("EVALUATE", "a.seed-3"), ("EVALUATE", "b.seed-3"), ("EVALUATE", "d.seed-3"),
-        ("SWEEP", "table1"), ("SWEEP_REPORT", "sweep.html"),
+        ("SWEEP", "plan.csv"), ("SWEEP_REPORT", "sweep.html"),
         ("TRAIN", "a.seed-3"), ("TRAIN", "b.seed-3"), ("TRAIN_GROWN", "d.seed-3"),
     ]  # fmt: skip
 

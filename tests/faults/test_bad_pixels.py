@@ -237,7 +237,7 @@ def test_pixels_in_a_private_element_are_named(tmp_path: Path, tag: int, is_empt
     path = tmp_path / "private.dcm"
     image.save_as(path, enforce_file_format=True)
 
-    with pytest.raises(InputError, match="private element of its maker") as refusal:
+    with pytest.raises(InputError, match="private element of the vendor") as refusal:
         discover(path)
 
     assert f"({tag >> 16:04x},{tag & 0xFFFF:04x})" in refusal.value.fault

@@ -369,13 +369,16 @@ def first(tensors: dict[str, torch.Tensor]) -> str:
 
 
 WEIGHTS: dict[str, tuple[Callable[[dict[str, torch.Tensor]], None], str]] = {
-    "NaN": (lambda state: state[first(state)].fill_(torch.nan), "no numbers"),
-    "infinity": (lambda state: state[first(state)].view(-1)[:1].fill_(torch.inf), "no numbers"),
+    "NaN": (lambda state: state[first(state)].fill_(torch.nan), "NaN or infinite"),
+    "infinity": (lambda state: state[first(state)].view(-1)[:1].fill_(torch.inf), "NaN or infinite"),
     "one missing": (lambda state: state.pop(first(state)), "does not fit"),
     "one more": (lambda state: state.update(more=torch.zeros(3)), "does not fit"),
     "another shape": (lambda state: state.update({first(state): torch.zeros(3, 3)}), "does not fit"),
-    "whole numbers": (lambda state: state.update({first(state): state[first(state)].long()}), "another type"),
-    "complex": (lambda state: state.update({first(state): state[first(state)].to(torch.complex64)}), "another type"),
+    "whole numbers": (lambda state: state.update({first(state): state[first(state)].long()}), "another data type"),
+    "complex": (
+        lambda state: state.update({first(state): state[first(state)].to(torch.complex64)}),
+        "another data type",
+    ),
 }
 
 

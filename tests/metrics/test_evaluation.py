@@ -53,7 +53,7 @@ def put_patient(root: Path, name: str, seed: int, extra_low_slices: int = 0) -> 
     put(root / "cases" / name / "full_dose", full[:6], f"f{seed:011d}")
     put(root / "cases" / name / "low_dose", shifted(full, SHIFT_HU["low_dose"]), f"a{seed:011d}")
     put(root / "denoised" / name, shifted(full, SHIFT_HU["denoised"]), f"d{seed:011d}")
-    manifest = {"model": {"name": "mini", "sha256": "0" * 64}}
+    manifest = {"format": "ldctpipe-denoised@1", "model": {"name": "mini", "sha256": "0" * 64}, "series": []}
     (root / "denoised" / name / "manifest.json").write_text(json.dumps(manifest))
 
 
@@ -182,7 +182,8 @@ def test_a_perfect_denoiser_has_no_finite_psnr_and_the_summary_says_so(tmp_path)
 
 
 def test_several_models_in_one_cohort_are_refused(cohort):
-    (cohort / "denoised" / "L002" / "manifest.json").write_text(json.dumps({"model": {"name": "other"}}))
+    other = {"format": "ldctpipe-denoised@1", "model": {"name": "other"}, "series": []}
+    (cohort / "denoised" / "L002" / "manifest.json").write_text(json.dumps(other))
     with pytest.raises(InputError, match="another model"):
         evaluate(cohort)
     assert not (cohort / "metrics").exists()

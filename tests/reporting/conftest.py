@@ -52,7 +52,8 @@ def put_patient(root: Path, name: str, seed: int, slices: int = 5) -> None:
     put(root / "cases" / name / "full_dose", full, f"f{seed:011d}")
     put(root / "cases" / name / "low_dose", low, f"a{seed:011d}")
     put(root / "denoised" / name, 0.3 * low + 0.7 * clean, f"d{seed:011d}")
-    (root / "denoised" / name / "manifest.json").write_text(json.dumps({"model": {"name": "wgan-gp-effnetv2-mini"}}))
+    manifest = {"format": "ldctpipe-denoised@1", "model": {"name": "wgan-gp-effnetv2-mini"}, "series": []}
+    (root / "denoised" / name / "manifest.json").write_text(json.dumps(manifest))
 
 
 def evaluate(root: Path) -> None:

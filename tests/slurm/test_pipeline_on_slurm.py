@@ -21,9 +21,9 @@ def test_every_task_is_a_job_with_the_name_and_the_resources_that_it_asked_for(f
     jobs = {row["Name"].split(".", 1)[1]: row for row in finished.cluster.done().values()}
 
     assert set(jobs) == {
-        "RECIPE.wgan-gp-effnetv2-mini", "PHANTOM.3_patients", "SAMPLESHEET.cohort", "INGEST.L001", "INGEST.L002",
-        "INGEST.L003", "PREPARE.3_patients", "TRAIN.wgan-gp-effnetv2-mini", "DENOISE.L003", "EVALUATE.mayo-soft",
-        "REPORT.report.html",
+        "RECIPE.wgan-gp-effnetv2-mini", "PHANTOM.3_patients", "SAMPLESHEET.samplesheet.csv", "INGEST.L001",
+        "INGEST.L002", "INGEST.L003", "PREPARE.3_patients", "TRAIN.wgan-gp-effnetv2-mini", "DENOISE.L003",
+        "EVALUATE.mayo-soft", "REPORT.report.html",
     }  # fmt: skip
     assert len({row["Name"].split(".")[0] for row in jobs.values()}) == 1, "the run's name"
     assert {(row["Partition"], row["Account"], row["JobState"]) for row in jobs.values()} == {

@@ -26,7 +26,7 @@ def let_threads_wait() -> None:
     """Let threads sleep while they wait for each other, unless the environment sets this; call before importing torch.
 
     By default they spin. On busy cores, each barrier then lasts until the scheduler returns to a thread that lost its
-    core, while the others spin on theirs: a training takes twenty times as long instead of twice.
+    core, while the others spin on theirs: a training takes many times as long instead of twice.
     """
     if "GOMP_SPINCOUNT" not in os.environ:
         for name, value in THREADS_WAIT.items():

@@ -63,10 +63,7 @@ class SlurmRun:
 
     def arguments(self, *more: str) -> list[str]:
         asks = self.folder / "fast.config"
-        # By default Nextflow looks at the queue once a minute, and waits 270 s for the exit code of a job that is gone.
-        asks.write_text(
-            "executor { pollInterval = '1 sec'; queueStatInterval = '3 sec'; exitReadTimeout = '30 sec' }\n"
-        )
+        asks.write_text("executor.pollInterval = '1 sec'\n")
         return ["-c", str(asks), "-profile", "test,slurm,cpu", "--max_cpus", "1", *more]
 
     def start(self, *more: str) -> subprocess.Popen[bytes]:

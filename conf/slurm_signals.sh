@@ -13,6 +13,8 @@ trap 'ldctpipe_told+=" USR2"' USR2
 wait() {
     local code=0 tries=0
     builtin wait "$1" || code=$?
+    # Slurm signals one process after another: the task may have ended before this shell's own signal comes.
+    ((code != 143)) || sleep 0.5
     while kill -0 "$1" 2>/dev/null || { [[ $ldctpipe_told ]] && pgrep --session 0 --exact 'ldctpipe|srun' >/dev/null; }; do
         # every five seconds: SIGTERM may have come to this shell alone, and a training that is only starting can't hear yet
         if ((tries % 10 == 1)); then

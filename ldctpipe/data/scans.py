@@ -67,14 +67,6 @@ def _warn_of_faults(path: Path, discovery: Discovery) -> None:
         warn(f"{path}: left out {len(left_out)} × {reason}: {names}")
 
 
-def scan_shapes(path: Path, threads: int | None = None) -> list[tuple[int, int, int]]:
-    """Return (slices, rows, columns) of each volume that `load_volumes` would return, from headers where there are any.
-
-    Raises `InputError` where nothing in `path` can be read.
-    """
-    return [_shape(volume) for volume in scan_outlines(path, threads)]
-
-
 def scan_outlines(path: Path, threads: int | None = None) -> list[Volume]:
     """Return each volume that `load_volumes` would return, from headers where there are any, without its HU (all 0).
 

@@ -10,7 +10,7 @@ import pytest
 from small_dicom import PATIENT_ID, body, write_ct, write_series
 
 from ldctpipe.data.ingestion import ingest
-from ldctpipe.data.scans import load_volume, load_volumes, scan_outlines, scan_shapes
+from ldctpipe.data.scans import load_volume, load_volumes, scan_outlines
 from ldctpipe.errors import InputError
 from ldctpipe.volumes.nifti import write_nifti
 
@@ -23,7 +23,7 @@ def test_dicom_case_and_nifti_of_a_series_agree(tmp_path: Path) -> None:
 
     for path in (source, tmp_path / "cases", tmp_path / "cases" / raw.key, tmp_path / "scan.nii.gz"):
         volume = load_volume(path)
-        assert scan_shapes(path) == [raw.hu.shape]
+        assert [outline.hu.shape for outline in scan_outlines(path)] == [raw.hu.shape]
         np.testing.assert_array_equal(volume.hu, raw.hu)
         np.testing.assert_allclose(volume.affine, raw.affine, atol=1e-4)
 
@@ -130,11 +130,11 @@ def test_a_second_image_at_a_position_refuses_its_series_and_no_other(
     write_series(tmp_path)
     write_ct(tmp_path / "double.dcm", body(9), 3.0, SOPInstanceUID="1.2.3.9")
 
-    for read in (load_volume, scan_shapes):
+    for read in (load_volume, scan_outlines):
         with pytest.raises(InputError, match="several images at one position, and nothing tells which belong together"):
             read(tmp_path)
 
     write_series(tmp_path / "other", slices=2, uid_root="1.2.8", SeriesInstanceUID="1.2.8")
     assert load_volume(tmp_path).hu.shape[0] == 2
-    assert scan_shapes(tmp_path) == [(2, 64, 72)]
+    assert [outline.hu.shape for outline in scan_outlines(tmp_path)] == [(2, 64, 72)]
     assert "left out series" in capsys.readouterr().err

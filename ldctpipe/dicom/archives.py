@@ -23,6 +23,7 @@ _SUFFIXES = (".dcm", ".ima", ".dicom")
 _DEEPEST = 3  # an archive in an archive in an archive
 _LARGEST_RATIO = 200  # CT compresses to a half or a third, blank images to a hundredth
 _RATIO_MATTERS_FROM_BYTES = 1 << 30
+_MOST_FILES = 100_000  # a whole-body study at 0.5 mm has a twentieth of that
 _KEPT_FREE_BYTES = 64 << 20
 _LOCKED = 0x1
 _DAMAGED = (zipfile.BadZipFile, EOFError, zlib.error, lzma.LZMAError, NotImplementedError, RuntimeError, ValueError)
@@ -48,8 +49,9 @@ def unpacked(archive: Path) -> Path:
     with a part that starts with a dot are left out, as in folders. Archives inside it are unpacked too. What killed
     processes had unpacked is removed first.
 
-    Raises `InputError` if the archive is damaged, cut short, locked with a password, or would unpack to more than both
-    1 GiB and 200 times its size, and `ReadError` if it can't be read now or needs more space than is free.
+    Raises `InputError` if the archive is damaged, cut short, locked with a password, contains more than 100,000 files,
+    or would unpack to more than both 1 GiB and 200 times its size, and `ReadError` if it can't be read now or needs
+    more space than is free.
     """
     _clear_leftovers()
     folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{process_mark()}-"))
@@ -95,6 +97,9 @@ class _Unpacking:
             members = list(_wanted(content))
             if any(member.flag_bits & _LOCKED for member in members):
                 raise self._refusal("is locked with a password", "unpack it yourself and give the folder")
+            if self._count + len(members) > _MOST_FILES:
+                fault = f"contains more than {_MOST_FILES:,} files"
+                raise self._refusal(fault, "unpack it yourself and give the folder")
             self._require_space(sum(member.file_size for member in members))
             for member in members:
                 self._unpack_member(content, member, depth)

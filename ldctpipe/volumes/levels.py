@@ -41,14 +41,16 @@ def blocks_of(hu: HuArray, padding: Mask | None = None) -> Blocks:
     rows, columns = hu.shape[0] // side, hu.shape[1] // side
     cut = hu[: rows * side, : columns * side].reshape(rows, side, columns * side)
     # Whole rows first, which lie together in memory; sums of that many int16 can't overflow.
-    added = np.add.reduce(cut, axis=1, dtype=_sum_type(hu)).reshape(rows, columns, side)
-    means = np.add.reduce(added, axis=2).astype(np.float32) / np.float32(side * side)
+    added, lowest = cut[:, 0].astype(_sum_type(hu)), cut[:, 0].copy()
+    for row in range(1, side):
+        added += cut[:, row]
+        np.minimum(lowest, cut[:, row], out=lowest)
+    means = np.add.reduce(added.reshape(rows, columns, side), axis=2).astype(np.float32) / np.float32(side * side)
     if padding is not None and padding.any():
         of_block = padding[: rows * side, : columns * side].reshape(rows, side, columns, side)
         padded: Mask = np.logical_or.reduce(of_block, axis=(1, 3))
         means[_grown(padded)] = np.nan
-    lowest = np.minimum.reduce(np.minimum.reduce(cut, axis=1).reshape(rows, columns, side), axis=2)
-    return Blocks(means, _filled(means, lowest))
+    return Blocks(means, _filled(means, np.minimum.reduce(lowest.reshape(rows, columns, side), axis=2)))
 
 
 def _filled(means: BlockMeans, lowest: npt.NDArray[Any]) -> Mask:

@@ -167,6 +167,14 @@ def test_a_bomb_that_declares_a_small_size_is_refused(tmp_path: Path) -> None:
     assert "damaged" in refusal(archive)
 
 
+def test_more_files_than_the_limit_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archives, "_MOST_FILES", 5)
+    five = {f"{number}.dcm": b"1" for number in range(5)}
+    assert len(contents(unpacked(zipped(tmp_path / "few.zip", five)))) == 5
+    inside = zipped(tmp_path / "inside.zip", five).read_bytes()
+    assert "contains more than 5 files" in refusal(zipped(tmp_path / "nested.zip", {"a.zip": inside}))
+
+
 def test_an_archive_larger_than_the_free_space_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     archive = zipped(tmp_path / "x.zip", {"x": bytes(1000)})
     usage = shutil.disk_usage(tmp_path)._replace(free=(64 << 20) + 999)

@@ -1,13 +1,14 @@
-"""One row a slice and method: the table that every other figure comes from."""
+"""One row per slice and method: the table that every other figure comes from."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from ldctpipe.metrics.image_quality import Mask, image_quality, measured_mask
-from ldctpipe.metrics.matching import MatchedSeries
+from ldctpipe.metrics.matching import MatchedSeries, common_padding
 from ldctpipe.metrics.protocols import Protocol
 from ldctpipe.metrics.tissue import SOFT_TISSUE, TISSUES, bias_hu, noise_sd_hu, tissue_masks
 from ldctpipe.volumes.volume import HuArray
@@ -27,12 +28,15 @@ COLUMNS = ("method", "patient", "series", "slice_position_mm", *MEASURES, "proto
 
 
 def slice_rows(
-    series: MatchedSeries, index: int, patient: str, method: str, protocol: Protocol
+    methods: Mapping[str, MatchedSeries], index: int, patient: str, protocol: Protocol
 ) -> list[dict[str, Any]]:
-    """Return the rows of `COLUMNS` for the low dose and the denoised image of one matched slice."""
-    images = series.images(index)
-    full_dose = images["full_dose"]
-    padding = series.padding(index)
+    """Return the rows of `COLUMNS` for the low dose and the image of each method of one matched slice.
+
+    `methods` is a series as `metrics.matching.in_common` returns it: one low and one full dose, the same slices.
+    """
+    series = next(iter(methods.values()))
+    full_dose = series.images(index)["full_dose"]
+    padding = common_padding(methods, index)
     mask = measured_mask(full_dose, padding, protocol)
     tissues = tissue_masks(full_dose, np.ones(full_dose.shape, dtype=bool) if padding is None else ~padding)
     pixel_mm = series.full_dose.spacing_mm[1]
@@ -44,13 +48,19 @@ def slice_rows(
         "protocol": protocol.label,
     }
     rows = []
-    for name, image in ((BASELINE, images["low_dose"]), (method, images["denoised"])):
+    for name, image in images_of(methods, index).items():
         quality = image_quality(image, full_dose, mask, protocol)
         noise = noise_sd_hu(image, tissues[SOFT_TISSUE.name], pixel_mm)
         rows.append(
             {"method": name, **shared, **vars(quality), **_biases(image, full_dose, tissues), "noise_sd_hu": noise}
         )
     return rows
+
+
+def images_of(methods: Mapping[str, MatchedSeries], index: int) -> dict[str, HuArray]:
+    """Return the HU images (rows, columns) of one slice that are compared with the full dose: low dose, each method."""
+    low_dose = next(iter(methods.values())).images(index)["low_dose"]
+    return {BASELINE: low_dose, **{name: series.images(index)["denoised"] for name, series in methods.items()}}
 
 
 def _biases(image: HuArray, reference: HuArray, tissues: dict[str, Mask]) -> dict[str, float | None]:

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from ldctpipe.metrics.comparisons import patients_needed
+from ldctpipe.metrics.endpoint_text import safety_results
 from ldctpipe.metrics.slices import BASELINE
-from ldctpipe.metrics.statistics import LEAST_PATIENTS_FOR_TEST
 from ldctpipe.reporting.run_folder import Run
 
 _BIAS_GATE_HU = 1.0
@@ -34,7 +35,12 @@ def findings_of(run: Run) -> list[Finding]:
 def _about_quality(run: Run) -> Iterator[Finding]:
     if run.summary is None:
         return
-    low, model = run.summary["methods"][BASELINE], run.summary["methods"][run.method]
+    for method in run.methods:
+        for found in _about_quality_of(run.summary["methods"][BASELINE], run.summary["methods"][method]):
+            yield found if len(run.methods) == 1 else Finding(found.serious, f"{method}: {found.text}")
+
+
+def _about_quality_of(low: dict[str, Any], model: dict[str, Any]) -> Iterator[Finding]:
     bias_hu = model["bias_hu"]["mean"]
     if bias_hu is not None and abs(bias_hu) > _BIAS_GATE_HU:
         yield Finding(
@@ -79,12 +85,20 @@ def _about_evidence(run: Run) -> Iterator[Finding]:
         return
     for text in run.summary["warnings"]:
         yield Finding(False, text)
-    patients = run.summary["n_patients"]
-    if patients < LEAST_PATIENTS_FOR_TEST:
+    for result in safety_results(run.summary):
+        if result["equivalent"] is False and abs(result["mean"]) <= result["margin_hu"]:
+            low_hu, high_hu = result["ci90"]
+            yield Finding(
+                False,
+                f"The patients don't show that the soft-tissue bias of {result['method']} lies within "
+                f"±{result['margin_hu']:g} HU: its 90 % interval is {low_hu:+.2f} to {high_hu:+.2f} HU.",
+            )
+    patients, needed = run.summary["n_patients"], patients_needed(len(run.methods))
+    if patients < needed:
         number = "one patient" if patients == 1 else f"{patients} patients"
         yield Finding(
             False,
-            f"Measured on {number}: too few for a paired test, which needs {LEAST_PATIENTS_FOR_TEST}. "
+            f"Measured on {number}: too few for a paired test, which needs {needed}. "
             "The figures describe this data and do not generalise.",
         )
 

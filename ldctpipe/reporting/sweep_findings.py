@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ldctpipe.metrics.statistics import LEAST_PATIENTS_FOR_TEST
+from ldctpipe.metrics.comparisons import patients_needed
 from ldctpipe.reporting.findings import Finding
 from ldctpipe.reporting.sweep_folder import SweepFolder
 from ldctpipe.reporting.sweep_results import PointResult
@@ -111,7 +111,7 @@ def _about_patients(sweep: SweepFolder) -> Iterator[Finding]:
     for text in dict.fromkeys(text for summary in summaries for text in summary["warnings"]):
         yield Finding(False, str(text))
     least = min((summary["n_patients"] for summary in summaries), default=None)
-    if least is not None and least < LEAST_PATIENTS_FOR_TEST:
+    if least is not None and least < patients_needed(1):
         number = "one patient" if least == 1 else f"{least} patients"
         yield Finding(False, f"Measured on {number}: the figures describe this data and do not generalise.")
 

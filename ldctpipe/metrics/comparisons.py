@@ -139,7 +139,7 @@ def rank_biserial(difference: npt.NDArray[np.float64]) -> float | None:
     return float((ranks * np.sign(nonzero)).sum() / ranks.sum())
 
 
-def tests_of(compared: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+def performed_tests(compared: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
     """Yield the comparisons that were tested, with what belongs to the test alone."""
     names = ("test", "measure", "method", "baseline", "role", "n_patients", "compared", "median_difference")
     for each in compared:

@@ -76,5 +76,15 @@ def equivalence_text(result: dict[str, Any]) -> str:
     mean = f"{result['mean']:+.2f} HU"
     if result["ci90"] is None:
         return f"{mean}; no test on {result['n_patients']} patient(s)"
-    words = "within the margin" if result["equivalent"] else "not shown to be within the margin"
-    return f"{mean}, 90 % interval {result['ci90'][0]:+.2f} to {result['ci90'][1]:+.2f} HU: {words}"
+    low, high = result["ci90"]
+    return f"{mean}, 90 % interval {low:+.2f} to {high:+.2f} HU: {verdict(result)}"
+
+
+def verdict(result: dict[str, Any]) -> str:
+    """Return the outcome of one equivalence test in words."""
+    if result["ci90"] is None:
+        return "too few patients"
+    low, high = result["ci90"]
+    if result["equivalent"]:
+        return "within the margin"
+    return "beyond the margin" if max(low, -high) > result["margin_hu"] else "not shown to be within the margin"

@@ -12,7 +12,7 @@ import pandas as pd
 
 from ldctpipe import __version__
 from ldctpipe.metrics.averaged_slices import AveragedSlices, averaged_slices
-from ldctpipe.metrics.comparisons import comparisons, equivalences, tests_of
+from ldctpipe.metrics.comparisons import comparisons, equivalences, performed_tests
 from ldctpipe.metrics.endpoints import ENDPOINTS, ST_LPIPS, endpoints_as_json
 from ldctpipe.metrics.protocols import Protocol
 from ldctpipe.metrics.slices import BASELINE, MEASURES
@@ -83,7 +83,7 @@ def build_summary(
             "feature_distances": feature_distances,
             "st_lpips": st_lpips,
             "comparisons": compared,
-            "tests": list(tests_of(compared)),
+            "tests": list(performed_tests(compared)),
             "equivalence": equivalences(patients),
             "intervals": {
                 "ci95": {"method": "t", "unit": "patient", "least_patients": LEAST_PATIENTS_FOR_INTERVAL},

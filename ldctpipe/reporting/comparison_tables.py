@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ldctpipe.metrics.endpoint_text import corrected
+from ldctpipe.metrics.endpoint_text import corrected, verdict
 from ldctpipe.metrics.endpoints import PRIMARY, SAFETY, find_endpoint
 from ldctpipe.metrics.slices import BASELINE
 from ldctpipe.reporting.tables import Group, Row, Table, fixed
@@ -76,7 +76,7 @@ def equivalence_table(summary: dict[str, Any]) -> Table | None:
                 f"±{each['margin_hu']:g}",
                 fixed(each["mean"], 2, sign=True),
                 _interval(each["ci90"], 2) or "–",
-                {True: "yes", False: "not shown", None: "too few patients"}[each["equivalent"]],
+                verdict(each),
             ),
             ours=each["role"] == SAFETY,
         )
@@ -90,10 +90,10 @@ def equivalence_table(summary: dict[str, Any]) -> Table | None:
         "Margin (HU)",
         "Mean bias (HU)",
         "90 % interval (HU)",
-        "Within the margin",
+        "Result",
     )
     caption = "Equivalence of CT numbers with the full dose: two one-sided t tests at 5 % over patients"
-    return Table(caption, head, (Group(None, rows),))
+    return Table(caption, head, (Group(None, rows),), prose=1)
 
 
 def _tests_of_format_1(summary: dict[str, Any]) -> Table | None:

@@ -54,8 +54,8 @@ def compared_text(comparison: dict[str, Any]) -> str:
     if difference["mean"] is None:
         return "no patient has it in both"
     parts = [endpoint.text(difference["mean"])]
-    if difference["ci95"] is not None:
-        parts.append("95 % interval {} to {}".format(*map(endpoint.text, difference["ci95"])))
+    if interval := difference.get("ci95"):
+        parts.append("95 % interval {} to {}".format(*map(endpoint.text, interval)))
     parts.append(f"better in {comparison['improved_percent']:.0f} % of patients")
     if comparison["p"] is None:
         return f"{', '.join(parts)}; no test: {comparison['note']}"

@@ -81,6 +81,12 @@ class _Equivalence(_Part):
     ci90: tuple[float, float] | None
     equivalent: bool | None
 
+    @model_validator(mode="after")
+    def _is_complete(self) -> _Equivalence:
+        if (self.mean is None or self.ci90 is None) and self.equivalent is not None:
+            raise ValueError("it has no mean or no ci90")
+        return self
+
 
 class _Primary(_Part):
     measure: _Measure

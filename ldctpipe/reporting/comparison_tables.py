@@ -40,7 +40,7 @@ def _comparison_row(comparison: dict[str, Any]) -> Row:
     improved, effect = comparison["improved_percent"], comparison["rank_biserial"]
     digits = endpoint.digits
     unit = f" ({endpoint.unit})" if endpoint.unit else ""
-    mean = f"{fixed(difference['mean'], digits, sign=True)} {_interval(difference['ci95'], digits)}"
+    mean = f"{fixed(difference['mean'], digits, sign=True)} {_interval(difference.get('ci95'), digits)}"
     cells = (
         comparison["method"],
         "low dose" if comparison["baseline"] == BASELINE else comparison["baseline"],

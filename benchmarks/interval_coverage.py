@@ -2,7 +2,7 @@
 
     .venv/bin/python benchmarks/interval_coverage.py [DRAWS]
 
-Prints a table (about a minute for the default 2,000 draws; standard error of a coverage: 0.5 %).
+Prints a table (half a minute for the default 2,000 draws; standard error of a coverage: 0.5 %).
 """
 
 from __future__ import annotations

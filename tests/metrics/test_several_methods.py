@@ -124,6 +124,11 @@ def test_the_page_shows_all_methods(both, tmp_path):
     assert "red-cnn: CT numbers of soft tissue are shifted" in page
 
 
+def test_a_sweep_reads_the_same_file(both):
+    summary = read_summary(both / "metrics" / "summary.json", of_sweep=True)
+    assert summary["gains"]["mini"]["psnr_db"]["n"] == len(PATIENTS)
+
+
 def test_a_named_baseline_takes_the_place_of_the_low_dose(cohort, tmp_path):
     summary = evaluate(cohort, tmp_path / "out", "{}/mini", "{}/red-cnn", baseline="mini", primary="rmse_hu")
     assert {(c["method"], c["baseline"]) for c in summary["comparisons"]} == {("red-cnn", "mini")}

@@ -8,9 +8,9 @@ from typing import Any
 
 from ldctpipe.metrics.slices import BASELINE
 from ldctpipe.metrics.statistics import LEAST_PATIENTS_FOR_TEST
+from ldctpipe.metrics.tissue_shift import tissue_shifts
 from ldctpipe.reporting.run_folder import Run
 
-_BIAS_GATE_HU = 1.0
 _OVERSMOOTHED = 0.6  # of the full dose's noise; below it texture is lost that the full dose has
 _HIGHER_IS_BETTER = {"psnr_db": True, "ssim": True, "rmse_hu": False}
 _NAMES = {"psnr_db": "PSNR", "ssim": "SSIM", "rmse_hu": "RMSE"}
@@ -35,11 +35,9 @@ def _about_quality(run: Run) -> Iterator[Finding]:
     if run.summary is None:
         return
     low, model = run.summary["methods"][BASELINE], run.summary["methods"][run.method]
-    bias_hu = model["bias_hu"]["mean"]
-    if bias_hu is not None and abs(bias_hu) > _BIAS_GATE_HU:
-        yield Finding(
-            True, f"CT numbers of soft tissue are shifted by {bias_hu:+.2f} HU; the gate is ±{_BIAS_GATE_HU:g} HU."
-        )
+    for shift in tissue_shifts(run.summary, run.method):
+        if shift.sentence:
+            yield Finding(shift.is_shifted, shift.sentence)
     worse = [_NAMES[measure] for measure in _HIGHER_IS_BETTER if _is_worse(low, model, measure)]
     if worse:
         yield Finding(True, f"The denoised images are worse than the low dose in {', '.join(worse)}.")

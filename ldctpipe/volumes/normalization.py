@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 
+AIR_HU = -1000  # by the definition of HU; also what networks see where a scanner padded
+
+
 @dataclass(frozen=True)
 class HuNormalization:
     """Maps [lower_hu, upper_hu] to [0, 1] and back (flagship paper, "Preprocessing").
@@ -26,6 +29,11 @@ class HuNormalization:
     def range_hu(self) -> float:
         """Width of the range in HU: one network unit."""
         return self.upper_hu - self.lower_hu
+
+    @property
+    def air(self) -> float:
+        """The network value of air: 0 where the range begins at −1000 HU or above."""
+        return (max(AIR_HU, self.lower_hu) - self.lower_hu) / self.range_hu
 
     def normalize(self, hu: Any) -> Any:
         """Return network values in [0, 1] for HU, clipped to the range."""

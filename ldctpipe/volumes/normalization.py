@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-
 AIR_HU = -1000  # by the definition of HU; also what networks see where a scanner padded
 
 

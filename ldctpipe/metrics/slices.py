@@ -14,13 +14,12 @@ from ldctpipe.metrics.tissue import SOFT_TISSUE, TISSUES, bias_hu, noise_sd_hu, 
 from ldctpipe.volumes.volume import HuArray
 
 BASELINE = "low_dose"
-OTHER_TISSUES = tuple(tissue.name for tissue in TISSUES if tissue is not SOFT_TISSUE)
 MEASURES = (
     "psnr_db",
     "ssim",
     "rmse_hu",
-    "bias_hu",
-    *(f"bias_{name}_hu" for name in OTHER_TISSUES),
+    SOFT_TISSUE.measure,
+    *(tissue.measure for tissue in TISSUES if tissue is not SOFT_TISSUE),
     "noise_sd_hu",
     "full_dose_noise_sd_hu",
 )
@@ -64,5 +63,4 @@ def images_of(methods: Mapping[str, MatchedSeries], index: int) -> dict[str, HuA
 
 
 def _biases(image: HuArray, reference: HuArray, tissues: dict[str, Mask]) -> dict[str, float | None]:
-    others = {f"bias_{name}_hu": bias_hu(image, reference, tissues[name]) for name in OTHER_TISSUES}
-    return {"bias_hu": bias_hu(image, reference, tissues[SOFT_TISSUE.name]), **others}
+    return {tissue.measure: bias_hu(image, reference, tissues[tissue.name]) for tissue in TISSUES}

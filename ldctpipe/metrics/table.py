@@ -9,6 +9,8 @@ from ldctpipe.metrics.endpoint_text import REST, endpoint_groups
 from ldctpipe.metrics.endpoints import ST_LPIPS
 from ldctpipe.metrics.published import PublishedRow, published_table
 from ldctpipe.metrics.slices import BASELINE
+from ldctpipe.metrics.tissue import TISSUES
+from ldctpipe.metrics.tissue_shift import TissueShift, tissue_shifts
 
 _LABEL, _CELL = 27, 17
 _SHOWN_PUBLISHED = ("LDCT", "EfficientNetV2-WGAN-GP")
@@ -23,7 +25,7 @@ def printable_table(summary: dict[str, Any]) -> str:
     lines = [heading(summary), "", _row("", *measured, *distances), *(_method_row(summary, name) for name in methods)]
     full_dose_noise = methods[BASELINE]["full_dose_noise_sd_hu"]["mean"]
     lines.append(_row("full_dose", "", "", "", "", "", _number(full_dose_noise, 1)))
-    lines += ["", *_published_lines(summary)]
+    lines += ["", *_tissue_lines(summary), "", *_published_lines(summary)]
     for group in endpoint_groups(summary):
         lines += ["", f"{group.title}:", *(f"  {line}" for line in group.lines)]
     if summary["endpoints"]:
@@ -115,6 +117,27 @@ def _method_row(summary: dict[str, Any], name: str) -> str:
         *(distance.cell(summary, name) for distance in distances_of(summary)),
         *st_lpips_cells(summary, name),
     )
+
+
+def _tissue_lines(summary: dict[str, Any]) -> list[str]:
+    """Return the bias of each tissue by method with its gate, and a line for each that is beyond it."""
+    lines = [_tissue_row("CT-number bias (HU)", [tissue.title for tissue in TISSUES])]
+    for name in summary["methods"]:
+        lines.append(_tissue_row(name, [_shift_cell(shift) for shift in tissue_shifts(summary, name)]))
+    lines.append(_tissue_row("gate", [f"±{tissue.gate_hu:g} " for tissue in TISSUES]))
+    for name in summary["methods"]:
+        if name != BASELINE:
+            sentences = (shift.sentence for shift in tissue_shifts(summary, name))
+            lines += [f"* {name}: {sentence}" for sentence in sentences if sentence]
+    return lines
+
+
+def _shift_cell(shift: TissueShift) -> str:
+    return _number(shift.mean_hu, 2, sign=True) + ("*" if shift.is_shifted else " ")
+
+
+def _tissue_row(label: str, cells: list[str]) -> str:
+    return f"{label:<{_LABEL}}" + "".join(f"{cell:>13}" for cell in cells)
 
 
 def _published_lines(summary: dict[str, Any]) -> list[str]:

@@ -9,9 +9,9 @@ from typing import Any
 from ldctpipe.metrics.comparisons import patients_needed
 from ldctpipe.metrics.endpoint_text import safety_results
 from ldctpipe.metrics.slices import BASELINE
+from ldctpipe.metrics.tissue_shift import tissue_shifts
 from ldctpipe.reporting.run_folder import Run
 
-_BIAS_GATE_HU = 1.0
 _OVERSMOOTHED = 0.6  # of the full dose's noise; below it texture is lost that the full dose has
 _HIGHER_IS_BETTER = {"psnr_db": True, "ssim": True, "rmse_hu": False}
 _NAMES = {"psnr_db": "PSNR", "ssim": "SSIM", "rmse_hu": "RMSE"}
@@ -36,16 +36,15 @@ def _about_quality(run: Run) -> Iterator[Finding]:
     if run.summary is None:
         return
     for method in run.methods:
-        for found in _about_quality_of(run.summary["methods"][BASELINE], run.summary["methods"][method]):
+        for found in _about_quality_of(run.summary, method):
             yield found if len(run.methods) == 1 else Finding(found.serious, f"{method}: {found.text}")
 
 
-def _about_quality_of(low: dict[str, Any], model: dict[str, Any]) -> Iterator[Finding]:
-    bias_hu = model["bias_hu"]["mean"]
-    if bias_hu is not None and abs(bias_hu) > _BIAS_GATE_HU:
-        yield Finding(
-            True, f"CT numbers of soft tissue are shifted by {bias_hu:+.2f} HU; the gate is ±{_BIAS_GATE_HU:g} HU."
-        )
+def _about_quality_of(summary: dict[str, Any], method: str) -> Iterator[Finding]:
+    low, model = summary["methods"][BASELINE], summary["methods"][method]
+    for shift in tissue_shifts(summary, method):
+        if shift.sentence:
+            yield Finding(shift.is_shifted, shift.sentence)
     worse = [_NAMES[measure] for measure in _HIGHER_IS_BETTER if _is_worse(low, model, measure)]
     if worse:
         yield Finding(True, f"The denoised images are worse than the low dose in {', '.join(worse)}.")

@@ -10,7 +10,8 @@ from ldctpipe.metrics.endpoints import ST_LPIPS
 from ldctpipe.metrics.published import PublishedRow, published_table
 from ldctpipe.metrics.slices import BASELINE
 from ldctpipe.metrics.table import distances_of, relation_to_published, st_lpips_cells, with_spread
-from ldctpipe.metrics.tissue import TISSUES
+from ldctpipe.metrics.tissue import SOFT_TISSUE, TISSUES
+from ldctpipe.metrics.tissue_shift import TissueShift, tissue_shifts
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,12 @@ def headlines(summary: dict[str, Any], method: str) -> list[Headline]:
     bias_hu = model["bias_hu"]["mean"]
     if bias_hu is not None:
         found.append(
-            Headline("Soft-tissue bias", f"{fixed(bias_hu, 2, sign=True)} HU", "gate: within ±1 HU", abs(bias_hu) <= 1)
+            Headline(
+                "Soft-tissue bias",
+                f"{fixed(bias_hu, 2, sign=True)} HU",
+                f"gate: within ±{SOFT_TISSUE.gate_hu:g} HU",
+                not SOFT_TISSUE.is_shifted(bias_hu),
+            )
         )
     noise_hu = model["noise_sd_hu"]["mean"]
     if noise_hu is not None:
@@ -127,22 +133,35 @@ def _published_row(row: PublishedRow, distances: int, more: int) -> Row:
 
 
 def tissue_table(summary: dict[str, Any]) -> Table:
-    """Return the CT-number bias of each tissue, by method."""
-    columns = {tissue.name: "bias_hu" if tissue.name == "soft" else f"bias_{tissue.name}_hu" for tissue in TISSUES}
-    rows = tuple(
-        Row(
-            label,
-            tuple(fixed(summary["methods"][name][column]["mean"], 2, sign=True) for column in columns.values()),
-            ours=ours,
-        )
-        for label, name, ours in (("Low dose" if n == BASELINE else n, n, n != BASELINE) for n in summary["methods"])
-    )
+    """Return the CT-number bias of each tissue with its gate, by method.
+
+    Below a method that is beyond a gate in a patient stands the patient with the largest bias.
+    """
+    gates = Row("Gate", tuple(f"±{tissue.gate_hu:g}" for tissue in TISSUES))
+    rows = [_tissue_row("Low dose", tissue_shifts(summary, BASELINE)), gates]
+    for method in (name for name in summary["methods"] if name != BASELINE):
+        shifts = tissue_shifts(summary, method)
+        rows.append(_tissue_row(method, shifts, ours=True))
+        if any(shift.is_shifted_in_a_patient for shift in shifts):
+            rows.append(Row("Patient with the largest", tuple(_worst_cell(shift) for shift in shifts)))
     head = tuple(f"{tissue.title} {_minus(f'({tissue.lower_hu:g} … {tissue.upper_hu:g})')}" for tissue in TISSUES)
     return Table(
         "CT-number bias in HU: mean of image minus full dose, by tissue (range of CT numbers)",
         ("Images", *head),
-        (Group(None, rows),),
+        (Group(None, tuple(rows)),),
     )
+
+
+def _tissue_row(label: str, shifts: Sequence[TissueShift], *, ours: bool = False) -> Row:
+    beyond = joined([shift.tissue.title for shift in shifts if shift.is_shifted]) if ours else "–"
+    remark = None if beyond == "–" else f"beyond the gate in {beyond}"
+    return Row(label, tuple(fixed(shift.mean_hu, 2, sign=True) for shift in shifts), remark, ours)
+
+
+def _worst_cell(shift: TissueShift) -> str:
+    if not shift.is_shifted_in_a_patient:
+        return ""
+    return f"{fixed(shift.patient_hu, 2, sign=True)} ({shift.patient})"
 
 
 def patient_table(summary: dict[str, Any], method: str) -> Table:

@@ -51,7 +51,7 @@ workflow PREPARE_COHORT {
     INGEST(scans)
 
     // [L001, folder L001 of cases] -> the folders of all patients at once
-    PREPARE(SAMPLESHEET.out.sheet, INGEST.out.cases.map { _patient, folder -> folder }.collect())
+    PREPARE(SAMPLESHEET.out.sheet, INGEST.out.cases.map { _patient, folder -> folder }.collect(), settings.dose_range ?: '', settings.seed)
 
     // [L003]; where the sheet's own task failed there is none to look at, and nothing to say of it
     def held_out = SAMPLESHEET.out.sheet

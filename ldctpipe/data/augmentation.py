@@ -61,10 +61,13 @@ def window_size(patch_size: int, rotation_deg: float) -> int:
     return side + (side - patch_size) % 2
 
 
-def apply_transforms(windows: Tensor, transforms: Transforms, patch_size: int, rotation_deg: float) -> Tensor:
+def apply_transforms(
+    windows: Tensor, transforms: Transforms, patch_size: int, rotation_deg: float, air: float = 0.0
+) -> Tensor:
     """Return patches (batch, channels, patch_size, patch_size) from the centres of larger windows in [0, 1].
 
-    Rotation is counter-clockwise about the centre, bilinear, and takes its corners from the surrounding window.
+    Rotation is counter-clockwise about the centre, bilinear, and takes its corners from the surrounding window. The
+    factor of the intensity acts on what lies above `air`, the network value of air, which thereby stays air.
     """
     margin = (windows.shape[-1] - patch_size) // 2
     patches = windows[..., margin : margin + patch_size, margin : margin + patch_size].clone()
@@ -77,7 +80,8 @@ def apply_transforms(windows: Tensor, transforms: Transforms, patch_size: int, r
     patches[transposed] = patches[transposed].transpose(-1, -2)
     patches[upside_down] = patches[upside_down].flip(-2)
     patches[mirrored] = patches[mirrored].flip(-1)
-    return patches.mul_(to_device(transforms.factor, windows.device).view(-1, 1, 1, 1)).clamp_(0.0, 1.0)
+    factor = to_device(transforms.factor, windows.device).view(-1, 1, 1, 1)
+    return patches.sub_(air).mul_(factor).add_(air).clamp_(0.0, 1.0)
 
 
 def rotate_windows(windows: Tensor, patch_size: int, rotation_deg: float) -> Tensor:

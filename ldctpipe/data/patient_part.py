@@ -25,9 +25,8 @@ from ldctpipe.data.pairing import Pair
 from ldctpipe.data.store_plan import PatientPlan
 from ldctpipe.errors import InputError
 from ldctpipe.files import new_file
+from ldctpipe.volumes.normalization import AIR_HU
 from ldctpipe.volumes.volume import HuArray, Volume
-
-AIR_HU = -1000
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,9 @@ class PatchSampler:
             raise
         self._state = windows.plan.state_after
         values = self._normalization.normalize(_stacked(_hu(windows), self._context))
-        patches = apply_transforms(values, windows.plan.transforms, self._patch_size, self._rotation_deg)
+        patches = apply_transforms(
+            values, windows.plan.transforms, self._patch_size, self._rotation_deg, self._normalization.air
+        )
         low, full = patches[:, :-1], patches[:, -1:]
         if self._paired:
             return low, full

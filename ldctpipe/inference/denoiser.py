@@ -14,6 +14,7 @@ from ldctpipe.errors import InputError
 from ldctpipe.models.memory_format import to_channels_last
 from ldctpipe.recipes.bundle import Bundle
 from ldctpipe.recipes.networks import build_generator
+from ldctpipe.volumes.normalization import AIR_HU
 from ldctpipe.volumes.volume import HuArray, Volume
 
 _SLAB = 4  # slices of a slab for each of context: more of them are little faster and take more memory
@@ -93,7 +94,7 @@ class Denoiser:
         hu = volume.hu[these]
         if volume.padding is None:
             return hu
-        return np.where(volume.padding[these], hu.dtype.type(self._normalization.lower_hu), hu)
+        return np.where(volume.padding[these], hu.dtype.type(AIR_HU), hu)
 
     @torch.inference_mode()
     def _correction(self, hu: npt.NDArray[np.generic]) -> npt.NDArray[np.float32]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,9 @@ from ldctpipe.errors import InputError
 from ldctpipe.files import require_exists, sha256_of_file
 from ldctpipe.foreign import require_file
 from ldctpipe.metrics.image_quality import measured_mask, windowed
-from ldctpipe.metrics.matching import MatchedSeries
+from ldctpipe.metrics.matching import MatchedSeries, common_padding
 from ldctpipe.metrics.protocols import Protocol
-from ldctpipe.metrics.slices import BASELINE
+from ldctpipe.metrics.slices import images_of
 from ldctpipe.progress import Progress
 
 _LAYER = "2048"
@@ -46,12 +46,13 @@ class FeatureDistances:
         self._weights_sha256 = sha256_of_file(weights)
         self._features: dict[str, list[torch.Tensor]] = {}
 
-    def add(self, series: MatchedSeries, patient: str, method: str) -> None:
-        """Take in all slices of a series: low dose, denoised by `method`, and full dose."""
+    def add(self, methods: Mapping[str, MatchedSeries], patient: str) -> None:
+        """Take in all slices of a series: low dose, denoised by each of `methods`, and full dose."""
+        series = next(iter(methods.values()))
         progress = Progress(f"features {patient}", len(series), "slices")
         for start in range(0, len(series), _BATCH):
             indices = range(start, min(start + _BATCH, len(series)))
-            shown = [dict(self._images(series, index, method)) for index in indices]
+            shown = [dict(self._images(methods, index)) for index in indices]
             for name in shown[0]:
                 self._features.setdefault(name, []).append(self._features_of(np.stack([each[name] for each in shown])))
             progress.advance(len(indices))
@@ -76,13 +77,12 @@ class FeatureDistances:
             "kid": {"subsets": subsets, "images_per_subset": per_subset},
         }
 
-    def _images(self, series: MatchedSeries, index: int, method: str) -> Iterator[tuple[str, Images]]:
-        images = series.images(index)
-        full_dose = images[_REFERENCE]
-        mask = measured_mask(full_dose, series.padding(index), self._protocol)
+    def _images(self, methods: Mapping[str, MatchedSeries], index: int) -> Iterator[tuple[str, Images]]:
+        full_dose = next(iter(methods.values())).images(index)[_REFERENCE]
+        mask = measured_mask(full_dose, common_padding(methods, index), self._protocol)
         low_hu, high_hu = self._protocol.window_hu
-        for name, role in ((BASELINE, "low_dose"), (method, "denoised"), (_REFERENCE, _REFERENCE)):
-            image_hu, _ = windowed(images[role], full_dose, mask, self._protocol)
+        for name, image in (images_of(methods, index) | {_REFERENCE: full_dose}).items():
+            image_hu, _ = windowed(image, full_dose, mask, self._protocol)
             yield name, np.rint((image_hu - low_hu) * 255 / (high_hu - low_hu)).astype(np.uint8)
 
     @torch.inference_mode()

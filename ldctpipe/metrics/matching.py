@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
 
 import numpy as np
 import numpy.typing as npt
@@ -74,6 +75,35 @@ def match_series(
     of_low = [volume for volume in full_dose if id(volume) in low_pairs]
     pairs = pair_volumes(in_frames, of_low, role="denoised", unlike=derived, every=False, sources=low_pairs)
     return [_match(low_pairs[id(pair.full)], pair) for pair in pairs]
+
+
+def in_common(methods: Mapping[str, Sequence[MatchedSeries]]) -> list[dict[str, MatchedSeries]]:
+    """Return the match of each method by name, one dictionary per full-dose series, with the slices that all have.
+
+    `methods` holds what `match_series` returned for the denoised volumes of each method and the same low and full dose.
+    Series without a slice in common are left out.
+    """
+    by_series = [{id(match.full_dose): match for match in matches} for matches in methods.values()]
+    shared_series = [key for key in by_series[0] if all(key in matches for matches in by_series)]
+    found = []
+    for key in shared_series:
+        matches = dict(zip(methods, (each[key] for each in by_series), strict=True))
+        shared = reduce(np.intersect1d, (match.full_index for match in matches.values()))
+        if len(shared):
+            found.append({name: _reduced(match, shared) for name, match in matches.items()})
+    return found
+
+
+def common_padding(methods: Mapping[str, MatchedSeries], index: int) -> npt.NDArray[np.bool_] | None:
+    """Return True where any image of the slice is padding, so that all methods are measured at the same pixels."""
+    masks = [mask for series in methods.values() if (mask := series.padding(index)) is not None]
+    return np.logical_or.reduce(masks) if masks else None
+
+
+def _reduced(match: MatchedSeries, full_index: Indices) -> MatchedSeries:
+    kept = np.isin(match.full_index, full_index)
+    low_index, denoised_index = match.low_index[kept], match.denoised_index[kept]
+    return replace(match, low_index=low_index, denoised_index=denoised_index, full_index=match.full_index[kept])
 
 
 def _in_frame(volume: Volume, frame: str | None) -> Volume:

@@ -1,25 +1,25 @@
-"""One row a slice and method: the table that every other figure comes from."""
+"""One row per slice and method: the table that every other figure comes from."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from ldctpipe.metrics.image_quality import Mask, image_quality, measured_mask
-from ldctpipe.metrics.matching import MatchedSeries
+from ldctpipe.metrics.matching import MatchedSeries, common_padding
 from ldctpipe.metrics.protocols import Protocol
 from ldctpipe.metrics.tissue import SOFT_TISSUE, TISSUES, bias_hu, noise_sd_hu, tissue_masks
 from ldctpipe.volumes.volume import HuArray
 
 BASELINE = "low_dose"
-OTHER_TISSUES = tuple(tissue.name for tissue in TISSUES if tissue is not SOFT_TISSUE)
 MEASURES = (
     "psnr_db",
     "ssim",
     "rmse_hu",
-    "bias_hu",
-    *(f"bias_{name}_hu" for name in OTHER_TISSUES),
+    SOFT_TISSUE.measure,
+    *(tissue.measure for tissue in TISSUES if tissue is not SOFT_TISSUE),
     "noise_sd_hu",
     "full_dose_noise_sd_hu",
 )
@@ -27,12 +27,15 @@ COLUMNS = ("method", "patient", "series", "slice_position_mm", *MEASURES, "proto
 
 
 def slice_rows(
-    series: MatchedSeries, index: int, patient: str, method: str, protocol: Protocol
+    methods: Mapping[str, MatchedSeries], index: int, patient: str, protocol: Protocol
 ) -> list[dict[str, Any]]:
-    """Return the rows of `COLUMNS` for the low dose and the denoised image of one matched slice."""
-    images = series.images(index)
-    full_dose = images["full_dose"]
-    padding = series.padding(index)
+    """Return the rows of `COLUMNS` for the low dose and the image of each method of one matched slice.
+
+    `methods` is a series as `metrics.matching.in_common` returns it: one low and one full dose, the same slices.
+    """
+    series = next(iter(methods.values()))
+    full_dose = series.images(index)["full_dose"]
+    padding = common_padding(methods, index)
     mask = measured_mask(full_dose, padding, protocol)
     tissues = tissue_masks(full_dose, np.ones(full_dose.shape, dtype=bool) if padding is None else ~padding)
     pixel_mm = series.full_dose.spacing_mm[1]
@@ -44,7 +47,7 @@ def slice_rows(
         "protocol": protocol.label,
     }
     rows = []
-    for name, image in ((BASELINE, images["low_dose"]), (method, images["denoised"])):
+    for name, image in images_of(methods, index).items():
         quality = image_quality(image, full_dose, mask, protocol)
         noise = noise_sd_hu(image, tissues[SOFT_TISSUE.name], pixel_mm)
         rows.append(
@@ -53,6 +56,11 @@ def slice_rows(
     return rows
 
 
+def images_of(methods: Mapping[str, MatchedSeries], index: int) -> dict[str, HuArray]:
+    """Return the HU images (rows, columns) of one slice that are compared with the full dose: low dose, each method."""
+    low_dose = next(iter(methods.values())).images(index)["low_dose"]
+    return {BASELINE: low_dose, **{name: series.images(index)["denoised"] for name, series in methods.items()}}
+
+
 def _biases(image: HuArray, reference: HuArray, tissues: dict[str, Mask]) -> dict[str, float | None]:
-    others = {f"bias_{name}_hu": bias_hu(image, reference, tissues[name]) for name in OTHER_TISSUES}
-    return {"bias_hu": bias_hu(image, reference, tissues[SOFT_TISSUE.name]), **others}
+    return {tissue.measure: bias_hu(image, reference, tissues[tissue.name]) for tissue in TISSUES}

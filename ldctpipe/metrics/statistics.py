@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -11,83 +12,77 @@ import numpy.typing as npt
 import pandas as pd
 from scipy import stats
 
-LEAST_PATIENTS_FOR_TEST = 6  # five patients can't reach p < 0.05 in a two-sided signed-rank test
+LEAST_PATIENTS_FOR_INTERVAL = 5
+LEAST_PATIENTS_FOR_BCA = 20  # with fewer it is too narrow
 RESAMPLES = 10_000
+_LEVEL = 0.95
+
+Values = npt.NDArray[np.float64]
+Interval = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class CohortValue:
-    """Mean over patients, standard deviation over patients and 95 % interval; None where it can't be computed."""
+    """Mean over `n` patients, standard deviation over patients and 95 % intervals; None where it can't be computed.
 
+    `ci95` is the t interval of the mean, `bca95` the bootstrap interval that is shown beside it for information.
+    """
+
+    n: int
     mean: float | None
-    sd: float | None
-    ci95: tuple[float, float] | None
+    sd: float | None = None
+    ci95: Interval | None = None
+    bca95: Interval | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return the value with plain JSON types."""
-        return {**asdict(self), "ci95": list(self.ci95) if self.ci95 else None}
+        intervals = {name: list(pair) if pair else None for name, pair in (("ci95", self.ci95), ("bca95", self.bca95))}
+        return {"n": self.n, "mean": self.mean, "sd": self.sd, **intervals}
 
 
 def patient_means(slices: pd.DataFrame, measures: Sequence[str]) -> pd.DataFrame:
-    """Return one row a (method, patient): the mean of each measure over the slices, without NaN cells."""
+    """Return one row per (method, patient): the mean of each measure over the slices, without NaN cells."""
     return slices.groupby(["method", "patient"], sort=False)[list(measures)].mean()
 
 
-def cohort_value(patients: npt.NDArray[np.float64], seed: int) -> CohortValue:
-    """Return mean, sd and interval of one value a patient; patients without a value (NaN) don't count."""
-    known = patients[np.isfinite(patients)]
-    if not len(known):
-        return CohortValue(None, None, None)
-    if len(known) == 1:
-        return CohortValue(float(known[0]), None, None)
-    return CohortValue(float(known.mean()), float(known.std(ddof=1)), bootstrap_interval(known, seed))
+def cohort_value(patients: Values, seed: int) -> CohortValue:
+    """Return mean, sd and intervals of one value per patient; patients without a value (NaN) don't count.
 
-
-def bootstrap_interval(patients: npt.NDArray[np.float64], seed: int, resamples: int = RESAMPLES) -> tuple[float, float]:
-    """Return the 95 % percentile interval of the mean when whole patients are drawn again with replacement."""
-    drawn = np.random.default_rng(seed).choice(patients, size=(resamples, len(patients)))
-    lower, upper = np.quantile(drawn.mean(axis=1), [0.025, 0.975])
-    return float(lower), float(upper)
-
-
-def paired_tests(patients: pd.DataFrame, baseline: str, measures: Sequence[str]) -> list[dict[str, Any]]:
-    """Return a Wilcoxon signed-rank test of each method against `baseline`, per measure, over patients.
-
-    `patients` is what `patient_means` returns. `p_holm` is corrected over the methods of one measure. Measures with
-    fewer than six patients that have both values are left out.
+    `seed` is that of the bootstrap.
     """
-    tests: list[dict[str, Any]] = []
-    for measure in measures:
-        table = patients[measure].unstack("method")
-        found = [_signed_rank(table[[method, baseline]].dropna(), measure) for method in table if method != baseline]
-        kept = [test for test in found if test is not None]
-        for test, corrected in zip(kept, holm([test["p"] for test in kept]), strict=True):
-            tests.append({**test, "p_holm": corrected})
-    return tests
+    known = patients[np.isfinite(patients)]
+    n = len(known)
+    if n < 2:
+        return CohortValue(n, float(known[0]) if n else None)
+    ci95 = t_interval(known) if n >= LEAST_PATIENTS_FOR_INTERVAL else None
+    bca95 = bca_interval(known, seed) if n >= LEAST_PATIENTS_FOR_BCA else None
+    return CohortValue(n, float(known.mean()), float(known.std(ddof=1)), ci95, bca95)
 
 
-def _signed_rank(pairs: pd.DataFrame, measure: str) -> dict[str, Any] | None:
-    method, baseline = pairs.columns
-    difference = (pairs[method] - pairs[baseline]).to_numpy()
-    if len(difference) < LEAST_PATIENTS_FOR_TEST or not difference.any():
+def t_interval(patients: Values, level: float = _LEVEL) -> Interval:
+    """Return the two-sided t interval of the mean of one value per patient.
+
+    For 5 to 20 patients and nominal 95 % it covers 93 to 96 %, for gamma values of skew 1 too, where percentile and BCa
+    bootstrap cover 84 to 93 % (benchmarks/interval_coverage.py).
+    """
+    n = len(patients)
+    half_width = _t_quantile(n - 1, level) * float(patients.std(ddof=1)) / np.sqrt(n)
+    mean = float(patients.mean())
+    return mean - float(half_width), mean + float(half_width)
+
+
+@cache
+def _t_quantile(degrees_of_freedom: int, level: float) -> float:
+    return float(stats.t.ppf((1 + level) / 2, degrees_of_freedom))
+
+
+def bca_interval(patients: Values, seed: int, resamples: int = RESAMPLES) -> Interval | None:
+    """Return the 95 % bias-corrected and accelerated bootstrap interval of the mean, drawing whole patients.
+
+    Efron, J. Am. Stat. Assoc. 82:171 (1987). None where all patients have one value.
+    """
+    if np.ptp(patients) == 0:
         return None
-    result = stats.wilcoxon(difference)
-    return {
-        "test": "Wilcoxon signed-rank, two-sided",
-        "measure": measure,
-        "method": method,
-        "baseline": baseline,
-        "n_patients": len(difference),
-        "median_difference": float(np.median(difference)),
-        "p": float(result.pvalue),
-    }
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p-values corrected by Holm's step-down method, in the order given."""
-    corrected = [0.0] * len(p_values)
-    highest = 0.0
-    for rank, index in enumerate(np.argsort(p_values)):
-        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[index]))
-        corrected[index] = highest
-    return corrected
+    options = {"n_resamples": resamples, "confidence_level": _LEVEL, "method": "BCa", "rng": seed}
+    interval = stats.bootstrap((patients,), np.mean, vectorized=True, **options).confidence_interval
+    return float(interval.low), float(interval.high)

@@ -5,8 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from ldctpipe.metrics.endpoint_text import REST, endpoint_groups
+from ldctpipe.metrics.endpoints import ST_LPIPS
 from ldctpipe.metrics.published import PublishedRow, published_table
 from ldctpipe.metrics.slices import BASELINE
+from ldctpipe.metrics.tissue import TISSUES
+from ldctpipe.metrics.tissue_shift import TissueShift, tissue_shifts
 
 _LABEL, _CELL = 27, 17
 _SHOWN_PUBLISHED = ("LDCT", "EfficientNetV2-WGAN-GP")
@@ -16,11 +20,16 @@ def printable_table(summary: dict[str, Any]) -> str:
     """Return the cohort's figures under their protocol, with the published rows of L506 below, in plain text."""
     methods = summary["methods"]
     measured = ("PSNR (dB)", "SSIM", "RMSE (HU)", "gain (dB)", "bias (HU)", "noise (HU)")
-    distances = (distance.title for distance in distances_of(summary))
+    distances = [distance.title for distance in distances_of(summary)]
+    distances += [ST_LPIPS.title] if summary.get("st_lpips") else []
     lines = [heading(summary), "", _row("", *measured, *distances), *(_method_row(summary, name) for name in methods)]
     full_dose_noise = methods[BASELINE]["full_dose_noise_sd_hu"]["mean"]
     lines.append(_row("full_dose", "", "", "", "", "", _number(full_dose_noise, 1)))
-    lines += ["", *_published_lines(summary)]
+    lines += ["", *_tissue_lines(summary), "", *_published_lines(summary)]
+    for group in endpoint_groups(summary):
+        lines += ["", f"{group.title}:", *(f"  {line}" for line in group.lines)]
+    if summary["endpoints"]:
+        lines += ["", REST]
     return "\n".join(line.rstrip() for line in lines)
 
 
@@ -74,6 +83,13 @@ def distances_of(summary: dict[str, Any]) -> tuple[Distance, ...]:
     return DISTANCES if summary.get("feature_distances") else ()
 
 
+def st_lpips_cells(summary: dict[str, Any], name: str) -> tuple[str, ...]:
+    """Return the cell of a method's ST-LPIPS; none where it was not measured."""
+    if not summary.get("st_lpips"):
+        return ()
+    return (_number(summary["methods"][name][ST_LPIPS.measure]["mean"], ST_LPIPS.digits),)
+
+
 def relation_to_published(summary: dict[str, Any]) -> str:
     """Say whether a run under the protocol of the published table measured the same patient: by name and slices.
 
@@ -99,7 +115,29 @@ def _method_row(summary: dict[str, Any], name: str) -> str:
         _number(values["bias_hu"]["mean"], 2, sign=True),
         _number(values["noise_sd_hu"]["mean"], 1),
         *(distance.cell(summary, name) for distance in distances_of(summary)),
+        *st_lpips_cells(summary, name),
     )
+
+
+def _tissue_lines(summary: dict[str, Any]) -> list[str]:
+    """Return the bias of each tissue by method with its gate, and a line for each that is beyond it."""
+    lines = [_tissue_row("CT-number bias (HU)", [tissue.title for tissue in TISSUES])]
+    for name in summary["methods"]:
+        lines.append(_tissue_row(name, [_shift_cell(shift) for shift in tissue_shifts(summary, name)]))
+    lines.append(_tissue_row("gate", [f"±{tissue.gate_hu:g} " for tissue in TISSUES]))
+    for name in summary["methods"]:
+        if name != BASELINE:
+            sentences = (shift.sentence for shift in tissue_shifts(summary, name))
+            lines += [f"* {name}: {sentence}" for sentence in sentences if sentence]
+    return lines
+
+
+def _shift_cell(shift: TissueShift) -> str:
+    return _number(shift.mean_hu, 2, sign=True) + ("*" if shift.is_shifted else " ")
+
+
+def _tissue_row(label: str, cells: list[str]) -> str:
+    return f"{label:<{_LABEL}}" + "".join(f"{cell:>13}" for cell in cells)
 
 
 def _published_lines(summary: dict[str, Any]) -> list[str]:

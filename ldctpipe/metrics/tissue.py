@@ -14,25 +14,35 @@ from ldctpipe.volumes.volume import HuArray
 
 @dataclass(frozen=True)
 class Tissue:
-    """A class of tissue by its range of CT numbers."""
+    """A class of tissue by its range of CT numbers; a mean shift by more than `gate_hu` either way is warned of."""
 
     name: str
     lower_hu: float
     upper_hu: float
+    gate_hu: float
 
     @property
     def title(self) -> str:
         """The name for people."""
         return "soft tissue" if self.name == "soft" else self.name
 
+    @property
+    def measure(self) -> str:
+        """The measure that is this tissue's bias, a column of `metrics.slices`."""
+        return "bias_hu" if self.name == "soft" else f"bias_{self.name}_hu"
 
-SOFT_TISSUE = Tissue("soft", 0, 100)  # also the range of Christianson 2015 for the global noise level
+    def is_shifted(self, bias_hu: float | None) -> bool:
+        """Return whether a bias is known and, rounded to 0.01 HU as it is printed, beyond the gate."""
+        return bias_hu is not None and abs(round(bias_hu, 2)) > self.gate_hu
+
+
+SOFT_TISSUE = Tissue("soft", 0, 100, gate_hu=1)  # the range of Christianson 2015 for the global noise level
 TISSUES = (
-    Tissue("air", -1100, -950),
-    Tissue("lung", -950, -500),
-    Tissue("fat", -150, -50),
+    Tissue("air", -1100, -950, gate_hu=2),
+    Tissue("lung", -950, -500, gate_hu=2),
+    Tissue("fat", -150, -50, gate_hu=2),
     SOFT_TISSUE,
-    Tissue("bone", 250, 3071),
+    Tissue("bone", 250, 3071, gate_hu=2),
 )
 
 _SMOOTHING_PIXELS = 1.5

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ldctpipe.models.attention import DualFeatureAttention
 from ldctpipe.models.full_precision import at_full_precision
+from ldctpipe.models.local_mean import with_local_mean_of
 from ldctpipe.models.padding import pad_to_multiple
 
 STRIDE = 32  # of the deepest features; the input is padded to a multiple of it
@@ -27,7 +28,8 @@ class EfficientNetV2UNet(nn.Module):
     the literal reading of the paper, in which no path carries fine detail). `output` says what the last layer is:
     "direct", the image as published, or "residual", a correction that is added to the input; its last layer counts in
     units of `residual_scale`, so that a step of the optimizer is small against the noise and not against the whole HU
-    range.
+    range. `kept_mean` is the side in pixels, odd, of the square over which the output keeps the mean of the input; 0
+    for none, as published.
     """
 
     stride = STRIDE
@@ -40,6 +42,7 @@ class EfficientNetV2UNet(nn.Module):
         skips: Literal["all", "deep"] = "all",
         output: Literal["direct", "residual"] = "direct",
         residual_scale: float = 1.0,
+        kept_mean: int = 0,
         upsampling_kernel: int = 4,
         attention_reduction: int = 16,
     ) -> None:
@@ -52,7 +55,7 @@ class EfficientNetV2UNet(nn.Module):
         self._skipped = range(4) if skips == "all" else (2, 3)
         self.decoder = _decoder(channels, decoder_channels, self._skipped, upsampling_kernel)
         self.head = nn.Conv2d(decoder_channels[-1], 1, kernel_size=3, padding=1)
-        self.residual, self.residual_scale = output == "residual", residual_scale
+        self.residual, self.residual_scale, self.kept_mean = output == "residual", residual_scale, kept_mean
         if self.residual:
             nn.init.zeros_(self.head.weight)  # training starts from the identity instead of from noise
             nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
@@ -66,6 +69,8 @@ class EfficientNetV2UNet(nn.Module):
         padded = pad_to_multiple(image, STRIDE)
         drawn = at_full_precision(self.head, self.decode(self.attend(self.encode(padded))))
         output = padded + self.residual_scale * drawn if self.residual else drawn
+        if self.kept_mean:
+            output = with_local_mean_of(padded, output, self.kept_mean)
         return output[..., :rows, :columns]
 
     def segments(self) -> list[nn.Module]:

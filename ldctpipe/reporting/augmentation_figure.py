@@ -102,7 +102,8 @@ def _transformed(pair: Tensor, changes: list[_Change], recipe: Recipe) -> Tensor
     rotate, flip_rows, flip_columns, transpose, factor = map(torch.tensor, zip(*changes, strict=True))
     transforms = Transforms(rotate, flip_rows, flip_columns, transpose, factor)
     windows = pair.expand(len(changes), -1, -1, -1).contiguous()
-    return apply_transforms(windows, transforms, recipe.data.patch_size, recipe.data.augmentation.rotation_deg)
+    air = recipe.data.normalization.as_map().air
+    return apply_transforms(windows, transforms, recipe.data.patch_size, recipe.data.augmentation.rotation_deg, air)
 
 
 def _figure(patches: Tensor, titles: list[str], recipe: Recipe) -> Figure:

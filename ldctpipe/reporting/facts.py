@@ -90,7 +90,7 @@ def _measurement(summary: Mapping[str, Any]) -> Facts:
     if not summary:
         return {}
     protocol = Protocol.model_validate(summary["protocol_definition"])
-    form, bootstrap = protocol.ssim, summary["bootstrap"]
+    form = protocol.ssim
     constants = f"K {form.k1:g}/{form.k2:g}, HU + {protocol.hu_offset:g}"
     return {
         "Protocol": f"{protocol.label}: {protocol.title}",
@@ -99,8 +99,15 @@ def _measurement(summary: Mapping[str, Any]) -> Facts:
         "Pixels": protocol.mask_text,
         "Patients": joined(list(summary["patients"])),
         "Slices": str(summary["n_slices"]),
-        "Intervals": f"95 %, bootstrap over patients, {bootstrap['resamples']} resamples, seed {bootstrap['seed']}",
+        "Intervals": "; ".join(_interval(form) for form in summary["intervals"].values()),
     }
+
+
+def _interval(form: Mapping[str, Any]) -> str:
+    words = f"95 % over patients, {form['method']}"
+    if "resamples" in form:
+        words += f", {form['resamples']} resamples, seed {form.get('seed')}"
+    return words + (f", from {form['least_patients']} patients on" if "least_patients" in form else "")
 
 
 def _software(run: Run) -> Facts:

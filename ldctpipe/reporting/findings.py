@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from ldctpipe.metrics.comparisons import patients_needed
+from ldctpipe.metrics.endpoint_text import safety_results
 from ldctpipe.metrics.slices import BASELINE
-from ldctpipe.metrics.statistics import LEAST_PATIENTS_FOR_TEST
+from ldctpipe.metrics.tissue_shift import tissue_shifts
 from ldctpipe.reporting.run_folder import Run
 
-_BIAS_GATE_HU = 1.0
 _OVERSMOOTHED = 0.6  # of the full dose's noise; below it texture is lost that the full dose has
 _HIGHER_IS_BETTER = {"psnr_db": True, "ssim": True, "rmse_hu": False}
 _NAMES = {"psnr_db": "PSNR", "ssim": "SSIM", "rmse_hu": "RMSE"}
@@ -34,12 +35,16 @@ def findings_of(run: Run) -> list[Finding]:
 def _about_quality(run: Run) -> Iterator[Finding]:
     if run.summary is None:
         return
-    low, model = run.summary["methods"][BASELINE], run.summary["methods"][run.method]
-    bias_hu = model["bias_hu"]["mean"]
-    if bias_hu is not None and abs(bias_hu) > _BIAS_GATE_HU:
-        yield Finding(
-            True, f"CT numbers of soft tissue are shifted by {bias_hu:+.2f} HU; the gate is ±{_BIAS_GATE_HU:g} HU."
-        )
+    for method in run.methods:
+        for found in _about_quality_of(run.summary, method):
+            yield found if len(run.methods) == 1 else Finding(found.serious, f"{method}: {found.text}")
+
+
+def _about_quality_of(summary: dict[str, Any], method: str) -> Iterator[Finding]:
+    low, model = summary["methods"][BASELINE], summary["methods"][method]
+    for shift in tissue_shifts(summary, method):
+        if shift.sentence:
+            yield Finding(shift.is_shifted, shift.sentence)
     worse = [_NAMES[measure] for measure in _HIGHER_IS_BETTER if _is_worse(low, model, measure)]
     if worse:
         yield Finding(True, f"The denoised images are worse than the low dose in {', '.join(worse)}.")
@@ -79,12 +84,20 @@ def _about_evidence(run: Run) -> Iterator[Finding]:
         return
     for text in run.summary["warnings"]:
         yield Finding(False, text)
-    patients = run.summary["n_patients"]
-    if patients < LEAST_PATIENTS_FOR_TEST:
+    for result in safety_results(run.summary):
+        if result["equivalent"] is False and abs(result["mean"]) <= result["margin_hu"]:
+            low_hu, high_hu = result["ci90"]
+            yield Finding(
+                False,
+                f"The patients don't show that the soft-tissue bias of {result['method']} lies within "
+                f"±{result['margin_hu']:g} HU: its 90 % interval is {low_hu:+.2f} to {high_hu:+.2f} HU.",
+            )
+    patients, needed = run.summary["n_patients"], patients_needed(len(run.methods))
+    if patients < needed:
         number = "one patient" if patients == 1 else f"{patients} patients"
         yield Finding(
             False,
-            f"Measured on {number}: too few for a paired test, which needs {LEAST_PATIENTS_FOR_TEST}. "
+            f"Measured on {number}: too few for a paired test, which needs {needed}. "
             "The figures describe this data and do not generalise.",
         )
 

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from ldctpipe.files import write_text
+from ldctpipe.metrics.endpoint_text import REST, endpoint_groups
 from ldctpipe.metrics.published import published_table
 from ldctpipe.metrics.slices import BASELINE
 from ldctpipe.metrics.table import heading, printable_table
 from ldctpipe.reporting.colours import SOFT_WINDOW_HU
+from ldctpipe.reporting.comparison_tables import comparisons_table, equivalence_table
 from ldctpipe.reporting.curves import along_patients, paired_lines
 from ldctpipe.reporting.document import render_page
 from ldctpipe.reporting.facts import facts_of
@@ -17,7 +19,7 @@ from ldctpipe.reporting.findings import findings_of
 from ldctpipe.reporting.pictures import DIFFERENCE_HU, difference_stops
 from ldctpipe.reporting.run_folder import Run, read_run
 from ldctpipe.reporting.slices import plates_of, viewer_samples
-from ldctpipe.reporting.tables import cohort_table, headlines, patient_table, test_table, tissue_table
+from ldctpipe.reporting.tables import cohort_table, headlines, patient_table, tissue_table
 from ldctpipe.reporting.training_curves import training_curves
 
 _MOST_PROFILES = 3
@@ -39,6 +41,7 @@ def render(run: Run) -> str:
         "report.html",
         script_file="viewer.js",
         method=run.method,
+        methods=run.methods,
         findings=findings_of(run),
         facts=facts_of(run),
         recipe=run.recipe_text,
@@ -53,10 +56,13 @@ def _figures(run: Run) -> dict[str, Any]:
     return {
         "heading": heading(summary) if summary else None,
         "headlines": headlines(summary, run.method) if summary else [],
-        "cohort": cohort_table(summary, run.method) if summary else None,
-        "tissue": tissue_table(summary, run.method) if summary else None,
-        "patients": patient_table(summary, run.method) if summary else None,
-        "tests": test_table(summary) if summary else None,
+        "endpoints": endpoint_groups(summary) if summary else [],
+        "rest": REST,
+        "cohort": cohort_table(summary) if summary else None,
+        "tissue": tissue_table(summary) if summary else None,
+        "equivalence": equivalence_table(summary) if summary else None,
+        "patients": [patient_table(summary, method) for method in run.methods] if summary else [],
+        "comparisons": comparisons_table(summary) if summary else None,
         "notes": summary["notes"] if summary else {},
         "published": published_table(),
         "training_curves": training_curves(run.training) if run.training is not None else None,

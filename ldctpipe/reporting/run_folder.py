@@ -32,10 +32,15 @@ class Run:
 
     @property
     def method(self) -> str:
-        """Name of the denoiser: from the evaluation, else from the bundle's card."""
+        """Name of the denoiser, the first where there are several: from the evaluation, else from the bundle's card."""
+        return self.methods[0]
+
+    @property
+    def methods(self) -> list[str]:
+        """Names of all denoisers."""
         if self.summary is not None:
-            return next(name for name in self.summary["methods"] if name != BASELINE)
-        return str((self.card or {}).get("name", "denoised"))
+            return [name for name in self.summary["methods"] if name != BASELINE]
+        return [str((self.card or {}).get("name", "denoised"))]
 
 
 _ANEW = "run the step that makes it again"

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ldctpipe.metrics.statistics import LEAST_PATIENTS_FOR_TEST
+from ldctpipe.metrics.comparisons import patients_needed
+from ldctpipe.metrics.tissue import TISSUES
 from ldctpipe.reporting.findings import Finding
 from ldctpipe.reporting.sweep_folder import SweepFolder
 from ldctpipe.reporting.sweep_results import PointResult
 from ldctpipe.reporting.sweep_tables import comparable_protocol, same_data
 
 _LEAST_REPEATS = 3  # a standard deviation of two values is off by a factor of two in every second case
-_BIAS_GATE_HU = 1.0
 
 
 def sweep_findings(sweep: SweepFolder, results: Sequence[PointResult]) -> list[Finding]:
@@ -45,12 +45,11 @@ def _about_failures(sweep: SweepFolder) -> Iterator[Finding]:
 
 
 def _about_quality(sweep: SweepFolder) -> Iterator[Finding]:
-    biased = [run.planned.id for run in sweep.finished if abs(run.mean("bias_hu") or 0) > _BIAS_GATE_HU]
-    if biased:
-        yield Finding(
-            True,
-            f"CT numbers of soft tissue are shifted by more than ±{_BIAS_GATE_HU:g} HU in {_some(biased, sweep)}.",
-        )
+    for tissue in TISSUES:
+        shifted = [run.planned.id for run in sweep.finished if tissue.is_shifted(run.mean(tissue.measure))]
+        if shifted:
+            text = f"CT numbers of {tissue.title} are shifted by more than ±{tissue.gate_hu:g} HU in"
+            yield Finding(True, f"{text} {_some(shifted, sweep)}.")
     worse = [run.planned.id for run in sweep.finished if (run.gain_db or 0) < 0]
     if worse:
         yield Finding(True, f"The denoised images are worse than the low dose in PSNR in {_some(worse, sweep)}.")
@@ -111,7 +110,7 @@ def _about_patients(sweep: SweepFolder) -> Iterator[Finding]:
     for text in dict.fromkeys(text for summary in summaries for text in summary["warnings"]):
         yield Finding(False, str(text))
     least = min((summary["n_patients"] for summary in summaries), default=None)
-    if least is not None and least < LEAST_PATIENTS_FOR_TEST:
+    if least is not None and least < patients_needed(1):
         number = "one patient" if least == 1 else f"{least} patients"
         yield Finding(False, f"Measured on {number}: the figures describe this data and do not generalise.")
 

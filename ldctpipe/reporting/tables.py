@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ldctpipe.metrics.endpoints import ST_LPIPS
 from ldctpipe.metrics.published import PublishedRow, published_table
 from ldctpipe.metrics.slices import BASELINE
-from ldctpipe.metrics.table import distances_of, relation_to_published, with_spread
-from ldctpipe.metrics.tissue import TISSUES
+from ldctpipe.metrics.table import distances_of, relation_to_published, st_lpips_cells, with_spread
+from ldctpipe.metrics.tissue import SOFT_TISSUE, TISSUES
+from ldctpipe.metrics.tissue_shift import TissueShift, tissue_shifts
 
 
 @dataclass(frozen=True)
@@ -69,30 +71,35 @@ def headlines(summary: dict[str, Any], method: str) -> list[Headline]:
     ):
         before, after = low[measure]["mean"], model[measure]["mean"]
         if before is not None and after is not None:
-            change = f"{_fixed(after - before, digits, sign=True)}{unit} against low dose ({before:.{digits}f})"
+            change = f"{fixed(after - before, digits, sign=True)}{unit} against low dose ({before:.{digits}f})"
             found.append(Headline(name, f"{after:.{digits}f}{unit}", change, sign * (after - before) > 0))
     bias_hu = model["bias_hu"]["mean"]
     if bias_hu is not None:
         found.append(
-            Headline("Soft-tissue bias", f"{_fixed(bias_hu, 2, sign=True)} HU", "gate: within ±1 HU", abs(bias_hu) <= 1)
+            Headline(
+                "Soft-tissue bias",
+                f"{fixed(bias_hu, 2, sign=True)} HU",
+                f"gate: within ±{SOFT_TISSUE.gate_hu:g} HU",
+                not SOFT_TISSUE.is_shifted(bias_hu),
+            )
         )
     noise_hu = model["noise_sd_hu"]["mean"]
     if noise_hu is not None:
-        before, full = _fixed(low["noise_sd_hu"]["mean"], 1), _fixed(model["full_dose_noise_sd_hu"]["mean"], 1)
+        before, full = fixed(low["noise_sd_hu"]["mean"], 1), fixed(model["full_dose_noise_sd_hu"]["mean"], 1)
         found.append(Headline("Noise", f"{noise_hu:.1f} HU", f"low dose {before}, full dose {full}", None))
     return found
 
 
-def cohort_table(summary: dict[str, Any], method: str) -> Table:
-    """Return the cohort's figures with the published ones below, where the protocol is theirs."""
+def cohort_table(summary: dict[str, Any]) -> Table:
+    """Return the cohort's figures by method with the published ones below, where the protocol is theirs."""
     published = published_table()
     distances = tuple(distance.title for distance in distances_of(summary)) or ("FID",)
-    groups = [Group("This run", tuple(_cohort_row(summary, name) for name in (BASELINE, method)))]
+    more = (ST_LPIPS.title,) if summary.get("st_lpips") else ()
+    groups = [Group("This run", tuple(_cohort_row(summary, name) for name in summary["methods"]))]
     if summary["protocol"] == published.protocol:
-        groups.append(
-            Group(_published_title(summary), tuple(_published_row(row, len(distances)) for row in published.rows))
-        )
-    head = ("Images", "PSNR (dB)", "SSIM", "RMSE (HU)", "PSNR gain (dB)", *distances)
+        rows = tuple(_published_row(row, len(distances), len(more)) for row in published.rows)
+        groups.append(Group(_published_title(summary), rows))
+    head = ("Images", "PSNR (dB)", "SSIM", "RMSE (HU)", "PSNR gain (dB)", *distances, *more)
     spread = "over patients" if summary["n_patients"] > 1 else "over the slices of the one patient"
     return Table(f"Mean ± standard deviation {spread}, {summary['protocol']}", head, tuple(groups))
 
@@ -102,7 +109,8 @@ def _cohort_row(summary: dict[str, Any], name: str) -> Row:
     cells = (with_spread(values["psnr_db"], 2), with_spread(values["ssim"], 3), with_spread(values["rmse_hu"], 2))
     distances = tuple(distance.cell(summary, name) for distance in distances_of(summary)) or ("–",)
     label = "Low dose" if name == BASELINE else name
-    return Row(label, (*cells, _gain(summary, name), *distances), ours=name != BASELINE)
+    more = st_lpips_cells(summary, name)
+    return Row(label, (*cells, _gain(summary, name), *distances, *more), ours=name != BASELINE)
 
 
 def _gain(summary: dict[str, Any], name: str) -> str:
@@ -117,34 +125,47 @@ def _published_title(summary: dict[str, Any]) -> str:
     return f"Published ({published_table().data}): {relation_to_published(summary)}"
 
 
-def _published_row(row: PublishedRow, distances: int) -> Row:
+def _published_row(row: PublishedRow, distances: int, more: int) -> Row:
     published = published_table()
     gain = "–" if row.method == published.baseline else f"{published.gain_db(row):+.2f}"
     fid = "{:.1f} ± {:.1f}".format(*row.fid)
-    return Row(row.method, (*row.cells, gain, *["–"] * (distances - 1), fid), published.remark(row))
+    return Row(row.method, (*row.cells, gain, *["–"] * (distances - 1), fid, *["–"] * more), published.remark(row))
 
 
-def tissue_table(summary: dict[str, Any], method: str) -> Table:
-    """Return the CT-number bias of each tissue."""
-    columns = {tissue.name: "bias_hu" if tissue.name == "soft" else f"bias_{tissue.name}_hu" for tissue in TISSUES}
-    rows = tuple(
-        Row(
-            label,
-            tuple(_fixed(summary["methods"][name][column]["mean"], 2, sign=True) for column in columns.values()),
-            ours=ours,
-        )
-        for label, name, ours in (("Low dose", BASELINE, False), (method, method, True))
-    )
+def tissue_table(summary: dict[str, Any]) -> Table:
+    """Return the CT-number bias of each tissue with its gate, by method.
+
+    Below a method that is beyond a gate in a patient stands the patient with the largest bias.
+    """
+    gates = Row("Gate", tuple(f"±{tissue.gate_hu:g}" for tissue in TISSUES))
+    rows = [_tissue_row("Low dose", tissue_shifts(summary, BASELINE)), gates]
+    for method in (name for name in summary["methods"] if name != BASELINE):
+        shifts = tissue_shifts(summary, method)
+        rows.append(_tissue_row(method, shifts, ours=True))
+        if any(shift.is_shifted_in_a_patient for shift in shifts):
+            rows.append(Row("Patient with the largest", tuple(_worst_cell(shift) for shift in shifts)))
     head = tuple(f"{tissue.title} {_minus(f'({tissue.lower_hu:g} … {tissue.upper_hu:g})')}" for tissue in TISSUES)
     return Table(
         "CT-number bias in HU: mean of image minus full dose, by tissue (range of CT numbers)",
         ("Images", *head),
-        (Group(None, rows),),
+        (Group(None, tuple(rows)),),
     )
 
 
+def _tissue_row(label: str, shifts: Sequence[TissueShift], *, ours: bool = False) -> Row:
+    beyond = joined([shift.tissue.title for shift in shifts if shift.is_shifted]) if ours else "–"
+    remark = None if beyond == "–" else f"beyond the gate in {beyond}"
+    return Row(label, tuple(fixed(shift.mean_hu, 2, sign=True) for shift in shifts), remark, ours)
+
+
+def _worst_cell(shift: TissueShift) -> str:
+    if not shift.is_shifted_in_a_patient:
+        return ""
+    return f"{fixed(shift.patient_hu, 2, sign=True)} ({shift.patient})"
+
+
 def patient_table(summary: dict[str, Any], method: str) -> Table:
-    """Return one row a patient with each measure before and after."""
+    """Return one row per patient with each measure before and after `method`."""
     head = (
         "Patient",
         "Slices",
@@ -161,35 +182,19 @@ def patient_table(summary: dict[str, Any], method: str) -> Table:
         for name, values in summary["patients"].items()
         if method in values
     )
-    return Table("Mean over the slices of each patient", head, (Group(None, rows),))
+    return Table(f"{method}: mean over the slices of each patient", head, (Group(None, rows),))
 
 
 def _patient_row(name: str, slices: int, low: dict[str, Any], model: dict[str, Any]) -> Row:
     gain = None if low["psnr_db"] is None or model["psnr_db"] is None else model["psnr_db"] - low["psnr_db"]
-    cells = [str(slices), _fixed(low["psnr_db"], 2), _fixed(model["psnr_db"], 2), _fixed(gain, 2, sign=True)]
+    cells = [str(slices), fixed(low["psnr_db"], 2), fixed(model["psnr_db"], 2), fixed(gain, 2, sign=True)]
     for measure, digits in (("ssim", 3), ("rmse_hu", 2)):
-        cells += [_fixed(low[measure], digits), _fixed(model[measure], digits)]
+        cells += [fixed(low[measure], digits), fixed(model[measure], digits)]
     return Row(name, tuple(cells))
 
 
-def test_table(summary: dict[str, Any]) -> Table | None:
-    """Return the paired tests, or None when there are none."""
-    if not summary["tests"]:
-        return None
-    rows = tuple(
-        Row(
-            test["measure"],
-            (str(test["n_patients"]), f"{test['median_difference']:+.3g}", f"{test['p']:.3g}", f"{test['p_holm']:.3g}"),
-        )
-        for test in summary["tests"]
-    )
-    head = ("Measure", "Patients", "Median difference", "p", "p after Holm")
-    return Table(
-        "Wilcoxon signed-rank test over patients, denoised against low dose, two-sided", head, (Group(None, rows),)
-    )
-
-
-def _fixed(value: float | None, digits: int, *, sign: bool = False) -> str:
+def fixed(value: float | None, digits: int, *, sign: bool = False) -> str:
+    """Return a number with a true minus sign, or a dash for None."""
     if value is None:
         return "–"
     return _minus(f"{value:{'+' if sign else ''}.{digits}f}")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+AIR_HU = -1000  # by the definition of HU; also what networks see where a scanner padded
+
 
 @dataclass(frozen=True)
 class HuNormalization:
@@ -26,6 +28,11 @@ class HuNormalization:
     def range_hu(self) -> float:
         """Width of the range in HU: one network unit."""
         return self.upper_hu - self.lower_hu
+
+    @property
+    def air(self) -> float:
+        """The network value of air: 0 where the range begins at −1000 HU or above."""
+        return (max(AIR_HU, self.lower_hu) - self.lower_hu) / self.range_hu
 
     def normalize(self, hu: Any) -> Any:
         """Return network values in [0, 1] for HU, clipped to the range."""

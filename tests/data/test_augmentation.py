@@ -8,6 +8,7 @@ import torch
 from skimage.transform import rotate
 
 from ldctpipe.data.augmentation import Transforms, apply_transforms, draw_transforms, rotate_windows, window_size
+from ldctpipe.volumes.normalization import HuNormalization
 
 CHOICES = ("rotation", "flip", "intensity", "none")
 
@@ -59,6 +60,18 @@ def test_intensity_is_clipped_to_the_range():
 
     assert doubled.flatten().tolist() == pytest.approx([0.2, 0.8, 1.0, 1.0])
     assert halved.flatten().tolist() == pytest.approx([0.05, 0.2, 0.3, 0.5])
+
+
+def test_a_factor_of_the_intensity_leaves_air_as_it_is():
+    """On [−1200, 3072] HU, air at −1000 stays air, and water at 0 becomes 1000 or −500 HU as on [−1000, 2000]."""
+    hu = HuNormalization(-1200, 3072)
+    patch = hu.normalize(torch.tensor([-1000.0, 0.0, -800.0, 2500.0])).view(1, 1, 2, 2)
+    doubled, halved = (
+        hu.denormalize(apply_transforms(patch, transforms(factor=torch.tensor([factor])), 2, 45, hu.air))
+        for factor in (2.0, 0.5)
+    )
+    assert doubled.flatten().tolist() == pytest.approx([-1000, 1000, -600, 3072], abs=0.01)
+    assert halved.flatten().tolist() == pytest.approx([-1000, -500, -900, 750], abs=0.01)
 
 
 def test_each_choice_has_equal_odds_and_excludes_the_others():

@@ -97,8 +97,17 @@ def summary() -> dict[str, Any]:
     protocol = find_protocol("mayo-soft")
     values = {name: {"mean": 1.0, "sd": None, "ci95": [0.5, 1.5], "slice_sd": 0.1} for name in MEASURES}
     means = {"psnr_db": 1.0, "ssim": 1.0, "rmse_hu": None}
+    compared = {
+        "measure": "psnr_db", "method": "m", "baseline": "low_dose", "role": "primary", "n_patients": 1,
+        "difference": values["psnr_db"], "rank_biserial": 1.0, "improved_percent": 100.0, "compared": 1,
+        "smallest_p_holm": 1.0, "test": None, "p": None, "p_holm": None, "note": "too few",
+    }  # fmt: skip
+    bias = {
+        "measure": "bias_hu", "tissue": "soft", "method": "m", "role": "safety", "n_patients": 1, "margin_hu": 1.0,
+        "mean": 0.1, "ci90": None, "p": None, "equivalent": None,
+    }  # fmt: skip
     return {
-        "format": "ldctpipe-evaluation@1",
+        "format": "ldctpipe-evaluation@2",
         "protocol": protocol.label,
         "protocol_definition": protocol.model_dump(mode="json"),
         "methods": {"low_dose": values, "m": values},
@@ -108,7 +117,10 @@ def summary() -> dict[str, Any]:
         "n_patients": 1,
         "n_slices": 3,
         "tests": [],
-        "bootstrap": {"resamples": 1, "seed": 1},
+        "comparisons": [compared],
+        "equivalence": [bias],
+        "endpoints": {"primary": {"measure": "psnr_db", "against": "low_dose"}, "safety": {"margin_hu": 1.0}},
+        "intervals": {"ci95": {"method": "t", "least_patients": 5}},
         "warnings": [],
         "notes": {},
     }

@@ -74,6 +74,21 @@ def test_padding_stays_to_the_bit(bundle):
     assert (out[~padding] != 40).any()
 
 
+def test_the_network_sees_padding_as_air_whatever_its_range(bundle):
+    hu = np.full((1, 64, 64), 40, dtype=np.int16)
+    padding = np.zeros(hu.shape, dtype=bool)
+    hu[0, :8], padding[0, :8] = -3024, True
+    denoiser = denoiser_of(bundle)
+
+    seen_hu = denoiser.bundle.recipe.data.normalization.as_map().denormalize(
+        denoiser.network_input(volume_of(hu, Padding.of(padding)), 0)
+    )
+
+    assert denoiser.bundle.recipe.data.normalization.lower_hu == -1200
+    assert seen_hu[0, 0, :8].numpy() == pytest.approx(-1000, abs=0.01)
+    assert seen_hu[0, 0, 8:].numpy() == pytest.approx(40, abs=0.01)
+
+
 def test_batches_do_not_change_a_slice(bundle, monkeypatch):
     hu = np.random.default_rng(1).integers(-100, 200, (3, 64, 64), dtype=np.int16)
     one = denoiser_of(bundle).denoise(volume_of(hu))
@@ -249,7 +264,7 @@ def test_an_altered_bundle_is_refused(bundle, tmp_path, name):
         save_file(weights, tmp_path / "model" / name)
     else:
         text = (tmp_path / "model" / name).read_text()
-        (tmp_path / "model" / name).write_text(text.replace("upper_hu: 2000", "upper_hu: 2100"))
+        (tmp_path / "model" / name).write_text(text.replace("upper_hu: 3072", "upper_hu: 3100"))
 
     with pytest.raises(InputError, match="altered after training"):
         read_bundle(tmp_path / "model")

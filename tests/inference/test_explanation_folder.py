@@ -44,7 +44,7 @@ def test_the_maps_are_those_of_the_network_on_the_grid_of_the_slice(explained, t
     folder, _ = explained
     denoiser = Denoiser(read_bundle(tiny_bundle), torch.device("cpu"))
     volume = read_case(case)
-    image = torch.from_numpy((volume.hu[2].astype(np.float32).clip(-1000, 2000) + 1000) / 3000)[None, None]
+    image = torch.from_numpy((volume.hu[2].astype(np.float32).clip(-1200, 3072) + 1200) / 4272)[None, None]
 
     with np.load(folder / "maps.npz") as maps:
         assert set(maps) == {"input_hu", "denoised_hu"} | {

@@ -77,7 +77,7 @@ def series(low_sd_hu: float, denoised_sd_hu: float, slices: int = SLICES) -> Mat
 def measured(weights: Path, *found: MatchedSeries, seed: int = 1) -> dict:
     distances = FeatureDistances(weights, MAYO, torch.device("cpu"))
     for each in found:
-        distances.add(each, "P001", "mini")
+        distances.add({"mini": each}, "P001")
     return distances.as_json(seed)
 
 
@@ -152,7 +152,7 @@ def test_one_image_is_no_set(blocks):
 def test_a_large_set_is_compared_in_subsets_that_the_seed_draws(blocks, monkeypatch):
     monkeypatch.setattr("ldctpipe.metrics.feature_distance._KID_IMAGES", SLICES - 1)
     distances = FeatureDistances(blocks, MAYO, torch.device("cpu"))
-    distances.add(series(40, 10), "P001", "mini")
+    distances.add({"mini": series(40, 10)}, "P001")
     first, again, other = (distances.as_json(seed) for seed in (1, 1, 2))
     assert first["kid"] == {"subsets": 100, "images_per_subset": SLICES - 1}
     assert first == again

@@ -95,6 +95,7 @@ PROPERTIES: dict[str, dict[str, Any]] = {
         ),
         (("--phantom_patients", "two"), "--phantom_patients two is not a whole number"),
         (("--phantom_patients", "3", "--dose", "2"), "--dose 2 is above 1"),
+        (("--phantom_patients", "3", "--dose_range", "low"), "--dose_range low holds a character that is not allowed"),
         (("--phantom_patients", "3", "--recipe", "nix"), "--recipe nix does not exist; there are bilateral, bm3d, "),
         (("--phantom_patients", "3", "--protocol", "nix"), "--protocol nix does not exist; there are mayo-soft@1, "),
         (

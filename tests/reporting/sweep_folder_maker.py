@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ldctpipe.metrics.protocols import find_protocol
+from ldctpipe.metrics.tissue import TISSUES
 from ldctpipe.recipes.sweep import load_sweep
 from ldctpipe.recipes.sweep_plan import Plan, plan_sweep, write_plan
 
@@ -77,7 +78,8 @@ def write_metrics(
     folder.mkdir(parents=True)
 
     def values(psnr_db: float, ssim: float) -> dict[str, dict[str, float]]:
-        means = {"psnr_db": psnr_db, "ssim": ssim, "rmse_hu": 400 / 10 ** (psnr_db / 20), "bias_hu": 0.1}
+        means = {"psnr_db": psnr_db, "ssim": ssim, "rmse_hu": 400 / 10 ** (psnr_db / 20)}
+        means |= dict.fromkeys((tissue.measure for tissue in TISSUES), 0.1)
         return {name: {"mean": value, "sd": None, "ci95": None} for name, value in means.items()}
 
     protocol = find_protocol("mayo-soft")

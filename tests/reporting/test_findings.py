@@ -58,6 +58,15 @@ def test_six_patients_are_enough_evidence(full_run):
     assert not any("too few" in finding.text for finding in findings_of(read_run(full_run)))
 
 
+def test_a_bias_that_the_patients_do_not_show_to_be_small_is_noted(full_run):
+    safety = {
+        "measure": "bias_hu", "tissue": "soft", "method": MODEL, "role": "safety", "n_patients": 5, "margin_hu": 1,
+        "mean": 0.6, "ci90": [-0.1, 1.3], "p": 0.1, "equivalent": False,
+    }  # fmt: skip
+    edit(full_run / "metrics" / "summary.json", lambda s: s.update(equivalence=[safety]))
+    assert any("90 % interval is -0.10 to +1.30 HU" in finding.text for finding in findings_of(read_run(full_run)))
+
+
 def test_warnings_of_the_evaluation_are_passed_on(full_run):
     edit(full_run / "metrics" / "summary.json", lambda s: s.update(warnings=["3 slices have no partner."]))
     assert any("3 slices have no partner" in finding.text for finding in findings_of(read_run(full_run)))

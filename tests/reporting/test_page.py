@@ -72,6 +72,30 @@ def test_feature_distances_stand_beside_the_published_where_they_were_measured(f
     assert all(figure in outline.text for figure in ("KID", "0.0312", "41.23", "0.0104", "12.34", "17.2 ± 1.1"))
 
 
+def test_the_endpoints_are_named_beside_the_figures(full_run):
+    _, outline = page(full_run)
+    assert "Primary endpoint, PSNR minus that of low_dose" in outline.text
+    assert "Safety endpoint, mean bias of soft tissue over patients within ±1 HU" in outline.text
+    assert "no test: a paired test of one comparison needs at least 6 patients, there are 1" in outline.text
+
+
+def test_a_summary_of_the_first_format_is_still_shown(full_run):
+    """It had percentile intervals, tests without their smallest p, and neither endpoints nor comparisons."""
+    path = full_run / "metrics" / "summary.json"
+    summary = json.loads(path.read_text())
+    for name in ("endpoints", "comparisons", "equivalence", "intervals", "st_lpips"):
+        del summary[name]
+    test = {"test": "Wilcoxon", "measure": "psnr_db", "method": "m", "baseline": "low_dose", "n_patients": 6,
+            "median_difference": 3.21, "p": 0.03125, "p_holm": 0.03125}  # fmt: skip
+    bootstrap = {"unit": "patient", "resamples": 10_000, "level": 0.95, "seed": 7}
+    old = {"format": "ldctpipe-evaluation@1", "tests": [test], "bootstrap": bootstrap}
+    path.write_text(json.dumps(summary | old))
+    _, outline = page(full_run)
+    assert "percentile bootstrap, 10000 resamples, seed 7" in outline.text
+    assert "+3.21" in outline.text and "0.0312" in outline.text
+    assert "endpoint" not in outline.text.lower()
+
+
 def test_warnings_come_before_any_figure(full_run):
     _, outline = page(full_run)
     assert outline.text.index("Measured on one patient") < outline.text.index("PSNR (dB)")

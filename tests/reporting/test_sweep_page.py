@@ -9,7 +9,7 @@ import statistics
 from pathlib import Path
 
 import pytest
-from sweep_folder_maker import collapsing, make_sweep, slow, steady, wavering, write_metrics
+from sweep_folder_maker import METHOD, collapsing, make_sweep, slow, steady, wavering, write_metrics
 from test_page import MOST_BYTES, REMOTE, Outline
 
 from ldctpipe.cli.app import run
@@ -65,6 +65,15 @@ def test_the_published_figures_stand_beside_with_their_difference(sweep):
     assert "33.24 ± 0.15" in outline.text and "0.920 ± 0.005" in outline.text
     assert f"{mean - 33.24:+.2f}".replace("-", "−") in outline.text
     assert "other data, so absolute figures are not comparable" in outline.text
+
+
+def test_trainings_that_shift_the_lung_are_counted(sweep):
+    assert "CT numbers" not in page(sweep).text
+    for summary in sweep.glob("runs/gp-10.*/metrics/summary.json"):
+        content = json.loads(summary.read_text())
+        content["methods"][METHOD]["bias_lung_hu"]["mean"] = -2.6
+        summary.write_text(json.dumps(content))
+    assert "CT numbers of lung are shifted by more than ±2 HU in 3 of 12 runs" in page(sweep).text
 
 
 def test_feature_distances_are_over_trainings_too(sweep):

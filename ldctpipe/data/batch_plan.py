@@ -13,11 +13,11 @@ from torch import Tensor
 
 from ldctpipe.data.augmentation import Transforms, draw_transforms
 from ldctpipe.data.dose_weights import dose_weights
-from ldctpipe.data.neighbours import neighbours
 from ldctpipe.data.origins import STRIDE
 from ldctpipe.data.store import TrainingStore
 from ldctpipe.data.unpaired import OtherPatients
 from ldctpipe.simulation.exposure import DoseRange
+from ldctpipe.volumes.neighbors import neighbors
 
 State = dict[str, Tensor]  # of each generator, by its purpose
 
@@ -65,7 +65,7 @@ class BatchPlanner:
         self._count = torch.from_numpy(counts.astype(np.int64))
         self._origins = torch.from_numpy(store.origins.astype(np.int64))
         self._sizes = torch.from_numpy(store.slices[["rows", "columns"]].to_numpy().astype(np.int64))
-        self._around = torch.from_numpy(neighbours(store.slices, context))
+        self._around = torch.from_numpy(neighbors(store.stacks, context))
         self._simulated = None if store.noise is None else store.description.get("simulated")
         self._images, self._per_image, self._patch_size = images_per_batch, patches_per_image, patch_size
         self._choices, self._factors = augmentation_choices, intensity_factors

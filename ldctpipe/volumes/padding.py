@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 Mask = npt.NDArray[np.bool_]
 
+AIR_HU = -1000  # what networks see, in training as in inference, where the scanner padded
 FILLED_BELOW_HU = -1500.0  # no measurement of air is this far below its −1000 HU
 
 _CORNER = 3
@@ -63,6 +64,11 @@ class Padding:
     def count(self) -> int:
         """Return the number of pixels that are padding."""
         return sum(int(np.unpackbits(row).sum(dtype=np.int64)) for row in self.bits)
+
+
+def with_air(hu: npt.NDArray[Any], padding: Mask | None) -> npt.NDArray[Any]:
+    """Return HU with those of air where `padding`, of the same shape, marks that nothing was measured."""
+    return hu if padding is None else np.where(padding, hu.dtype.type(AIR_HU), hu)
 
 
 def fill_value(values: npt.NDArray[Any], slope: float = 1.0, intercept: float = 0.0) -> list[float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from ldctpipe.recipes.library import load_recipe
 from ldctpipe.recipes.networks import build_generator
 from ldctpipe.training.assembly import build_validation
 from ldctpipe.training.launch import launch_fabric
+from ldctpipe.training.run import train_bundle
 from ldctpipe.volumes.case import write_case
 from ldctpipe.volumes.padding import Padding
 from ldctpipe.volumes.volume import Volume
@@ -104,3 +106,33 @@ def test_validation_scores_the_bits_that_denoise_writes(name, scan, tmp_path):
         mask = measured_mask(full_hu, volume.padding[len(errors_hu)], protocol)
         errors_hu.append(image_quality(hu, full_hu, mask, protocol).rmse_hu)
     assert result.rmse_hu == pytest.approx(np.mean(errors_hu), rel=1e-9)
+
+
+@pytest.mark.parametrize("keep", ["best", "last"])
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("du-gan", "generator.channels=2", "critic.channels=2", "critic.levels=2"),
+        ("cpce-3d", "generator.channels=2", "critic.channels=[2,2]", "critic.hidden=4", "data.context=1"),
+    ],
+    ids=lambda overrides: overrides[0],
+)
+def test_the_saved_weights_are_those_that_were_scored(overrides, keep, request_for, tiny_store):
+    small = ("data.images_per_batch=2", "data.patches_per_image=1", "data.patch_size=64", "training.iterations=4")
+    often = ("training.validate_every=2", "training.validation_slices=2", "losses.pixel=1.0", f"training.keep={keep}")
+    recipe = load_recipe(overrides[0], (*overrides[1:], *small, *often))
+    request = replace(request_for("model"), recipe=recipe)
+    card = train_bundle(request)
+    store, bundle = open_store(tiny_store), read_bundle(request.out)
+    protocol = find_protocol(recipe.training.validation_protocol)
+
+    denoiser = Denoiser(bundle, torch.device("cpu"))
+    errors_hu = []
+    for patient in ("P1", "P2"):
+        rows = store.slices.index[store.slices["patient"] == patient]
+        low, full = store.pairs[rows].swapaxes(0, 1)
+        volume = Volume(low, np.diag([-0.7, -0.7, 3.0, 1.0]), store.slices.loc[rows, "position_mm"].to_numpy())
+        hu = denoiser.denoise(volume)[0]  # of two slices, each patient gives the first
+        errors_hu.append(image_quality(hu, full[0], measured_mask(full[0], None, protocol), protocol).rmse_hu)
+
+    assert card["training"]["validation"][keep]["rmse_hu"] == pytest.approx(np.mean(errors_hu), rel=1e-9)

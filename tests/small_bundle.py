@@ -14,13 +14,22 @@ from ldctpipe.recipes.networks import build_generator
 
 
 def write_small_bundle(
-    folder: Path, network: str, *, title: str = "", caution: str = "", context: int = 0, seed: int = 0, **options: Any
+    folder: Path,
+    network: str,
+    *,
+    title: str = "",
+    caution: str = "",
+    context: int = 0,
+    seed: int = 0,
+    normalization: dict[str, float] | None = None,
+    **options: Any,
 ) -> Path:
     """Write a bundle of `file.Class` of the models with random weights to `folder`, a new one, and return it.
 
-    It is RED-CNN's recipe with another network, title, caution and number of neighbours.
+    It is RED-CNN's recipe with another network, title, caution, number of neighbors and HU range.
     """
-    what = {"generator": {"network": network, **options}, "data": {"context": context}}
+    data = {"context": context, **({"normalization": normalization} if normalization else {})}
+    what = {"generator": {"network": network, **options}, "data": data}
     recipe = load_recipe("red-cnn", title=title or network, caution=caution, **what)
     torch.manual_seed(seed)
     state = build_generator(recipe).state_dict()

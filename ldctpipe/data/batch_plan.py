@@ -13,11 +13,11 @@ from torch import Tensor
 
 from ldctpipe.data.augmentation import Transforms, draw_transforms
 from ldctpipe.data.dose_weights import dose_weights
-from ldctpipe.data.neighbours import neighbours
+from ldctpipe.data.drawing import Drawing, SliceDrawing
 from ldctpipe.data.origins import STRIDE
 from ldctpipe.data.store import TrainingStore
-from ldctpipe.data.unpaired import OtherPatients
 from ldctpipe.simulation.exposure import DoseRange
+from ldctpipe.volumes.neighbors import neighbors
 
 State = dict[str, Tensor]  # of each generator, by its purpose
 
@@ -38,6 +38,7 @@ class BatchPlan:
 class BatchPlanner:
     """Draws endless plans; each has `patches_per_image` patches of each of `images_per_batch` training slices.
 
+    `drawing` says whether patients or slices have equal odds (see `data.drawing`); slices that show no body have none.
     Without `paired` a plan has twice as many slices: the second half are of other patients than the first.
     """
 
@@ -55,17 +56,18 @@ class BatchPlanner:
         dose_seed: int,
         context: int = 0,
         paired: bool = True,
+        drawing: Drawing = "patients",
     ) -> None:
         usable = store.rows_of("train")
         counts = store.slices["origins"].to_numpy()
         usable = usable[counts[usable] > 0]
-        self._slices = torch.from_numpy(usable)
-        self._others = None if paired else OtherPatients(store.slices["patient"].to_numpy()[usable])
+        self._slices, self._paired = torch.from_numpy(usable), paired
+        self._drawing = SliceDrawing(store.slices["patient"].to_numpy()[usable], drawing)
         self._first = torch.from_numpy(store.slices["first_origin"].to_numpy().astype(np.int64))
         self._count = torch.from_numpy(counts.astype(np.int64))
         self._origins = torch.from_numpy(store.origins.astype(np.int64))
         self._sizes = torch.from_numpy(store.slices[["rows", "columns"]].to_numpy().astype(np.int64))
-        self._around = torch.from_numpy(neighbours(store.slices, context))
+        self._around = torch.from_numpy(neighbors(store.stacks, context))
         self._simulated = None if store.noise is None else store.description.get("simulated")
         self._images, self._per_image, self._patch_size = images_per_batch, patches_per_image, patch_size
         self._choices, self._factors = augmentation_choices, intensity_factors
@@ -91,9 +93,9 @@ class BatchPlanner:
 
     def _positions(self) -> tuple[Tensor, Tensor]:
         generator = self._generators["positions"]
-        chosen = torch.randint(len(self._slices), (self._images,), generator=generator)
-        if self._others is not None:
-            chosen = torch.cat((chosen, self._others.draw(chosen, generator)))
+        chosen = self._drawing.draw(self._images, generator)
+        if not self._paired:
+            chosen = torch.cat((chosen, self._drawing.draw_others(chosen, generator)))
         slices = self._slices[chosen].repeat_interleave(self._per_image)
         fraction = torch.rand(len(slices), generator=generator, dtype=torch.float64)
         listed = self._origins[self._first[slices] + (fraction * self._count[slices]).long()]

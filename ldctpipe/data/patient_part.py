@@ -21,11 +21,13 @@ import numpy.typing as npt
 from ldctpipe.data.added_noise import AddedNoise
 from ldctpipe.data.array_file import RowWriter
 from ldctpipe.data.origins import body_origins
+from ldctpipe.data.padding_text import as_text
 from ldctpipe.data.pairing import Pair
 from ldctpipe.data.store_plan import PatientPlan
 from ldctpipe.errors import InputError
 from ldctpipe.files import new_file
 from ldctpipe.volumes.normalization import AIR_HU
+from ldctpipe.volumes.padding import with_air
 from ldctpipe.volumes.volume import HuArray, Volume
 
 
@@ -161,11 +163,24 @@ class _Slices:
 def _stored_slices(pair: Pair) -> Iterator[tuple[HuArray, HuArray, dict[str, Any]]]:
     """Yield low and full dose of each slice as int16 HU, and what tells where it is from."""
     for low_index, full_index in zip(pair.low_index, pair.full_index, strict=True):
-        row = {"series": pair.full.key, "position_mm": float(pair.full.positions_mm[full_index])}
+        row = {
+            "series": pair.full.key,
+            "position_mm": float(pair.full.positions_mm[full_index]),
+            "pixel_mm": pair.full.spacing_mm[1],
+            "thickness_mm": pair.full.acquisition.slice_thickness_mm,
+            "padding": as_text(_padding(pair, low_index, full_index)),
+        }
         yield _stored(pair.low, low_index), _stored(pair.full, full_index), row
+
+
+def _padding(pair: Pair, low_index: int, full_index: int) -> npt.NDArray[np.bool_] | None:
+    """Return where either dose holds no measurement; None where both do everywhere."""
+    pairs = ((pair.low, low_index), (pair.full, full_index))
+    masks = [volume.padding[int(index)] for volume, index in pairs if volume.padding is not None]
+    return np.logical_or.reduce(masks) if masks else None
 
 
 def _stored(volume: Volume, index: int) -> HuArray:
     """Return one slice as int16 HU, with air where the scanner padded."""
     hu = np.rint(volume.hu[index]).astype(np.int16)
-    return hu if volume.padding is None else np.where(volume.padding[index], np.int16(AIR_HU), hu)
+    return with_air(hu, None if volume.padding is None else volume.padding[index])

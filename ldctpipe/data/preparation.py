@@ -154,6 +154,7 @@ def _finish(store: StorePlan, parts: Sequence[PatientPart], chosen: str, sha256:
     """Write all that lies beside the arrays; return the description."""
     slices = pd.DataFrame([row for part in parts for row in part.table])
     slices["first_origin"] = slices["origins"].cumsum() - slices["origins"]
+    slices["thickness_mm"] = slices["thickness_mm"].astype(float)  # which one that is nowhere known is not
     _require_patches(slices)
     slices.to_parquet(store.folder / SLICES)
     np.save(store.folder / ORIGINS, np.concatenate([part.origins for part in parts]))

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ldctpipe.data.augmentation import apply_transforms, window_size
 from ldctpipe.data.batch_plan import BatchPlanner, State
+from ldctpipe.data.drawing import Drawing
 from ldctpipe.data.prefetching import Prefetcher
 from ldctpipe.data.store import FULL_DOSE, LOW_DOSE, NOISE_UNIT_HU, TrainingStore
 from ldctpipe.data.window_supply import PlannedWindows, WindowSupply
@@ -23,9 +24,10 @@ class PatchSampler:
     """Endless batches of (low dose, full dose), (batch, 1, patch_size, patch_size) in [0, 1] on the device.
 
     A batch holds `patches_per_image` patches of each of `images_per_batch` slices, from the body-only origins of the
-    store. Where the store has noise images, the low dose is made anew for each patch, at a dose of the store's range.
-    With `context`, the low dose is (batch, 2 · context + 1, …): the slice in the middle of its neighbours. Without
-    `paired`, low and full dose of a row are of different patients, or where the store has one, of different slices.
+    store. Patients have equal odds, or with `drawing` "slices" slices. Where the store has noise images, the low dose
+    is made anew for each patch, at a dose of the store's range. With `context`, the low dose is
+    (batch, 2 · context + 1, …): the slice in the middle of its neighbors. Without `paired`, low and full dose of a row
+    are of different patients, or where the store has one, of different slices.
 
     All randomness is drawn on the CPU, so that every device sees the same batches.
 
@@ -51,6 +53,7 @@ class PatchSampler:
         dose_seed: int,
         context: int = 0,
         paired: bool = True,
+        drawing: Drawing = "patients",
         prefetch: int | None = None,
     ) -> None:
         self._patch_size, self._rotation_deg, self._normalization = patch_size, rotation_deg, normalization
@@ -67,6 +70,7 @@ class PatchSampler:
             dose_seed=dose_seed,
             context=context,
             paired=paired,
+            drawing=drawing,
         )
         rotates = "rotation" in augmentation_choices
         margin = (window_size(patch_size, rotation_deg) - patch_size) // 2 if rotates else 0

@@ -18,9 +18,11 @@ import numpy.typing as npt
 import pandas as pd
 
 from ldctpipe.data.origins import body_origins
+from ldctpipe.data.padding_text import of_text
 from ldctpipe.data.stored_array import read_array, read_table
 from ldctpipe.errors import InputError
 from ldctpipe.files import read_object, require_exists
+from ldctpipe.volumes.neighbors import unbroken_stacks
 
 FORMAT = "ldctpipe-store@1"
 PAIRS, SLICES, ORIGINS, DESCRIPTION = "pairs.npy", "slices.parquet", "origins.npy", "store.json"
@@ -31,6 +33,7 @@ _COLUMNS = {
     "patient": "U", "series": "U", "split": "U", "position_mm": "f", "rows": "iu", "columns": "iu",
     "first_origin": "iu", "origins": "iu",
 }  # fmt: skip
+_LATER_COLUMNS = {"pixel_mm": "f", "thickness_mm": "f", "padding": "U"}  # which older stores lack
 LOW_DOSE, FULL_DOSE = 0, 1  # along the second axis of the pairs
 
 
@@ -38,7 +41,8 @@ LOW_DOSE, FULL_DOSE = 0, 1  # along the second axis of the pairs
 class TrainingStore:
     """An opened store.
 
-    `slices` has the columns patient, series, position_mm, split, rows, columns, first_origin and origins (a count).
+    `slices` has the columns patient, series, position_mm, split, rows, columns, first_origin and origins (a count), and
+    in newer stores pixel_mm, thickness_mm (NaN where it is unknown) and padding (see `data.padding_text`).
     `noise` is None where the pairs' own low dose is what is trained on.
     """
 
@@ -76,6 +80,24 @@ class TrainingStore:
         """Return the indices of the slices of "train" or "validation", ascending."""
         return np.flatnonzero(self.slices["split"].to_numpy() == split)
 
+    @property
+    def stacks(self) -> list[range]:
+        """The runs of rows that are neighboring slices of one series; together they hold every row once, in order."""
+        return stacks_of(self.slices)
+
+    def padding_of(self, row: int) -> npt.NDArray[np.bool_] | None:
+        """Return where a slice (rows, columns) holds air instead of a measurement in either dose; None for nowhere.
+
+        Raises `InputError` where the table says it in another way than `ldctpipe prepare`.
+        """
+        if "padding" not in self.slices:
+            return None
+        of_slice = self.slices.loc[row].to_dict()
+        try:
+            return of_text(of_slice["padding"], int(of_slice["rows"]), int(of_slice["columns"]))
+        except ValueError as error:
+            raise InputError(self.folder / SLICES, f"row {row}: {error}", _AGAIN) from None
+
     def patients(self, split: str) -> list[str]:
         """Return the patients that have slices in a split, sorted."""
         return sorted(self.slices.loc[self.slices["split"] == split, "patient"].unique())
@@ -92,7 +114,7 @@ def open_store(folder: Path) -> TrainingStore:
             raise InputError(folder / DESCRIPTION, f"has no {name}, or one of another type", _AGAIN)
     try:
         pairs = read_array(folder / PAIRS, (None, 2, None, None))
-        slices = read_table(folder / SLICES, _COLUMNS)
+        slices = read_table(folder / SLICES, _COLUMNS, _LATER_COLUMNS)
         origins = np.array(read_array(folder / ORIGINS, (None, 2)))
         noise = read_array(folder / NOISE, (None, None, 2, None, None)) if description.get("simulated") else None
     except (OSError, ValueError) as error:
@@ -106,6 +128,18 @@ def open_store(folder: Path) -> TrainingStore:
     if not _fits(pairs, slices, origins, description["patch_size"]):
         raise InputError(folder, "lists patches or slices outside its images", _AGAIN)
     return TrainingStore(folder, pairs, slices, origins, description, noise)
+
+
+def stacks_of(slices: pd.DataFrame) -> list[range]:
+    """Return the runs of rows that are neighbors of each other, by the columns patient, series and position_mm."""
+    series = slices.groupby(["patient", "series"], sort=False).ngroup().to_numpy()
+    firsts = np.flatnonzero(np.diff(series, prepend=-1))
+    positions_mm = np.split(slices["position_mm"].to_numpy(dtype=np.float64), firsts[1:])
+    return [
+        range(first + stack.start, first + stack.stop)
+        for first, own_mm in zip(firsts.tolist(), positions_mm, strict=False)
+        for stack in unbroken_stacks(own_mm)
+    ]
 
 
 def _fits(pairs: npt.NDArray[np.int16], slices: pd.DataFrame, origins: npt.NDArray[np.int16], patch_size: int) -> bool:

@@ -21,6 +21,7 @@ from ldctpipe.progress import warn
 if TYPE_CHECKING:
     from ldctpipe.data.simulated_doses import SimulatedDoses
 
+_NOTE_FORMAT = "ldctpipe-part@2"  # another one wherever a part's note holds something else than before
 _VALIDATION_SHARE = 0.05  # of each training patient's slices, where there is no patient to spare
 _LEAST_SLICES_TO_SPARE = 20
 
@@ -67,6 +68,7 @@ class PatientPlan:
         simulated = self.store.simulated
         told = {
             "format": FORMAT,
+            "note": _NOTE_FORMAT,
             "ldctpipe": __version__,
             "patient": self.scans.patient,
             "files": self.scans.file_states(),

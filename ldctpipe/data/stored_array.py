@@ -37,10 +37,11 @@ def read_array(path: Path, shape: tuple[int | None, ...]) -> npt.NDArray[np.int1
     return array
 
 
-def read_table(path: Path, kinds: dict[str, str]) -> pd.DataFrame:
+def read_table(path: Path, kinds: dict[str, str], optional: dict[str, str]) -> pd.DataFrame:
     """Return the Parquet table in `path`, whose columns have at least these kinds of values (numpy's letters).
 
-    Raises `ValueError` for another table, and `InputError` or `OSError` for what is no file.
+    Those of `optional` may be missing. Raises `ValueError` for another table, and `InputError` or `OSError` for what is
+    no file.
     """
     import pyarrow.parquet  # what only prepares a store needs none of it
 
@@ -56,6 +57,9 @@ def read_table(path: Path, kinds: dict[str, str]) -> pd.DataFrame:
         if name not in table:
             raise ValueError(f"{path.name} has no column {name}")
         if pd.isna(table[name]).any() or not _is_of(table[name], kind):
+            raise ValueError(f"{path.name} has values of another type in its column {name}")
+    for name, kind in optional.items():
+        if name in table and not _is_of(table[name], kind):
             raise ValueError(f"{path.name} has values of another type in its column {name}")
     return table
 

@@ -38,6 +38,7 @@ from ldctpipe.inference.manifest import (
 from ldctpipe.inference.model import Model
 from ldctpipe.inference.nifti_files import denoise_nifti, denoise_nifti_files, require_form_of_nifti
 from ldctpipe.inference.patients import PatientFolder, folder_of_series, patient_folders, source_digest
+from ldctpipe.inference.spacing_doubt import spacing_doubts
 from ldctpipe.progress import Progress, say, warn
 from ldctpipe.provenance import run_time
 from ldctpipe.volumes.case import is_case
@@ -308,7 +309,7 @@ def _write_denoised(
     )
     if form.nifti:
         paths.append(_write_as_nifti(paths, folder / _nifti_name(form.published(series)), request.threads))
-    return digests(paths), volume.warnings
+    return digests(paths), (*volume.warnings, *spacing_doubts(job.bundle, volume))
 
 
 def _write_as_nifti(derived: Sequence[Path], target: Path, threads: int | None) -> Path:

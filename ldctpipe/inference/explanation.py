@@ -19,6 +19,8 @@ from ldctpipe.errors import UsageError
 from ldctpipe.files import new_file, new_folder, write_json
 from ldctpipe.inference.denoiser import Denoiser
 from ldctpipe.inference.explained_slice import FUSED, GRAD_CAM, LAST, ExplainedSlice, explained_slice
+from ldctpipe.inference.spacing_doubt import spacing_doubts
+from ldctpipe.progress import warn
 from ldctpipe.recipes.bundle import Bundle, read_bundle
 from ldctpipe.reporting.colours import SOFT_WINDOW_HU
 from ldctpipe.reporting.explanation_figure import Panel, write_explanation_figure
@@ -68,6 +70,8 @@ def explain(request: ExplainRequest) -> dict[str, Any]:
     with new_folder(request.out, overwrite=request.overwrite, inputs=inputs) as folder:
         volume = load_volume(request.source, request.threads)
         number, slices = _slice_number(request, len(volume.hu)), len(volume.hu)
+        for doubt in spacing_doubts(bundle, volume):
+            warn(doubt)
         one = _one_slice(volume, number - 1)
         device = pick_device(request.device, request.threads)
         explained = explained_slice(Denoiser(bundle, device), volume, number - 1)

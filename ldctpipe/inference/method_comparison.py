@@ -15,8 +15,10 @@ from ldctpipe.data.scans import load_volume
 from ldctpipe.devices import pick_device
 from ldctpipe.errors import InputError, UsageError
 from ldctpipe.inference.denoiser import Denoiser
+from ldctpipe.inference.spacing_doubt import spacing_doubts
 from ldctpipe.metrics.image_quality import ImageQuality, image_quality, measured_mask
 from ldctpipe.metrics.protocols import Protocol
+from ldctpipe.progress import warn
 from ldctpipe.recipes.bundle import Bundle, read_bundle
 from ldctpipe.reporting.colours import SOFT_WINDOW_HU
 from ldctpipe.reporting.figure_file import require_figure_name
@@ -119,6 +121,8 @@ def _images(request: MethodsRequest, bundles: Sequence[Bundle], place: _Place) -
     device = pick_device(request.device, request.threads)
     images = {"Low dose": place.low.hu[place.number]}
     for title, bundle in zip(_titles(bundles), bundles, strict=True):
+        for doubt in spacing_doubts(bundle, place.low):
+            warn(f"{title}: {doubt}")
         images[title] = Denoiser(bundle, device).denoise_slice(place.low, place.number)
     return images
 

@@ -26,6 +26,7 @@ from ldctpipe.inference.manifest import (
     series_in,
     write_manifest,
 )
+from ldctpipe.inference.spacing_doubt import spacing_doubts
 from ldctpipe.merging import keep_aside
 from ldctpipe.progress import Progress, warn
 from ldctpipe.volumes.nifti import is_nifti, read_nifti, write_nifti
@@ -106,7 +107,8 @@ def denoise_nifti(source: Path, out: Path, job: Job, denoiser: Denoiser, *, over
     if target.exists() and not (overwrite or earlier):
         raise InputError(target, "already exists", "name another output or add --overwrite")
     job = replace(job, run_time=earlier.run_time) if earlier and earlier.run_time else job
-    for warning in volume.warnings:
+    warnings = (*volume.warnings, *spacing_doubts(job.bundle, volume))
+    for warning in warnings:
         warn(f"{source.name}: {warning}")
     progress = Progress("denoising", len(volume.hu), "slices")
     hu = denoiser.denoise(volume, job.blend, progress.advance)
@@ -117,7 +119,7 @@ def denoise_nifti(source: Path, out: Path, job: Job, denoiser: Denoiser, *, over
     progress.finish()
     seconds = time.monotonic() - started
     outcome = SeriesOutcome(
-        volume.key, DENOISED, len(hu), source_digest, None, seconds, digests([target]), volume.warnings,
+        volume.key, DENOISED, len(hu), source_digest, None, seconds, digests([target]), warnings,
         file=_name(source, job.form),
     )  # fmt: skip
     write_manifest(manifest, job, [outcome], {})

@@ -50,11 +50,24 @@ class _Training(_Part):
     seed: int | None = None
 
 
+_SizeMm = Annotated[float, Field(gt=0, lt=1e6)]
+_EndsMm = Annotated[list[_SizeMm], Field(min_length=2, max_length=2)]
+
+
+class _Voxels(_Part):
+    """The least and the largest of each over the series that were trained on."""
+
+    slice_spacing_mm: _EndsMm | None = None
+    pixel_mm: _EndsMm | None = None
+    thickness_mm: _EndsMm | None = None
+
+
 class _Data(_Part):
     patients: list[str] = []
     validation_patients: list[str] = []
     slices: int | dict[str, int] | None = None
     store_sha256: str | None = None
+    voxels: _Voxels | None = None
 
 
 class _Normalization(_Part):

@@ -247,8 +247,8 @@ class Augmentation(_Section):
 class Data(_Section):
     """How batches are drawn.
 
-    `context` is how many neighbouring slices on each side the network sees; "unpaired" draws low and full dose of
-    different patients.
+    `context` is how many neighboring slices on each side the network sees; "unpaired" draws low and full dose of
+    different patients. `drawing` says what has equal odds: "patients", and then the slices of each, or "slices".
     """
 
     images_per_batch: BatchCount
@@ -256,6 +256,7 @@ class Data(_Section):
     patch_size: Annotated[int, Field(ge=16, le=1 << 16)]
     context: Annotated[int, Field(ge=0, le=8)] = 0
     pairing: Literal["paired", "unpaired"] = "paired"
+    drawing: Literal["patients", "slices"] = "patients"
     normalization: Normalization
     augmentation: Augmentation
 

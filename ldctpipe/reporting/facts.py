@@ -81,9 +81,17 @@ def _data(data: Mapping[str, Any]) -> Facts:
             "Patients": joined(data["patients"]) if "patients" in data else None,
             "Validation patients": joined(data["validation_patients"]) if "validation_patients" in data else None,
             "Slice pairs": data.get("slices"),
+            "Slice spacing": _range_mm(data, "slice_spacing_mm"),
+            "Pixel size": _range_mm(data, "pixel_mm"),
+            "Slice thickness": _range_mm(data, "thickness_mm"),
             "Store (SHA-256)": data.get("store_sha256"),
         }
     )
+
+
+def _range_mm(data: Mapping[str, Any], name: str) -> str | None:
+    ends = (data.get("voxels") or {}).get(name)
+    return " to ".join(f"{end:.4g}" for end in dict.fromkeys(ends)) + " mm" if ends else None
 
 
 def _measurement(summary: Mapping[str, Any]) -> Facts:

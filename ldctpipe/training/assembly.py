@@ -157,6 +157,7 @@ def build_sampler(store: TrainingStore, recipe: Recipe, fabric: Fabric) -> Patch
         dose_seed=0,
         context=recipe.data.context,
         paired=recipe.data.pairing == "paired",
+        drawing=recipe.data.drawing,
     )
 
 

@@ -11,6 +11,7 @@ import torch
 
 from ldctpipe import __version__
 from ldctpipe.data.store import TrainingStore
+from ldctpipe.data.voxel_sizes import voxel_sizes
 from ldctpipe.metrics.protocols import find_protocol
 from ldctpipe.models.cost import measure_cost
 from ldctpipe.provenance import source_revision
@@ -40,6 +41,7 @@ def describe(
             "patients": store.patients("train"),
             "validation_patients": store.patients("validation"),
             "slices": store.description["slices"],
+            "voxels": voxel_sizes(store.slices.loc[store.rows_of("train")]),
             "store_sha256": store.fingerprint,
         },
         "normalization": loop.recipe.data.normalization.model_dump(),

@@ -14,11 +14,12 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from ldctpipe.data.neighbours import neighbours
 from ldctpipe.data.store import FULL_DOSE, LOW_DOSE, TrainingStore
 from ldctpipe.devices import usable_cores
 from ldctpipe.metrics.image_quality import image_quality, measured_mask
 from ldctpipe.metrics.protocols import Protocol
+from ldctpipe.recipes.slice_denoiser import SliceDenoiser, written
+from ldctpipe.volumes.neighbors import neighbors
 from ldctpipe.volumes.normalization import HuNormalization
 
 MEASURES = ("loss", "psnr_db", "ssim", "rmse_hu")
@@ -39,7 +40,8 @@ class ValidationResult:
 class Validation:
     """The store's validation slices, at most `count`, evenly spaced in each patient; training slices for want of any.
 
-    `loss` is what decides which weights are best; the other measures follow `protocol`.
+    What is measured is what `ldctpipe denoise` writes of these slices. `loss` is what decides which weights are best;
+    the other measures follow `protocol`.
     """
 
     def __init__(
@@ -54,11 +56,12 @@ class Validation:
         rows = store.rows_of("validation")
         self.on_training_slices = len(rows) == 0
         chosen = _spread(store.slices.loc[store.rows_of("train") if self.on_training_slices else rows], count)
+        self._store, self._stacks, self._chosen = store, store.stacks, chosen
         self._patients = store.slices.loc[chosen, "patient"].to_list()
         self._sizes = store.slices.loc[chosen, ["rows", "columns"]].to_numpy()
         self._pairs = store.pairs[chosen]
-        around = neighbours(store.slices, context)[chosen]
-        self._low = store.pairs[around, LOW_DOSE] if context else self._pairs[:, LOW_DOSE, None]
+        self._padding = [store.padding_of(row) for row in chosen]
+        self._windows = neighbors(self._stacks, context)[chosen]
         self._context = context
         self._normalization, self._protocol, self._loss = normalization, protocol, loss
 
@@ -91,32 +94,43 @@ class Validation:
         return len(self._pairs)
 
     def network_input(self, index: int, device: torch.device) -> Tensor:
-        """Return the low dose of a slice amid its neighbours as networks see it: (1, depth, rows, columns)."""
-        rows, columns = self._sizes[index]
-        hu = torch.from_numpy(np.ascontiguousarray(self._low[index, :, :rows, :columns]))
-        return self._normalization.normalize(hu.to(device).float())[None]  # type: ignore[no-any-return]
+        """Return the low dose of a slice amid its neighbors as networks see it: (1, depth, rows, columns)."""
+        hu = torch.from_numpy(self._low_hu(index, self._windows[index])).to(device)
+        return self._normalization.normalize(hu.float())[None]  # type: ignore[no-any-return]
 
     def denoised(self, network: nn.Module, index: int, device: torch.device) -> npt.NDArray[np.int16]:
         """Return what `ldctpipe denoise` would make of a validation slice with `network`, which keeps its mode."""
         was_training = network.training
-        _, image = self._measured(network.eval(), index, device)
+        image, _ = self._denoised(network.eval(), index, device)
         network.train(was_training)
         return image
 
+    def _denoised(self, network: nn.Module, index: int, device: torch.device) -> tuple[npt.NDArray[np.int16], bool]:
+        """Return a slice denoised, in HU, and whether all that the network gave was finite."""
+        denoiser = SliceDenoiser(network, self._normalization, self._context, device)
+        piece = denoiser.piece_of(self._chosen[index], self._stacks)
+        change = denoiser.change(self._low_hu(index, piece.around))[self._chosen[index] - piece.slices.start]
+        image = written(self.slice_hu(index)[LOW_DOSE], np.nan_to_num(change), self._padding[index])
+        return image.astype(np.int16, copy=False), bool(np.isfinite(change).all())
+
+    def _low_hu(self, index: int, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int16]:
+        """Return the low dose of rows of the store, which are near a validation slice and of its size."""
+        height, width = self._sizes[index]
+        return np.ascontiguousarray(self._store.pairs[rows, LOW_DOSE, :height, :width])
+
     @torch.no_grad()
     def _measured(self, network: nn.Module, index: int, device: torch.device) -> tuple[float, npt.NDArray[np.int16]]:
-        """Return the loss of a slice and the slice denoised, in HU."""
-        low_hu, full_hu = torch.from_numpy(self.slice_hu(index)).to(device).float()
-        values = self.network_input(index, device)
-        output = network.forward(values).float()  # not the call, which may be compiled for patches
-        loss = self._loss(output, self._normalization.normalize(full_hu)[None, None])
-        denoised = low_hu + (output[0, 0] - values[0, self._context]) * self._normalization.range_hu
-        whole = denoised.round().clamp(-32768, 32767).nan_to_num().to(torch.int16)
-        return float(loss), whole.cpu().numpy()
+        """Return the loss of a slice, NaN for a network that gives such values, and the slice denoised, in HU."""
+        image, is_finite = self._denoised(network, index, device)
+        denoised, full = (
+            self._normalization.normalize(torch.from_numpy(hu).to(device).float())[None, None]
+            for hu in (image, np.ascontiguousarray(self.slice_hu(index)[FULL_DOSE]))
+        )
+        return float(self._loss(denoised, full)) if is_finite else np.nan, image
 
     def _quality(self, index: int, image: npt.NDArray[np.int16]) -> list[float]:
         reference = self.slice_hu(index)[FULL_DOSE]
-        mask = measured_mask(reference, None, self._protocol)
+        mask = measured_mask(reference, self._padding[index], self._protocol)
         quality = image_quality(image, reference, mask, self._protocol)
         return [np.nan if value is None else value for value in vars(quality).values()]
 

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ldctpipe.volumes.normalization import AIR_HU
+
 Mask = npt.NDArray[np.bool_]
 
 FILLED_BELOW_HU = -1500.0  # no measurement of air is this far below its −1000 HU
@@ -63,6 +65,11 @@ class Padding:
     def count(self) -> int:
         """Return the number of pixels that are padding."""
         return sum(int(np.unpackbits(row).sum(dtype=np.int64)) for row in self.bits)
+
+
+def with_air(hu: npt.NDArray[Any], padding: Mask | None) -> npt.NDArray[Any]:
+    """Return HU with those of air where `padding`, of the same shape, marks that nothing was measured."""
+    return hu if padding is None else np.where(padding, hu.dtype.type(AIR_HU), hu)
 
 
 def fill_value(values: npt.NDArray[Any], slope: float = 1.0, intercept: float = 0.0) -> list[float]:

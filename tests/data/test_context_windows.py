@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 import torch
 
-from ldctpipe.data.neighbours import neighbours
 from ldctpipe.data.origins import BODY_ABOVE_HU
 from ldctpipe.data.sampling import PatchSampler
-from ldctpipe.data.store import FULL_DOSE, LOW_DOSE, open_store
+from ldctpipe.data.store import FULL_DOSE, LOW_DOSE, open_store, stacks_of
 from ldctpipe.errors import InputError
+from ldctpipe.volumes.neighbors import neighbors
 from ldctpipe.volumes.normalization import HuNormalization
 
 WIDE = HuNormalization(-32768.0, 32767.0)  # cuts nothing: what is drawn is found again in the store
@@ -41,7 +41,7 @@ def places_of(patch: np.ndarray, images: np.ndarray) -> list[tuple[int, int, int
 
 
 def test_neighbours_are_in_order_and_ends_repeat():
-    assert neighbours(table(("P1", "a", [0, 3, 6, 9])), 2).tolist() == [
+    assert neighbors(stacks_of(table(("P1", "a", [0, 3, 6, 9]))), 2).tolist() == [
         [0, 0, 0, 1, 2],
         [0, 0, 1, 2, 3],
         [0, 1, 2, 3, 3],
@@ -50,11 +50,11 @@ def test_neighbours_are_in_order_and_ends_repeat():
 
 
 def test_no_context_is_the_slice_alone():
-    assert neighbours(table(("P1", "a", [0, 3])), 0).tolist() == [[0], [1]]
+    assert neighbors(stacks_of(table(("P1", "a", [0, 3]))), 0).tolist() == [[0], [1]]
 
 
 def test_other_series_and_other_patients_are_no_neighbours():
-    found = neighbours(table(("P1", "a", [0, 3]), ("P1", "b", [6, 9]), ("P2", "a", [12, 15])), 1)
+    found = neighbors(stacks_of(table(("P1", "a", [0, 3]), ("P1", "b", [6, 9]), ("P2", "a", [12, 15]))), 1)
 
     assert found.tolist() == [[0, 0, 1], [0, 1, 1], [2, 2, 3], [2, 3, 3], [4, 4, 5], [4, 5, 5]]
 
@@ -63,7 +63,7 @@ def test_other_series_and_other_patients_are_no_neighbours():
 def test_a_gap_in_the_positions_is_an_end(step):
     positions = [step * number for number in (0, 1, 2, 5, 6)]
 
-    assert neighbours(table(("P1", "a", positions)), 1).tolist() == [
+    assert neighbors(stacks_of(table(("P1", "a", positions))), 1).tolist() == [
         [0, 0, 1],
         [0, 1, 2],
         [1, 2, 2],
@@ -79,7 +79,7 @@ def test_windows_have_the_slices_around_at_the_same_place(tiny_store):
 
     assert low.shape == (12, 3, 64, 64)
     assert full.shape == (12, 1, 64, 64)
-    around = neighbours(store.slices, 1)
+    around = neighbors(store.stacks, 1)
     for stack, target in zip(in_hu(low), in_hu(full), strict=True):
         ((number, row, column),) = places_of(target[0], store.pairs[:, FULL_DOSE])
         patch = np.s_[row : row + 64, column : column + 64]

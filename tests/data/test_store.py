@@ -52,6 +52,18 @@ def test_test_patients_stay_out(tiny_store):
     assert set(open_store(tiny_store).slices["patient"]) == {"P1", "P2"}
 
 
+def test_batches_draw_patients_or_slices_with_equal_odds(tiny_store):
+    opened = open_store(tiny_store)
+    patients = ["P1"] * 7 + ["P2"]
+    store = replace(opened, slices=opened.slices.assign(patient=patients))
+    odds = {"patients": np.array([1 / 14] * 7 + [1 / 2]), "slices": np.full(8, 1 / 8)}
+
+    for drawing, expected in odds.items():
+        planner = BatchPlanner(store, **(DRAWN | {"images_per_batch": 4000, "patches_per_image": 1}), drawing=drawing)
+        drawn = np.bincount(planner.next().slices.numpy(), minlength=8) / 4000
+        assert drawn == pytest.approx(expected, abs=0.036)  # 4.5 standard errors
+
+
 def test_a_batch_is_what_lies_at_its_positions(tiny_store):
     store = open_store(tiny_store)
     plan = planner_of(store).next()

@@ -497,7 +497,7 @@ def test_an_array_of_pickled_objects_is_not_unpickled(files: Path) -> None:
 @pytest.mark.parametrize(
     ("column", "value"),
     [("origins", -1), ("first_origin", 99), ("rows", 10**6), ("rows", 1.5), ("patient", 3), ("split", None),
-     ("position_mm", float("nan")), ("columns", "x")],
+     ("position_mm", float("nan")), ("columns", "x"), ("padding", 3), ("pixel_mm", "x")],
 )  # fmt: skip
 def test_tables_of_a_store_that_point_outside(files: Path, column: str, value: Any) -> None:
     table = pd.read_parquet(files / "store" / "slices.parquet")

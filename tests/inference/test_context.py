@@ -1,19 +1,22 @@
-"""Networks that see neighbouring slices: the same slice by slice as in slabs, no seams, ends repeated."""
+"""Networks that see neighboring slices: the same slice by slice as in slabs, no seams, nothing beyond a gap."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from small_bundle import write_small_bundle
 
-from ldctpipe.inference import denoiser as inference
 from ldctpipe.inference.denoiser import Denoiser
+from ldctpipe.recipes import slice_denoiser
 from ldctpipe.recipes.bundle import WEIGHTS, read_bundle, write_bundle
 from ldctpipe.recipes.library import load_recipe
 from ldctpipe.recipes.networks import build_generator
+from ldctpipe.volumes.padding import Padding
 from ldctpipe.volumes.volume import Volume
 
 SMALL = {
@@ -65,8 +68,8 @@ def test_chunks_leave_no_seam(name, tmp_path, monkeypatch):
     whole = denoiser.denoise(volume)
 
     for slab, at_once in ((1, 1), (2, 3)):
-        monkeypatch.setattr(inference, "_SLAB", slab)
-        monkeypatch.setitem(inference._SLICES_AT_ONCE, "cpu", at_once)
+        monkeypatch.setattr(slice_denoiser, "_SLAB", slab)
+        monkeypatch.setitem(slice_denoiser._SLICES_AT_ONCE, "cpu", at_once)
         assert np.allclose(denoiser.denoise(volume), whole, atol=0.05)
 
 
@@ -82,3 +85,43 @@ def test_a_slice_depends_on_its_neighbours_and_on_no_other(name, tmp_path):
     reached = {number for number in range(15) if difference[number] > 0.01}
     assert reached <= set(range(7 - context, 8 + context))
     assert {6, 7, 8} <= reached
+
+
+GAP = 3.0 * np.array([0, 1, 2, 3, 4, 5, 6, 9, 10, 11, 12])
+DUPLICATE = 3.0 * np.array([0, 1, 2, 3, 4, 5, 6, 6, 7, 8, 9])
+JUMP = 3.0 * np.array([0, 1, 2, 3, 4, 5, 6, 2, 3, 4, 5])
+
+
+@pytest.mark.parametrize("positions_mm", [GAP, DUPLICATE, JUMP], ids=["gap", "duplicate", "jump"])
+@pytest.mark.parametrize("name", SMALL)
+def test_slices_on_both_sides_of_a_gap_are_two_volumes(name, positions_mm, tmp_path):
+    denoiser, whole = denoiser_of(name, tmp_path), replace(volume_of(11), positions_mm=positions_mm)
+    parts = [
+        replace(whole, hu=whole.hu[these], positions_mm=positions_mm[these]) for these in (slice(0, 7), slice(7, 11))
+    ]
+
+    expected = np.concatenate([denoiser.denoise(part) for part in parts])
+
+    assert np.array_equal(denoiser.denoise(whole), expected)
+    assert np.array_equal(denoiser.denoise_slice(whole, 6), expected[6])
+    assert torch.equal(denoiser.network_input(whole, 7), denoiser.network_input(parts[1], 0))
+    without_gap = denoiser.denoise(replace(whole, positions_mm=3.0 * np.arange(11)))
+    assert np.abs(without_gap - expected).max() > 1e-3
+
+
+@pytest.mark.parametrize("lower_hu", [-1200.0, -1024.0, -900.0])
+def test_padding_is_air_to_the_network_whatever_its_range(lower_hu, tmp_path):
+    folder = write_small_bundle(
+        tmp_path / "model",
+        "red_cnn.RedCnn",
+        channels=4,
+        normalization={"lower_hu": lower_hu, "upper_hu": 3072.0},
+    )
+    denoiser, volume = Denoiser(read_bundle(folder), torch.device("cpu")), volume_of(1)
+    outside = np.zeros(volume.hu.shape, dtype=bool)
+    outside[:, :5] = True
+    padded = replace(volume, hu=np.where(outside, np.float32(-3024), volume.hu), padding=Padding.of(outside))
+
+    seen = denoiser.network_input(padded, 0)
+
+    assert seen[0, 0, :5].numpy() == pytest.approx(max(0, (-1000 - lower_hu) / (3072 - lower_hu)))

@@ -19,6 +19,7 @@ from ldctpipe.errors import InputError, UsageError
 from ldctpipe.files import sha256_of_file
 from ldctpipe.inference.denoise import DenoiseRequest, denoise
 from ldctpipe.inference.denoiser import Denoiser
+from ldctpipe.recipes import slice_denoiser
 from ldctpipe.recipes.bundle import read_bundle
 from ldctpipe.volumes.padding import Padding
 from ldctpipe.volumes.volume import Volume
@@ -92,7 +93,7 @@ def test_the_network_sees_padding_as_air_whatever_its_range(bundle):
 def test_batches_do_not_change_a_slice(bundle, monkeypatch):
     hu = np.random.default_rng(1).integers(-100, 200, (3, 64, 64), dtype=np.int16)
     one = denoiser_of(bundle).denoise(volume_of(hu))
-    monkeypatch.setitem(__import__("ldctpipe.inference.denoiser", fromlist=["x"])._SLICES_AT_ONCE, "cpu", 3)
+    monkeypatch.setitem(slice_denoiser._SLICES_AT_ONCE, "cpu", 3)
 
     assert np.abs(denoiser_of(bundle).denoise(volume_of(hu)).astype(int) - one).max() <= 1  # of rounding
 

@@ -41,6 +41,7 @@ def write_bundle(folder: Path) -> None:
         },
         "data": {
             "patients": ["L001", "L002"], "validation_patients": ["L003"], "slices": 60, "store_sha256": "12" * 32,
+            "voxels": {"slice_spacing_mm": [3.0, 3.0], "pixel_mm": [0.664, 0.8457]},
         },
         "normalization": {"lower_hu": -1000, "upper_hu": 2000},
         "versions": {"torch": "2.15.0"},

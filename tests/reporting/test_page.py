@@ -59,6 +59,7 @@ def test_it_shows_the_figures_of_the_summary_beside_the_published(full_run):
     assert "33.24 ± 0.15" in outline.text and "not comparable" in outline.text
     assert "contradict each other" in outline.text
     assert "5 min 12 s" in outline.text and "6,123,456" in outline.text and "0123abc" in outline.text
+    assert "3 mm" in outline.text and "0.664 to 0.8457 mm" in outline.text
 
 
 def test_feature_distances_stand_beside_the_published_where_they_were_measured(full_run):

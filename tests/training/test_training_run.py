@@ -34,6 +34,7 @@ def test_the_bundle_tells_how_it_was_made(request_for, tiny_store):
     assert bundle.card == card | bundle.card
     assert bundle.card["training"]["iterations"] == 6
     assert bundle.card["data"]["patients"] == ["P1", "P2"]
+    assert bundle.card["data"]["voxels"] == {"slice_spacing_mm": [3.0, 3.0], "pixel_mm": [0.7, 0.7]}
     assert any("perceptual loss was left out" in note for note in bundle.card["notes"])
     assert any("results are not the method's" in note for note in bundle.card["notes"])
     assert bundle.recipe.losses.perceptual == 0.0

@@ -328,3 +328,18 @@ def test_real_series_with_another_slope_are_refused(real_data: Path, name: str, 
     padding = None if volume.padding is None else Padding.of(volume.padding[:8])
 
     assert hu_fault((volume.hu[:8].astype(np.float32) + 1024) * slope - 1024, padding)
+
+
+@pytest.mark.parametrize("tilted", [False, True])
+@pytest.mark.parametrize("share", [0.15, 0.2, 0.25])
+@pytest.mark.parametrize("material", [0.0, 105.0])
+def test_a_hole_that_ends_within_a_thick_slice_is_no_other_scale(material: float, share: float, tilted: bool) -> None:
+    """A close-up of a phantom: the last slice of a hole is averaged from air and the material behind it."""
+    hole = ellipse(0.7, 0.7, side=77)
+    filled_share = share * np.linspace(0.7, 1.3, 77) if tilted else share
+    through = np.where(hole, AIR, material)
+    end = np.where(hole, AIR + filled_share * (material - AIR), material)
+    hu = noisy(np.stack([through, through, end, np.full_like(end, material)]), 8)
+
+    assert hu_fault(hu) is None
+    assert hu_fault(hu[::-1].copy()) is None

@@ -26,7 +26,8 @@ from ldctpipe.data.pairing import Pair
 from ldctpipe.data.store_plan import PatientPlan
 from ldctpipe.errors import InputError
 from ldctpipe.files import new_file
-from ldctpipe.volumes.padding import AIR_HU, with_air
+from ldctpipe.volumes.normalization import AIR_HU
+from ldctpipe.volumes.padding import with_air
 from ldctpipe.volumes.volume import HuArray, Volume
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+AIR_HU = -1000  # by the definition of HU; also what networks see where a scanner padded
+
 
 @dataclass(frozen=True)
 class HuNormalization:

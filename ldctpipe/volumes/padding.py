@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ldctpipe.volumes.normalization import AIR_HU
+
 Mask = npt.NDArray[np.bool_]
 
-AIR_HU = -1000  # what networks see, in training as in inference, where the scanner padded
 FILLED_BELOW_HU = -1500.0  # no measurement of air is this far below its −1000 HU
 
 _CORNER = 3

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ldctpipe.errors import InputError
+from ldctpipe.models.image_layers import see_in_float32
 from ldctpipe.models.memory_format import to_channels_last
 from ldctpipe.recipes.bundle import Bundle
 from ldctpipe.recipes.networks import build_generator
@@ -27,8 +28,10 @@ class Denoiser:
         self.bundle = bundle
         self.device = device
         self._normalization = bundle.recipe.data.normalization.as_map()
-        self._network = to_channels_last(_load(bundle).to(device))
         self._context = bundle.recipe.data.context
+        self._network = to_channels_last(_load(bundle).to(device))
+        if device.type == "cuda":  # the only one with TF32, which would round the image as it did not in training
+            see_in_float32(self._network, 2 * self._context + 1)
 
     def denoise(self, volume: Volume, blend: float = 1.0, on_slices: Callable[[int], None] = lambda _: None) -> HuArray:
         """Return HU in shape and dtype of the volume's: (1 − blend) · source + blend · network's output.

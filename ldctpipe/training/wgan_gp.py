@@ -97,12 +97,9 @@ class WganGp(Algorithm):
         return sums
 
     def _generator_losses(self, generated: Tensor, full_dose: Tensor, measure: bool) -> dict[str, Tensor]:
-        with self.fabric.autocast():
-            scores = self.critic.module(generated).float()  # type: ignore[operator]
-        adversarial = generator_adversarial(scores)
+        adversarial = generator_adversarial(self.critic.module(generated))  # type: ignore[operator]
         # A compiled network frees what its backward pass used; measuring goes through it once more.
-        with self.fabric.autocast():
-            terms = self.image_loss.terms(generated, full_dose, again=measure)
+        terms = self.image_loss.terms(generated, full_dose, again=measure)
         total = self._weight_of("loss_adversarial") * adversarial + self.image_loss.total(terms)
         return {"loss_generator": total, "loss_adversarial": adversarial, **terms}
 

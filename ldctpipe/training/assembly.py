@@ -129,17 +129,18 @@ def compile_networks(
         warn(f"--compile has no effect with algorithm {algorithm.recipe.algorithm.name}")
         return {}
     low_dose, full_dose = sampler.batch()
+    generator = algorithm.networks()["generator"]
 
     def denoise() -> list[Tensor]:
         with torch.no_grad(), algorithm.fabric.autocast():
-            before_critic = algorithm.denoiser(low_dose)
+            before_critic = generator(low_dose)
         output = algorithm.generator(low_dose)
         algorithm.generator.zero_grad(set_to_none=True)
         algorithm.fabric.backward((output - full_dose).abs().mean())
-        return [before_critic, output, *(p.grad for p in algorithm.denoiser.parameters() if p.grad is not None)]
+        return [before_critic, output, *(p.grad for p in generator.parameters() if p.grad is not None)]
 
-    keep_float32_when_compiled(algorithm.denoiser)
-    ways = {"generator": compiler("generator", algorithm.denoiser, denoise)}
+    keep_float32_when_compiled(generator)
+    ways = {"generator": compiler("generator", generator, denoise)}
     if algorithm.perceptual is not None:
         perceptual = algorithm.perceptual
 

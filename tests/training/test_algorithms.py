@@ -394,7 +394,7 @@ class TestAveragedWeights:
         one, other = (made(Regression, "red-cnn", *self.AVERAGED, generator=Scale(0.0)) for _ in range(2))
         step(one, 0, rate=1.0)
 
-        other.load_state_dict(one.state_dict())
+        other.load_state_dict(copy.deepcopy(one.state_dict()))
         for algorithm in (one, other):
             step(algorithm, 1, rate=1.0)
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ldctpipe.errors import InputError
+from ldctpipe.models.image_layers import see_in_float32
 from ldctpipe.models.memory_format import to_channels_last
 from ldctpipe.recipes.bundle import Bundle
 from ldctpipe.recipes.networks import build_generator
@@ -27,6 +28,8 @@ class Denoiser:
         self.device = device
         data = bundle.recipe.data
         network = to_channels_last(_load(bundle).to(device))
+        if device.type == "cuda":  # the only one with TF32, which would round the image as it did not in training
+            see_in_float32(network, 2 * data.context + 1)
         self._slices = SliceDenoiser(network, data.normalization.as_map(), data.context, device)
 
     def denoise(self, volume: Volume, blend: float = 1.0, on_slices: Callable[[int], None] = lambda _: None) -> HuArray:

@@ -47,7 +47,15 @@ class Network(_Section):
         return dict(self.model_extra or {})
 
 
-class Regression(_Section):
+class Averaged(_Section):
+    """What denoises, is validated and gets into the bundle may be a moving average of the network's weights."""
+
+    average_decay: Fraction = 0.0  # 0 for none
+    average_every: Count = 1
+    average_from: Fraction = 0.0  # of the iterations
+
+
+class Regression(Averaged):
     """One network, trained to give the full dose."""
 
     name: Literal["regression"]
@@ -63,7 +71,7 @@ class NoiseSpectrum(_Section):
     begins: Fraction  # of the iterations: before, images alone are compared
 
 
-class WganGp(_Section):
+class WganGp(Averaged):
     """Generator and critic train each other, the critic held to a slope of 1 by a penalty."""
 
     name: Literal["wgan_gp"]
@@ -80,15 +88,7 @@ class Cycle(_Section):
     pool_size: Annotated[int, Field(ge=0, le=10**6)]  # generated images that the discriminators may see again
 
 
-class _Averaged(_Section):
-    """What denoises is an exponential moving average of the network's weights."""
-
-    average_decay: Fraction = 0.0  # 0 for none
-    average_every: Count = 1
-    average_from: Fraction = 0.0  # of the iterations
-
-
-class DualDomain(_Averaged):
+class DualDomain(Averaged):
     """U-Net discriminators of the image and of its gradient, with CutMix consistency."""
 
     name: Literal["dual_domain"]
@@ -108,7 +108,7 @@ class GreedyCascade(_Section):
     shares: tuple[Annotated[float, Field(gt=0)], ...] = ()  # of the iterations, one a level; none for equal ones
 
 
-class ColdDiffusion(_Averaged):
+class ColdDiffusion(Averaged):
     """The network undoes a degradation from full to low dose, and is trained on its own estimate too."""
 
     name: Literal["cold_diffusion"]
@@ -269,12 +269,16 @@ class Data(_Section):
 class Training(_Section):
     """Length of the run, what happens on the way, and which weights the bundle gets.
 
-    `keep` is "best" for those of the least validation loss, which is measured on pairs, or "last".
+    A run ends early when validation has not improved for so many cycles of the schedule, each judged at its end
+    (without restarts, by the mean over each of `schedule.cycles` equal parts of the run), or for so many iterations,
+    counted after every validation. Where neither is given it never does. `keep` is "best" for the weights of the least
+    validation loss, which is measured on pairs, or "last".
     """
 
     iterations: Count
     keep: Literal["best", "last"] = "best"
-    early_stopping_iterations: Count
+    early_stopping_cycles: Count | None = None
+    early_stopping_iterations: Count | None = None
     validate_every: Count
     validation_slices: Count
     validation_loss: Literal["l1", "l1_and_perceptual"]
@@ -285,6 +289,12 @@ class Training(_Section):
     batch_norm: Literal["batch", "frozen"]
     accumulation: Count
     critic_limit: Annotated[float, Field(gt=0)]
+
+    @model_validator(mode="after")
+    def _has_one_patience(self) -> Training:
+        if self.early_stopping_cycles is not None and self.early_stopping_iterations is not None:
+            raise ValueError("one of early_stopping_cycles and early_stopping_iterations has to be null")
+        return self
 
 
 _WITH_CRITIC = ("wgan_gp", "cycle", "dual_domain")

@@ -14,6 +14,8 @@ from ldctpipe.data.store import TrainingStore
 from ldctpipe.losses.image_terms import ImageLoss
 from ldctpipe.losses.perceptual import PerceptualLoss
 from ldctpipe.metrics.protocols import find_protocol
+from ldctpipe.models.full_precision import keep_float32_when_compiled, without_autocast
+from ldctpipe.models.image_layers import see_in_float32
 from ldctpipe.models.memory_format import to_channels_last
 from ldctpipe.progress import warn
 from ldctpipe.recipes.networks import backbone_of, build_critic, build_generator
@@ -47,6 +49,8 @@ _ALGORITHMS: dict[str, type[Algorithm]] = {
     "wgan_gp": WganGp,
 }
 
+_COLOURS = 3  # channels that ImageNet networks take
+
 
 def build_algorithm(
     recipe: Recipe, weights: ImageNetWeights, fabric: Fabric, start: Ancestor | None = None
@@ -61,7 +65,7 @@ def build_algorithm(
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed_for(recipe.seed, "weights", kind, made[kind]))
             network = makers[kind](recipe)
-        return _ready(network, recipe, fabric)
+        return _ready(network, kind, recipe, fabric)
 
     generator = new("generator")
     backbone = backbone_of(recipe)
@@ -85,8 +89,16 @@ def build_algorithm(
     return _ALGORITHMS[recipe.algorithm.name](parts)
 
 
-def _ready(network: nn.Module, recipe: Recipe, fabric: Fabric) -> nn.Module:
+def _ready(network: nn.Module, kind: str, recipe: Recipe, fabric: Fabric) -> nn.Module:
+    """Return a new network as it is trained: a generator sees the image in float32, a critic computes in it.
+
+    Small differences of images are all that a critic judges, and its penalty is computed in float32 anyway.
+    """
     to_channels_last(network)
+    if kind == "critic":
+        without_autocast(see_in_float32(network, 1, recipe.data.patch_size))
+    else:
+        see_in_float32(network, 2 * recipe.data.context + 1)
     if recipe.training.accumulation > 1 and hasattr(network, "segments"):
         recompute(network.segments())  # type: ignore[operator]
     return share_over_ranks(network, fabric.device) if fabric.world_size > 1 else network
@@ -101,6 +113,7 @@ def _perceptual(recipe: Recipe, weights: ImageNetWeights) -> PerceptualLoss | No
     )
     weights.load_into_perceptual(perceptual.network, losses.perceptual_backbone, backbone_of(recipe))
     to_channels_last(perceptual)
+    see_in_float32(perceptual.network, _COLOURS)
     return perceptual
 
 
@@ -116,25 +129,28 @@ def compile_networks(
         warn(f"--compile has no effect with algorithm {algorithm.recipe.algorithm.name}")
         return {}
     low_dose, full_dose = sampler.batch()
+    generator = algorithm.networks()["generator"]
 
     def denoise() -> list[Tensor]:
         with torch.no_grad(), algorithm.fabric.autocast():
-            before_critic = algorithm.denoiser(low_dose)
+            before_critic = generator(low_dose)
         output = algorithm.generator(low_dose)
         algorithm.generator.zero_grad(set_to_none=True)
         algorithm.fabric.backward((output - full_dose).abs().mean())
-        return [before_critic, output, *(p.grad for p in algorithm.denoiser.parameters() if p.grad is not None)]
+        return [before_critic, output, *(p.grad for p in generator.parameters() if p.grad is not None)]
 
-    ways = {"generator": compiler("generator", algorithm.denoiser, denoise)}
+    keep_float32_when_compiled(generator)
+    ways = {"generator": compiler("generator", generator, denoise)}
     if algorithm.perceptual is not None:
         perceptual = algorithm.perceptual
 
         def compare() -> list[Tensor]:
             image = low_dose.clone().requires_grad_()
-            with algorithm.fabric.autocast():
-                distance = perceptual(image, full_dose)
+            distance = perceptual(image, full_dose)
             distance.backward()
             return [distance, image.grad]  # type: ignore[list-item]
+
+        keep_float32_when_compiled(perceptual)
 
         ways["perceptual network"] = compiler("perceptual network", perceptual, compare)
     return {name: way for name, way in ways.items() if way}

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ldctpipe.recipes.schema import ColdDiffusion, DualDomain
+from ldctpipe.recipes.schema import Averaged
 
 
 class WeightAverage:
@@ -20,7 +20,7 @@ class WeightAverage:
     part and not held at its beginning.
     """
 
-    def __init__(self, network: nn.Module, options: ColdDiffusion | DualDomain, iterations: int) -> None:
+    def __init__(self, network: nn.Module, options: Averaged, iterations: int) -> None:
         self._live, self._options = network, options
         self._first = options.average_from * iterations
         self._averagings = 0

@@ -80,8 +80,7 @@ class Cycle(Algorithm):
                 degrade(low_dose).float(), low_dose
             )
         if self.perceptual is not None:
-            with self.fabric.autocast():
-                terms["loss_perceptual"] = self.perceptual(denoised, low_dose)
+            terms["loss_perceptual"] = self.perceptual(denoised, low_dose)
         return terms, {"discriminator": denoised, "backward_discriminator": degraded}
 
     def _total(self, terms: dict[str, Tensor]) -> Tensor:

@@ -55,8 +55,7 @@ class GreedyCascade(Algorithm):
             seen = self._cascade.input_of(index, low_dose)
         output = self._levels[index].train()(seen).float()
         if index < self._perceptual_levels:
-            with self.fabric.autocast():
-                terms = self.image_loss.terms(output, full_dose)
+            terms = self.image_loss.terms(output, full_dose)
             total = self.image_loss.total(terms)
         else:
             total = mean_squared(output, full_dose)

@@ -17,6 +17,7 @@ from ldctpipe.recipes.schema import Recipe
 from ldctpipe.training.algorithm import Algorithm
 from ldctpipe.training.checkpoints import CheckpointFolder
 from ldctpipe.training.divergence import MOST_ROLLBACKS, Diverged, require_finite, require_finite_weights
+from ldctpipe.training.early_stopping import CycleLosses, ends_cycle, judged
 from ldctpipe.training.interruption import watch_signals
 from ldctpipe.training.memory import memory_mib
 from ldctpipe.training.previews import Previews
@@ -36,6 +37,7 @@ class TrainingProgress:
     best_loss: float = math.inf
     seconds: float = 0.0
     rollbacks: int = 0  # returns to the last good state, after the training had diverged
+    cycle_losses: CycleLosses = field(default_factory=CycleLosses)
 
 
 @dataclass
@@ -81,7 +83,8 @@ class TrainingLoop:
                 self._stop_if_asked(asked)
         bar.finish()
         if self._exhausted():
-            return f"validation did not improve for {plan.early_stopping_iterations} iterations"
+            cycles, iterations = plan.early_stopping_cycles, plan.early_stopping_iterations
+            return f"validation did not improve for {f'{cycles} cycles' if cycles else f'{iterations} iterations'}"
         return "all iterations done"
 
     def _iterate(self) -> None:
@@ -89,7 +92,7 @@ class TrainingLoop:
         started = time.monotonic()
         plan, iteration = self.recipe.training, self.progress.iteration + 1
         self._at = iteration
-        validate = iteration % plan.validate_every == 0 or iteration == plan.iterations
+        validate = iteration % plan.validate_every == 0 or iteration == plan.iterations or self._ends_cycle(iteration)
         log = validate or iteration % plan.log_every == 0 or iteration == 1
         fraction = rate_fraction(self.recipe.schedule, iteration - 1, plan.iterations)
         self._losses = self.algorithm.step(self.sampler.batch, fraction, iteration - 1, measure_gradients=log)
@@ -117,12 +120,15 @@ class TrainingLoop:
         started = time.monotonic()
         result = self.validated = self.validation.run(self.algorithm.denoiser, self.fabric)
         require_finite({"the validation loss": result.loss})
-        iteration = self.progress.iteration
+        plan, iteration = self.recipe.training, self.progress.iteration
         if result.loss < self.progress.best_loss:
             self.best_validated = result
             self.progress = replace(self.progress, best_iteration=iteration, best_loss=result.loss)
             if self.fabric.is_global_zero:
                 self.checkpoints.save_best(iteration, self.algorithm.denoiser)
+        if plan.early_stopping_cycles:
+            losses = judged(self.progress.cycle_losses, result.loss, self.recipe.schedule, plan, iteration)
+            self.progress = replace(self.progress, cycle_losses=losses)
         say(f"iteration {iteration}: validation loss {result.loss:.5f}, {_figures(result)}")
         if self.previews:
             self.previews.show(iteration, self.algorithm.denoiser, self.fabric.device)
@@ -130,11 +136,19 @@ class TrainingLoop:
         measured = {"loss": result.loss, "psnr_db": result.psnr_db, "ssim": result.ssim, "rmse_hu": result.rmse_hu}
         return {f"validation_{name}": value for name, value in measured.items() if value is not None}
 
+    def _ends_cycle(self, iteration: int) -> bool:
+        """Tell whether early stopping judges the validation after this iteration."""
+        plan = self.recipe.training
+        return bool(plan.early_stopping_cycles) and ends_cycle(self.recipe.schedule, plan, iteration)
+
     def _exhausted(self) -> bool:
         """Tell whether validation, where it took place, has not improved for as long as the recipe waits."""
         plan, iteration = self.recipe.training, self.progress.iteration
+        if plan.early_stopping_cycles:
+            return self.progress.cycle_losses.without_improvement() >= plan.early_stopping_cycles
         validated = iteration > 0 and iteration % plan.validate_every == 0
-        return validated and iteration - self.progress.best_iteration >= plan.early_stopping_iterations
+        patience = plan.early_stopping_iterations or math.inf
+        return validated and iteration - self.progress.best_iteration >= patience
 
     def _save_if_due(self, asked: str | None) -> None:
         plan, iteration = self.recipe.training, self.progress.iteration
@@ -163,7 +177,8 @@ class TrainingLoop:
         if ranks != self.fabric.world_size:
             fault = f"was trained on {ranks} devices, and each has random numbers of its own"
             raise InputError(self.checkpoints.folder, fault, "give the same --devices and --nodes")
-        self.progress = TrainingProgress(**state["progress"])
+        progress = state["progress"]
+        self.progress = TrainingProgress(**{**progress, "cycle_losses": CycleLosses(**progress["cycle_losses"])})
         self.validated, self.best_validated = (
             ValidationResult(**told) if told else None for told in state["validated"]
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,14 +21,12 @@ def recompute(segments: Sequence[nn.Module]) -> None:
     statistics count a batch once.
     """
     for segment in segments:
-        segment.forward = _recomputed(segment, segment.forward)
+        # partial, and no closure: a copy of the network would run the segments of this one
+        segment.forward = partial(_recomputed, segment, segment.forward)
 
 
-def _recomputed(segment: nn.Module, forward: Callable[..., Any]) -> Callable[..., Any]:
-    def run(*inputs: Any) -> Any:
-        if not torch.is_grad_enabled():
-            return forward(*inputs)
-        contexts = lambda: (nullcontext(), statistics_paused(segment))  # noqa: E731 - torch calls it at each pass
-        return checkpoint(forward, *inputs, use_reentrant=False, context_fn=contexts)
-
-    return run
+def _recomputed(segment: nn.Module, forward: Callable[..., Any], *inputs: Any) -> Any:
+    if not torch.is_grad_enabled():
+        return forward(*inputs)
+    contexts = lambda: (nullcontext(), statistics_paused(segment))  # noqa: E731 - torch calls it at each pass
+    return checkpoint(forward, *inputs, use_reentrant=False, context_fn=contexts)

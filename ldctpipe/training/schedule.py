@@ -31,9 +31,19 @@ def _after_warmup(schedule: Schedule, iteration: int, iterations: int) -> float:
     if schedule.name == "harmonic":
         slowing = (1 / final - 1) / max(1, schedule.cycles - 1)
         return 1 / (1 + slowing * int(done * schedule.cycles))
-    start = max(schedule.flat, schedule.warmup) * iterations
+    start = first_of_cycles(schedule, iterations)
     if iteration < start:
         return 1.0
     period = (iterations - start) / schedule.cycles
     phase = ((iteration - start) % period) / period
     return final + (1 - final) * (1 + math.cos(math.pi * phase)) / 2
+
+
+def restarts(schedule: Schedule) -> bool:
+    """Tell whether each cycle anneals the learning rate from its full value to its least."""
+    return schedule.name == "cosine_warm_restarts"
+
+
+def first_of_cycles(schedule: Schedule, iterations: int) -> float:
+    """Return after how many iterations the first cycle begins; it need not be a whole number."""
+    return max(schedule.flat, schedule.warmup) * iterations if restarts(schedule) else 0.0

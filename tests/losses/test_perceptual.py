@@ -41,6 +41,21 @@ def test_it_is_the_squared_feature_distance_over_width_height_depth(loss):
     assert float(loss(a, b)) == pytest.approx(expected, rel=1e-5)
 
 
+def test_it_is_computed_in_float32_in_mixed_precision_too(loss):
+    """Features in bfloat16 of images 3 HU apart differ more by rounding than by what is in the images."""
+    target = torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(2))
+    output = (target + 0.001 * torch.randn(target.shape, generator=torch.Generator().manual_seed(3))).requires_grad_()
+    exact = loss(output, target)
+    (expected,) = torch.autograd.grad(exact, output)
+
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        distance = loss(output, target)
+    (gradient,) = torch.autograd.grad(distance, output)
+
+    assert torch.equal(distance, exact)
+    assert torch.equal(gradient, expected)
+
+
 def vggs() -> list[tuple[str, tuple[str, ...]]]:
     losses = [load_recipe(name).losses for name in shipped_names()]
     return sorted({(o.perceptual_backbone, o.perceptual_layers) for o in losses if o.perceptual_backbone[:3] == "vgg"})

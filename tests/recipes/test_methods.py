@@ -140,6 +140,9 @@ ROWS = {
     "wgan-gp-effnetv2-deep-skips": Row(
         56_359_110, "this project's decoder on timm's encoder", "variant", 17_923_521, EFFICIENTNET
     ),
+    "wgan-gp-effnetv2-literal": Row(
+        56_397_126, "this project's decoder on timm's encoder", "variant", 17_923_521, EFFICIENTNET
+    ),
     "wgan-gp-effnetv2-mini": Row(6_388_833, "this project's own", "variant", 149_241, EFFICIENTNET),
     "wgan-vgg": Row(
         56_097, "public ports instantiated", critic=7_699_905,

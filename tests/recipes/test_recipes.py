@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import yaml
 
 from ldctpipe.errors import UsageError
 from ldctpipe.recipes.library import load_recipe, recipe_from_file, recipe_to_yaml, shipped_names
@@ -21,7 +22,7 @@ def test_flagship_has_the_published_numbers():
     assert (recipe.data.normalization.lower_hu, recipe.data.normalization.upper_hu) == (-1000, 2000)
     assert set(recipe.data.augmentation.choices) == {"rotation", "flip", "intensity", "none"}
     assert (recipe.data.augmentation.rotation_deg, recipe.data.augmentation.intensity_factors) == (45, (0.5, 2.0))
-    assert (recipe.training.iterations, recipe.training.early_stopping_iterations) == (200_000, 5_000)
+    assert recipe.training.iterations == 200_000
     assert recipe.schedule.name == "cosine_warm_restarts"
 
 
@@ -31,6 +32,7 @@ PUBLISHED_RANGES = {
     "corediff-1": (-1024, 3072),
     "wgan-gp-effnetv2-abstract": (-1000, 2000),
     "wgan-gp-effnetv2-deep-skips": (-1000, 2000),
+    "wgan-gp-effnetv2-literal": (-1000, 2000),
 }
 
 
@@ -42,6 +44,31 @@ def test_the_hu_range_of_a_variant_is_the_published_one_or_holds_noisy_air(name)
         assert (hu.lower_hu, hu.upper_hu) == PUBLISHED_RANGES[name]
     else:
         assert hu.lower_hu <= -1200
+
+
+def test_the_literal_variant_differs_in_the_published_patience_alone():
+    literal, recipe = load_recipe("wgan-gp-effnetv2-literal"), load_recipe("wgan-gp-effnetv2")
+
+    assert literal.training.early_stopping_iterations == 5_000
+    patience = {"early_stopping_cycles": recipe.training.early_stopping_cycles, "early_stopping_iterations": None}
+    sections = {"generator", "critic", "algorithm", "losses", "optimizer", "schedule", "data", "seed"}
+    assert literal.model_dump(include=sections) == recipe.model_dump(include=sections)
+    assert literal.training.model_copy(update=patience) == recipe.training
+
+
+def test_a_recipe_of_an_older_bundle_is_still_read(tmp_path):
+    """Patience in iterations was required, and no algorithm but two had averaged weights."""
+    content = load_recipe("red-cnn").model_dump(mode="json")
+    del content["training"]["early_stopping_cycles"]
+    content["training"]["early_stopping_iterations"] = 1_000_000
+    for name in ("average_decay", "average_every", "average_from"):
+        del content["algorithm"][name]
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(content))
+
+    recipe = recipe_from_file(tmp_path / "recipe.yaml")
+
+    assert (recipe.training.early_stopping_iterations, recipe.training.early_stopping_cycles) == (1_000_000, None)
+    assert recipe.algorithm.average_decay == 0
 
 
 @pytest.mark.parametrize(
@@ -87,6 +114,7 @@ def test_an_override_changes_one_value():
         ("losses.pixel=much", "losses.pixel"),
         ("training.iterations=-1", "training.iterations"),
         ("data.patch_size=15", "data.patch_size"),
+        ("training.early_stopping_iterations=5000", "has to be null"),
         ("generator.skips=none", "generator.skips"),
         ("losses.pixel", "has no '='"),
         ("name.x=1", "no such key"),

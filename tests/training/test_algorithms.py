@@ -27,6 +27,7 @@ from ldctpipe.training.masked_pretraining import MaskedPretraining
 from ldctpipe.training.noise_spectrum import NoiseSpectrum
 from ldctpipe.training.regression import Regression
 from ldctpipe.training.strength_tuning import StrengthTuning
+from ldctpipe.training.wgan_gp import WganGp
 
 LOW, FULL = torch.rand(3, 1, 32, 32, generator=torch.Generator().manual_seed(1)), torch.rand(3, 1, 32, 32)
 
@@ -352,6 +353,53 @@ class TestColdDiffusion:
         average.update(30_009)
 
         assert float(average.network.factor) == pytest.approx(0.005, rel=1e-4)
+
+
+class TestAveragedWeights:
+    """Of algorithms whose publications average no weights."""
+
+    AVERAGED = ("algorithm.average_decay=0.5", "optimizer.generator_learning_rate=0.1", "training.keep=last")
+
+    def test_regression_denoises_with_the_average(self):
+        network = Scale(0.0)
+        algorithm = made(Regression, "red-cnn", *self.AVERAGED, generator=network)
+        live = []
+        for iteration in range(2):
+            step(algorithm, iteration, rate=1.0)
+            live.append(float(network.factor))
+
+        decay = 2 / 11  # of the second averaging: (1 + n) / (10 + n)
+        assert float(algorithm.denoiser.factor) == pytest.approx(decay * live[0] + (1 - decay) * live[1])
+
+    def test_the_critic_judges_the_network_itself(self):
+        class Mean(nn.Conv2d):
+            def forward(self, image: Tensor) -> Tensor:
+                return super().forward(image).mean(dim=(1, 2, 3))
+
+        network = Scale(0.0)
+        options = ("algorithm.critic_updates=1", "losses.adversarial=0", "losses.pixel=1", *self.AVERAGED)
+        algorithm = made(WganGp, "wgan-gp-effnetv2-mini", *options, generator=network, critic=Mean(1, 1, 1))
+        for iteration in range(3):
+            step(algorithm, iteration, rate=1.0)
+        before = float(network.factor)
+        judged: list[Tensor] = []
+        algorithm.networks()["critic"].register_forward_pre_hook(lambda _, inputs: judged.append(inputs[0]))
+
+        step(algorithm, 3, rate=1.0)
+
+        assert float(algorithm.denoiser.factor) != before
+        assert torch.allclose(judged[0][3:], before * LOW)
+
+    def test_a_training_goes_on_with_its_average(self):
+        one, other = (made(Regression, "red-cnn", *self.AVERAGED, generator=Scale(0.0)) for _ in range(2))
+        step(one, 0, rate=1.0)
+
+        other.load_state_dict(copy.deepcopy(one.state_dict()))
+        for algorithm in (one, other):
+            step(algorithm, 1, rate=1.0)
+
+        assert torch.equal(one.denoiser.factor, other.denoiser.factor)
+        assert other.denoiser is not other.networks()["generator"]
 
 
 class Drawer(Scale):

@@ -112,6 +112,15 @@ def test_a_training_that_nothing_but_a_critic_judges_is_told_in_its_card(request
     assert any("critic alone may change or invent structure" in note for note in card["notes"])
 
 
+def test_published_weights_without_the_perceptual_loss_are_warned_of(request_for):
+    card = train_bundle(request_for("published", "losses.adversarial=1.0", iterations=2))
+    balanced = train_bundle(request_for("balanced", iterations=2))
+
+    # in a patch of 64 × 64 pixels L1 has a gradient of norm 1/64, and the penalty holds the critic's at 1
+    assert any("the critic pulls 64 times as hard as L1" in note for note in card["notes"])
+    assert not any("times as hard" in note for note in balanced["notes"])
+
+
 def test_file_and_no_pretrained_contradict_each_other(request_of, vgg_file):
     with pytest.raises(UsageError, match="--no-pretrained and --perceptual-weights contradict"):
         train_bundle(request_of("wgan-vgg", pretrained=False, perceptual_weights=vgg_file))

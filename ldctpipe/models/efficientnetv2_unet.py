@@ -12,6 +12,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from ldctpipe.models.antialiasing import Binomial
 from ldctpipe.models.attention import DualFeatureAttention
 from ldctpipe.models.full_precision import at_full_precision
 from ldctpipe.models.padding import pad_to_multiple
@@ -28,6 +29,12 @@ class EfficientNetV2UNet(nn.Module):
     "direct", the image as published, or "residual", a correction that is added to the input; its last layer counts in
     units of `residual_scale`, so that a step of the optimizer is small against the noise and not against the whole HU
     range.
+
+    Three options, none of them published, keep the network from drawing a mesh in steps of two pixels.
+    `full_resolution_channels` above 0 adds a path of convolutions at stride 1, which reaches the decoder's last block
+    and alone has to carry fine detail. `encoder_blur` is the side of a binomial filter on what the encoder sees (1 for
+    none): what its strided convolutions would fold back is damped before. `upsampling` is "transposed", as published,
+    or "bilinear", an interpolation and a convolution.
     """
 
     stride = STRIDE
@@ -40,7 +47,10 @@ class EfficientNetV2UNet(nn.Module):
         skips: Literal["all", "deep"] = "all",
         output: Literal["direct", "residual"] = "direct",
         residual_scale: float = 1.0,
+        upsampling: Literal["transposed", "bilinear"] = "transposed",
         upsampling_kernel: int = 4,
+        full_resolution_channels: int = 0,
+        encoder_blur: Literal[1, 3, 5] = 1,
         attention_reduction: int = 16,
     ) -> None:
         super().__init__()
@@ -50,7 +60,10 @@ class EfficientNetV2UNet(nn.Module):
             {str(stage): DualFeatureAttention(channels[stage], attention_reduction) for stage in _ATTENDED}
         )
         self._skipped = range(4) if skips == "all" else (2, 3)
-        self.decoder = _decoder(channels, decoder_channels, self._skipped, upsampling_kernel)
+        self.blur = Binomial(encoder_blur)
+        self.detail = _detail(full_resolution_channels) if full_resolution_channels else None
+        kernel = upsampling_kernel if upsampling == "transposed" else None
+        self.decoder = _decoder(channels, decoder_channels, self._skipped, kernel, full_resolution_channels)
         self.head = nn.Conv2d(decoder_channels[-1], 1, kernel_size=3, padding=1)
         self.residual, self.residual_scale = output == "residual", residual_scale
         if self.residual:
@@ -64,39 +77,45 @@ class EfficientNetV2UNet(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         rows, columns = image.shape[-2:]
         padded = pad_to_multiple(image, STRIDE)
-        drawn = at_full_precision(self.head, self.decode(self.attend(self.encode(padded))))
+        detail = at_full_precision(self.detail, padded) if self.detail is not None else None
+        drawn = at_full_precision(self.head, self.decode(self.attend(self.encode(padded)), detail))
         output = padded + self.residual_scale * drawn if self.residual else drawn
         return output[..., :rows, :columns]
 
     def segments(self) -> list[nn.Module]:
         """Return the parts that follow one another, each small beside the whole: for recomputation of activations."""
         stages: Any = self.encoder.blocks
-        return [*(block for stage in stages for block in stage), *self.decoder]
+        detail = [self.detail] if self.detail is not None else []
+        return [*(block for stage in stages for block in stage), *detail, *self.decoder]
 
     def encode(self, image: Tensor) -> list[Tensor]:
         """Return features at strides 2, 4, 8, 16, 32 of an image whose sides divide by 32."""
-        colour = image.expand(-1, 3, -1, -1)  # ImageNet weights want three channels
+        colour = self.blur(image).expand(-1, 3, -1, -1)  # ImageNet weights want three channels
         return self.encoder((colour - self.mean) / self.std)
 
     def attend(self, features: list[Tensor]) -> list[Tensor]:
         """Return the features with dual-feature attention on stages 3, 5 and 7."""
         return [self.attention[str(i)](f) if i in _ATTENDED else f for i, f in enumerate(features)]
 
-    def decode(self, features: list[Tensor]) -> Tensor:
-        """Return decoder features at the resolution of the input."""
+    def decode(self, features: list[Tensor], detail: Tensor | None = None) -> Tensor:
+        """Return decoder features at the resolution of the input; `detail` are those of the full-resolution path."""
         x = features[-1]
-        for level, block in zip((3, 2, 1, 0, None), self.decoder, strict=True):
-            x = block(x, features[level] if level is not None and level in self._skipped else None)
-        return x
+        for level, block in zip((3, 2, 1, 0), self.decoder, strict=False):
+            x = block(x, features[level] if level in self._skipped else None)
+        return self.decoder[-1](x, detail)
 
 
 class DecoderBlock(nn.Module):
-    """Doubles rows and columns by a transposed convolution, then merges the encoder's skip where there is one."""
+    """Doubles rows and columns, then merges the encoder's skip where there is one.
 
-    def __init__(self, in_channels: int, skip_channels: int, out_channels: int, kernel: int) -> None:
+    By a transposed convolution of side `kernel`, or where that is None by interpolation and a convolution.
+    """
+
+    def __init__(self, in_channels: int, skip_channels: int, out_channels: int, kernel: int | None) -> None:
         super().__init__()
-        up = nn.ConvTranspose2d(in_channels, out_channels, kernel, stride=2, padding=(kernel - 2) // 2, bias=False)
-        self.up = nn.Sequential(up, nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True))
+        self.up = nn.Sequential(
+            *_doubling(in_channels, out_channels, kernel), nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True)
+        )
         merge = nn.Conv2d(out_channels + skip_channels, out_channels, kernel_size=3, padding=1, bias=False)
         self.merge = nn.Sequential(merge, nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True))
 
@@ -105,12 +124,34 @@ class DecoderBlock(nn.Module):
         return self.merge(x if skip is None else torch.cat((x, skip), dim=1))
 
 
+def _doubling(in_channels: int, out_channels: int, kernel: int | None) -> list[nn.Module]:
+    if kernel is not None:
+        padding = (kernel - 2) // 2
+        return [nn.ConvTranspose2d(in_channels, out_channels, kernel, stride=2, padding=padding, bias=False)]
+    smooth = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)
+    return [nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1, bias=False), smooth]
+
+
+def _detail(channels: int) -> nn.Sequential:
+    """Return the full-resolution path: two convolutions that see 5×5 pixels."""
+    first = nn.Conv2d(1, channels, kernel_size=3, padding=1)
+    second = nn.Conv2d(channels, channels, kernel_size=3, padding=1)
+    return nn.Sequential(first, nn.ReLU(inplace=True), second, nn.ReLU(inplace=True))
+
+
 def _decoder(
-    encoder_channels: Sequence[int], decoder_channels: Sequence[int], skipped: Sequence[int], kernel: int
+    encoder_channels: Sequence[int],
+    decoder_channels: Sequence[int],
+    skipped: Sequence[int],
+    kernel: int | None,
+    full_resolution_channels: int,
 ) -> nn.ModuleList:
     blocks, in_channels = [], encoder_channels[-1]
     for level, out_channels in zip((3, 2, 1, 0, None), decoder_channels, strict=True):
-        skip = encoder_channels[level] if level is not None and level in skipped else 0
+        if level is None:
+            skip = full_resolution_channels
+        else:
+            skip = encoder_channels[level] if level in skipped else 0
         blocks.append(DecoderBlock(in_channels, skip, out_channels, kernel))
         in_channels = out_channels
     return nn.ModuleList(blocks)

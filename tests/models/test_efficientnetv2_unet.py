@@ -85,6 +85,59 @@ def test_deep_skips_leave_no_path_for_the_shallow_stages():
     assert [feature.grad is not None for feature in features] == [False, False, True, True, True]
 
 
+def test_a_full_resolution_path_sees_five_pixels_and_reaches_the_last_block():
+    torch.manual_seed(0)
+    network = EfficientNetV2UNet(SMALL, decoder_channels=(8, 8, 8, 8, 8), full_resolution_channels=4).eval()
+    plain = torch.zeros(1, 1, 64, 64)
+    point = plain.clone()
+    point[..., 31, 31] = 1.0
+
+    with torch.inference_mode():
+        changed = (network.detail(point) != network.detail(plain)).any(dim=1)[0]
+        blank = [torch.zeros(feature.shape) for feature in network.encode(plain)]
+        outputs = [network.decode(blank, network.detail(image)) for image in (plain, point)]
+
+    assert changed.nonzero().amin(dim=0).tolist() == [29, 29] and changed.nonzero().amax(dim=0).tolist() == [33, 33]
+    assert not torch.equal(*outputs)
+
+
+def test_detail_alone_moves_with_the_image():
+    """Without the encoder's features nothing is left that has strides: a shift of the image shifts the result."""
+    torch.manual_seed(0)
+    network = EfficientNetV2UNet(SMALL, decoder_channels=(8, 8, 8, 8, 8), full_resolution_channels=4).eval()
+    image = torch.rand(1, 1, 64, 64)
+    blank = [torch.zeros(feature.shape) for feature in network.encode(image)]
+
+    with torch.inference_mode():
+        here, there = (network.decode(blank, network.detail(x)) for x in (image, image.roll(1, dims=-1)))
+
+    inside = (..., slice(8, -8), slice(8, -8))
+    # what the decoder makes of blank features has the grid's steps; the detail's share of the result has none
+    assert not torch.allclose(here[inside], there[inside])
+    assert torch.allclose(here.roll(1, dims=-1)[inside], there[inside], atol=1e-5)
+
+
+def test_bilinear_upsampling_draws_no_grid_on_even_features():
+    torch.manual_seed(0)
+    network = EfficientNetV2UNet(SMALL, decoder_channels=(8, 8, 8, 8, 8), upsampling="bilinear").eval()
+    published = EfficientNetV2UNet(SMALL, decoder_channels=(8, 8, 8, 8, 8)).eval()
+    even = torch.ones(1, 192, 16, 16)
+
+    with torch.inference_mode():
+        inside = [each.decoder[0].up(even)[..., 8:-8, 8:-8] for each in (network, published)]
+
+    assert [float(each.std(dim=(-2, -1)).max()) < 1e-6 for each in inside] == [True, False]
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 64, 64), (1, 1, 40, 33), (1, 1, 5, 7)])
+def test_options_against_a_mesh_leave_the_size(shape):
+    options = {"full_resolution_channels": 4, "encoder_blur": 3, "upsampling": "bilinear"}
+    network = EfficientNetV2UNet(SMALL, decoder_channels=(8, 8, 8, 8, 8), **options).eval()
+
+    with torch.inference_mode():
+        assert network(torch.rand(shape)).shape == shape
+
+
 def test_padding_reflects_at_the_lower_right():
     image = torch.arange(12.0).view(1, 1, 3, 4)
 

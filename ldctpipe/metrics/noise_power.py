@@ -71,8 +71,8 @@ def noise_power(patches: Array, pixel_mm: float, width_per_mm: float = BAND_PER_
     bands = int(np.ceil(0.5 / pixel_mm / width_per_mm - 1e-9))
     inside = frequency < 0.5 / pixel_mm
     place = np.floor(frequency[inside] / width_per_mm).astype(int)
-    variance = np.bincount(place, weights=spectrum[inside], minlength=bands)[:bands]
-    return NoisePower(width_per_mm * np.arange(bands), width_per_mm, variance)
+    variance = np.asarray(np.bincount(place, spectrum[inside], minlength=bands)[:bands], dtype=np.float64)
+    return NoisePower(width_per_mm * np.arange(bands, dtype=np.float64), width_per_mm, variance)
 
 
 def mean_power(powers: Sequence[NoisePower]) -> NoisePower:

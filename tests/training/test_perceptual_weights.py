@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from ldctpipe.errors import InputError, UsageError
+from ldctpipe.models.packaged_weights import package_of
 from ldctpipe.recipes.library import load_recipe, shipped_names
 from ldctpipe.training import imagenet, run
 from ldctpipe.training.assembly import build_algorithm
@@ -22,6 +23,14 @@ SMALL = (
     "generator.channels=4", "critic.channels=[2,2]", "critic.hidden=4", "algorithm.critic_updates=1",
 )  # fmt: skip
 VGG = "vgg19.tv_in1k"
+LITE0 = "tf_efficientnet_lite0.in1k"
+SMALL_FLAGSHIP = (
+    *SMALL[:3],
+    "data.patch_size=64",
+    "data.patches_per_image=1",
+    "critic.channels=[2,2]",
+    "critic.hidden=4",
+)
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +71,16 @@ def test_a_file_reaches_the_loss(request_of, vgg_file, no_hub, as_folder):
     assert float(last["loss_perceptual"]) > 0
     assert not any("perceptual" in note for note in card["notes"])
     assert not card["pretrained"]  # the denoiser itself started at random
+
+
+@pytest.mark.skipif(package_of(LITE0).path() is None, reason="the optional package of these weights")
+def test_a_package_serves_encoder_and_loss_without_flags(request_for, no_hub):
+    recipe = load_recipe("wgan-gp-efflite0", SMALL_FLAGSHIP)
+
+    card = train_bundle(replace(request_for("packaged"), recipe=recipe, pretrained=True))
+
+    assert card["pretrained"]
+    assert card["notes"] == [recipe.caution]
 
 
 def test_the_loss_has_exactly_these_weights(vgg_file, no_hub):

@@ -3,11 +3,11 @@
     .venv/bin/python benchmarks/perceptual_scale.py STORE [--recipe wgan-gp-efflite0] [--weights FILE] [--seeds 3]
         [--patches 128] [--wanted 0.8] [--json FILE]
 
-STORE is a training store of `ldctpipe prepare`. For full-dose patches of it, the table has the weighted perceptual loss
-of the recipe (at `perceptual_scale` 1), L1, and the norms of both weighted gradients at a patch, for: the output of
-untrained generators (with `output: direct`, in training mode, one per seed), a constant image, white noise of 25 HU,
-and the low dose itself. The scale printed last gives untrained generators a weighted perceptual loss of --wanted; it
-is `losses.perceptual_scale` of a recipe. Without --weights, an installed package or timm's hub brings them.
+STORE is a training store of `ldctpipe prepare`. For full-dose patches of it, the table has the perceptual loss at the
+published weight of 0.1 (and `perceptual_scale` 1), L1, and the norms of both weighted gradients at a patch, for: the
+output of untrained generators (of the published layout, in training mode, one per seed), a constant image, white noise
+of 25 HU, and the low dose itself. The scale printed last gives untrained generators a weighted perceptual loss of
+--wanted; it is `losses.perceptual_scale` of a recipe. Without --weights, an installed package or timm's hub brings them.
 """
 
 from __future__ import annotations
@@ -32,6 +32,11 @@ from ldctpipe.training.imagenet import ImageNetWeights
 from ldctpipe.training.launch import launch_fabric
 
 NOISE_HU = 25.0
+WEIGHT = 0.1  # published, and that of figure 7
+PUBLISHED_LAYOUT = (
+    *("generator.output=direct", "generator.residual_scale=1.0", "generator.upsampling=transposed"),
+    *("generator.full_resolution_channels=0", "generator.encoder_blur=1"),
+)
 UNTRAINED = "untrained generator"
 
 
@@ -93,7 +98,7 @@ def main() -> None:
     parser.add_argument("--wanted", type=float, default=0.8, help="weighted loss of an untrained generator (figure 7)")
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
-    changes = ["generator.output=direct", "generator.residual_scale=1.0", "losses.perceptual_scale=1.0"]
+    changes = [*PUBLISHED_LAYOUT, f"losses.perceptual={WEIGHT}", "losses.perceptual_scale=1.0"]
     changes += [f"data.images_per_batch={asked.patches // 4}", "data.patches_per_image=4"]
     recipe = load_recipe(asked.recipe, [*changes, "data.augmentation.choices=[none]", "training.precision=float32"])
     weights = ImageNetWeights(True, asked.weights)

@@ -7,7 +7,8 @@ STORE is a training store of `ldctpipe prepare`. For full-dose patches of it, th
 published weight of 0.1 (and `perceptual_scale` 1), L1, and the norms of both weighted gradients at a patch, for: the
 output of untrained generators (of the published layout, in training mode, one per seed), a constant image, white noise
 of 25 HU, and the low dose itself. The scale printed last gives untrained generators a weighted perceptual loss of
---wanted; it is `losses.perceptual_scale` of a recipe. Without --weights, an installed package or timm's hub brings them.
+--wanted; it is `losses.perceptual_scale` of a recipe. Without --weights, an installed package brings them, or timm's
+hub.
 """
 
 from __future__ import annotations

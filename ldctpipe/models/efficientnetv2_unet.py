@@ -30,11 +30,12 @@ class EfficientNetV2UNet(nn.Module):
     units of `residual_scale`, so that a step of the optimizer is small against the noise and not against the whole HU
     range.
 
-    Three options, none of them published, keep the network from drawing a mesh in steps of two pixels.
-    `full_resolution_channels` above 0 adds a path of convolutions at stride 1, which reaches the decoder's last block
-    and alone has to carry fine detail. `encoder_blur` is the side of a binomial filter on what the encoder sees (1 for
+    Some options, none of them published, keep the network from drawing a mesh in steps of two pixels.
+    `full_resolution_channels` above 0 adds a path of `full_resolution_layers` convolutions at stride 1, which reaches
+    the decoder's last block and alone has to carry fine detail. It sees what a binomial filter of side 5 takes from the
+    image, in units of `residual_scale`. `encoder_blur` is the side of a binomial filter on what the encoder sees (1 for
     none): what its strided convolutions would fold back is damped before. `upsampling` is "transposed", as published,
-    or "bilinear", an interpolation and a convolution.
+    or "bilinear", a convolution and an interpolation.
     """
 
     stride = STRIDE
@@ -50,6 +51,7 @@ class EfficientNetV2UNet(nn.Module):
         upsampling: Literal["transposed", "bilinear"] = "transposed",
         upsampling_kernel: int = 4,
         full_resolution_channels: int = 0,
+        full_resolution_layers: int = 4,
         encoder_blur: Literal[1, 3, 5] = 1,
         attention_reduction: int = 16,
     ) -> None:
@@ -61,7 +63,9 @@ class EfficientNetV2UNet(nn.Module):
         )
         self._skipped = range(4) if skips == "all" else (2, 3)
         self.blur = Binomial(encoder_blur)
-        self.detail = _detail(full_resolution_channels) if full_resolution_channels else None
+        self.smooth = Binomial(5)
+        layers = full_resolution_layers if full_resolution_channels else 0
+        self.detail = _detail(full_resolution_channels, layers) if layers else None
         kernel = upsampling_kernel if upsampling == "transposed" else None
         self.decoder = _decoder(channels, decoder_channels, self._skipped, kernel, full_resolution_channels)
         self.head = nn.Conv2d(decoder_channels[-1], 1, kernel_size=3, padding=1)
@@ -77,7 +81,7 @@ class EfficientNetV2UNet(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         rows, columns = image.shape[-2:]
         padded = pad_to_multiple(image, STRIDE)
-        detail = at_full_precision(self.detail, padded) if self.detail is not None else None
+        detail = at_full_precision(self.detail, self.fine(padded)) if self.detail is not None else None
         drawn = at_full_precision(self.head, self.decode(self.attend(self.encode(padded)), detail))
         output = padded + self.residual_scale * drawn if self.residual else drawn
         return output[..., :rows, :columns]
@@ -92,6 +96,10 @@ class EfficientNetV2UNet(nn.Module):
         """Return features at strides 2, 4, 8, 16, 32 of an image whose sides divide by 32."""
         colour = self.blur(image).expand(-1, 3, -1, -1)  # ImageNet weights want three channels
         return self.encoder((colour - self.mean) / self.std)
+
+    def fine(self, image: Tensor) -> Tensor:
+        """Return what the full-resolution path sees: the image without what is coarse, noise in units of about 1."""
+        return (image - self.smooth(image)) / self.residual_scale
 
     def attend(self, features: list[Tensor]) -> list[Tensor]:
         """Return the features with dual-feature attention on stages 3, 5 and 7."""
@@ -132,11 +140,12 @@ def _doubling(in_channels: int, out_channels: int, kernel: int | None) -> list[n
     return [nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1, bias=False), smooth]
 
 
-def _detail(channels: int) -> nn.Sequential:
-    """Return the full-resolution path: two convolutions that see 5×5 pixels."""
-    first = nn.Conv2d(1, channels, kernel_size=3, padding=1)
-    second = nn.Conv2d(channels, channels, kernel_size=3, padding=1)
-    return nn.Sequential(first, nn.ReLU(inplace=True), second, nn.ReLU(inplace=True))
+def _detail(channels: int, layers: int) -> nn.Sequential:
+    """Return the full-resolution path, which sees 2 · layers + 1 pixels along rows and columns."""
+    parts: list[nn.Module] = []
+    for number in range(layers):
+        parts += [nn.Conv2d(channels if number else 1, channels, kernel_size=3, padding=1), nn.ReLU(inplace=True)]
+    return nn.Sequential(*parts)
 
 
 def _decoder(

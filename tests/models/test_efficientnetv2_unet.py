@@ -85,36 +85,53 @@ def test_deep_skips_leave_no_path_for_the_shallow_stages():
     assert [feature.grad is not None for feature in features] == [False, False, True, True, True]
 
 
-def test_a_full_resolution_path_sees_five_pixels_and_reaches_the_last_block():
+def with_a_path() -> EfficientNetV2UNet:
     torch.manual_seed(0)
-    network = EfficientNetV2UNet(SMALL, decoder_channels=(8, 8, 8, 8, 8), full_resolution_channels=4).eval()
-    plain = torch.zeros(1, 1, 64, 64)
+    options = {"full_resolution_channels": 4, "full_resolution_layers": 2, "residual_scale": 0.02}
+    return EfficientNetV2UNet(SMALL, decoder_channels=(8, 8, 8, 8, 8), **options).eval()
+
+
+def test_a_full_resolution_path_sees_its_neighbourhood_alone_and_reaches_the_last_block():
+    network = with_a_path()
+    plain = torch.full((1, 1, 64, 64), 0.5)
     point = plain.clone()
     point[..., 31, 31] = 1.0
 
     with torch.inference_mode():
-        changed = (network.detail(point) != network.detail(plain)).any(dim=1)[0]
+        details = [network.detail(network.fine(image)) for image in (plain, point)]
         blank = [torch.zeros(feature.shape) for feature in network.encode(plain)]
-        outputs = [network.decode(blank, network.detail(image)) for image in (plain, point)]
+        outputs = [network.decode(blank, detail) for detail in details]
 
-    assert changed.nonzero().amin(dim=0).tolist() == [29, 29] and changed.nonzero().amax(dim=0).tolist() == [33, 33]
+    places = (details[0] != details[1]).any(dim=1)[0].nonzero()
+    assert (places.amin(dim=0).tolist(), places.amax(dim=0).tolist()) == (
+        [27, 27],
+        [35, 35],
+    )  # 2 of the filter, 2 of layers
     assert not torch.equal(*outputs)
 
 
+def test_the_full_resolution_path_sees_noise_in_units_of_about_one_and_no_level():
+    image = 0.5 + 0.02 * torch.randn(1, 1, 256, 256, generator=torch.Generator().manual_seed(0))
+    network = with_a_path()
+
+    fine = network.fine(image)
+
+    # white noise without its share in the binomial filter (1, 4, 6, 4, 1)/16 by rows and columns
+    line = (torch.tensor([1, 4, 6, 4, 1]) / 16).square().sum()
+    assert float(fine.var()) == pytest.approx(float(1 - 2 * (6 / 16) ** 2 + line**2), rel=0.03)
+    assert torch.allclose(network.fine(image + 0.1), fine, atol=1e-4)
+
+
 def test_detail_alone_moves_with_the_image():
-    """Without the encoder's features nothing is left that has strides: a shift of the image shifts the result."""
-    torch.manual_seed(0)
-    network = EfficientNetV2UNet(SMALL, decoder_channels=(8, 8, 8, 8, 8), full_resolution_channels=4).eval()
+    """Without the encoder's features nothing is left that has strides but the decoder's response to nothing."""
+    network = with_a_path()
     image = torch.rand(1, 1, 64, 64)
-    blank = [torch.zeros(feature.shape) for feature in network.encode(image)]
 
     with torch.inference_mode():
-        here, there = (network.decode(blank, network.detail(x)) for x in (image, image.roll(1, dims=-1)))
+        here, there = (network.detail(network.fine(x)) for x in (image, image.roll(1, dims=-1)))
 
     inside = (..., slice(8, -8), slice(8, -8))
-    # what the decoder makes of blank features has the grid's steps; the detail's share of the result has none
-    assert not torch.allclose(here[inside], there[inside])
-    assert torch.allclose(here.roll(1, dims=-1)[inside], there[inside], atol=1e-5)
+    assert torch.allclose(here.roll(1, dims=-1)[inside], there[inside], atol=1e-4)
 
 
 def test_bilinear_upsampling_draws_no_grid_on_even_features():

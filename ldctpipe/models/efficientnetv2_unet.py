@@ -19,23 +19,24 @@ from ldctpipe.models.padding import pad_to_multiple
 
 STRIDE = 32  # of the deepest features; the input is padded to a multiple of it
 _ATTENDED = (2, 3, 4)  # stages 3, 5 and 7 of EfficientNetV2, in timm's counting of features by stride: 8, 16, 32
+_SKIPPED = {"all": (0, 1, 2, 3), "coarse": (1, 2, 3), "deep": (2, 3)}  # features beside the deepest, in that counting
 
 
 class EfficientNetV2UNet(nn.Module):
     """Denoises single-channel slices of any size: (batch, 1, rows, columns) in [0, 1] to the same shape.
 
-    `skips` says which encoder features reach the decoder: "all" (strides 2 to 32) or "deep" (strides 8 to 32 alone,
-    the literal reading of the paper, in which no path carries fine detail). `output` says what the last layer is:
-    "direct", the image as published, or "residual", a correction that is added to the input; its last layer counts in
-    units of `residual_scale`, so that a step of the optimizer is small against the noise and not against the whole HU
-    range.
+    `skips` says which encoder features reach the decoder: "all" (strides 2 to 32), "coarse" (4 to 32, not published) or
+    "deep" (8 to 32, the literal reading of the paper, in which no path carries fine detail). `output` says what the
+    last layer is: "direct", the image as published, or "residual", a correction that is added to the input; that layer
+    counts in units of `residual_scale`, so that a step of the optimizer is small against the noise and not against the
+    whole HU range.
 
     Some options, none of them published, keep the network from drawing a mesh in steps of two pixels.
     `full_resolution_channels` above 0 adds a path of `full_resolution_layers` convolutions at stride 1, which reaches
     the decoder's last block and alone has to carry fine detail. It sees what a binomial filter of side 5 takes from the
-    image, in units of `residual_scale`. `encoder_blur` is the side of a binomial filter on what the encoder sees (1 for
-    none): what its strided convolutions would fold back is damped before. `upsampling` is "transposed", as published,
-    or "bilinear", a convolution and an interpolation.
+    image, in units of `residual_scale`; the last layer sees that, too. `encoder_blur` is the side of a binomial filter
+    on what the encoder sees (1 for none): what its strided convolutions would fold back is damped before. `upsampling`
+    is "transposed", as published, or "bilinear", a convolution and an interpolation.
     """
 
     stride = STRIDE
@@ -45,7 +46,7 @@ class EfficientNetV2UNet(nn.Module):
         backbone: str,
         *,
         decoder_channels: tuple[int, int, int, int, int] = (256, 128, 64, 48, 24),
-        skips: Literal["all", "deep"] = "all",
+        skips: Literal["all", "coarse", "deep"] = "all",
         output: Literal["direct", "residual"] = "direct",
         residual_scale: float = 1.0,
         upsampling: Literal["transposed", "bilinear"] = "transposed",
@@ -61,14 +62,15 @@ class EfficientNetV2UNet(nn.Module):
         self.attention = nn.ModuleDict(
             {str(stage): DualFeatureAttention(channels[stage], attention_reduction) for stage in _ATTENDED}
         )
-        self._skipped = range(4) if skips == "all" else (2, 3)
+        self._skipped = _SKIPPED[skips]
         self.blur = Binomial(encoder_blur)
         self.smooth = Binomial(5)
         layers = full_resolution_layers if full_resolution_channels else 0
         self.detail = _detail(full_resolution_channels, layers) if layers else None
         kernel = upsampling_kernel if upsampling == "transposed" else None
         self.decoder = _decoder(channels, decoder_channels, self._skipped, kernel, full_resolution_channels)
-        self.head = nn.Conv2d(decoder_channels[-1], 1, kernel_size=3, padding=1)
+        fine = 0 if self.detail is None else 1
+        self.head = nn.Conv2d(decoder_channels[-1] + fine, 1, kernel_size=3, padding=1)
         self.residual, self.residual_scale = output == "residual", residual_scale
         if self.residual:
             nn.init.zeros_(self.head.weight)  # training starts from the identity instead of from noise
@@ -81,8 +83,13 @@ class EfficientNetV2UNet(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         rows, columns = image.shape[-2:]
         padded = pad_to_multiple(image, STRIDE)
-        detail = at_full_precision(self.detail, self.fine(padded)) if self.detail is not None else None
-        drawn = at_full_precision(self.head, self.decode(self.attend(self.encode(padded)), detail))
+        features = self.attend(self.encode(padded))
+        if self.detail is None:
+            drawn = at_full_precision(self.head, self.decode(features))
+        else:
+            fine = self.fine(padded)
+            decoded = self.decode(features, at_full_precision(self.detail, fine))
+            drawn = at_full_precision(self.head, torch.cat((decoded.to(fine.dtype), fine), dim=1))
         output = padded + self.residual_scale * drawn if self.residual else drawn
         return output[..., :rows, :columns]
 

@@ -76,13 +76,16 @@ def test_residual_variant_starts_as_the_identity():
         assert torch.equal(network(image), image)
 
 
-def test_deep_skips_leave_no_path_for_the_shallow_stages():
-    network = EfficientNetV2UNet(SMALL, decoder_channels=(8, 8, 8, 8, 8), skips="deep").eval()
+@pytest.mark.parametrize(
+    ("skips", "reached"), [("coarse", [False, True, True, True, True]), ("deep", [False, False, True, True, True])]
+)
+def test_skips_leave_no_path_for_the_shallow_stages(skips, reached):
+    network = EfficientNetV2UNet(SMALL, decoder_channels=(8, 8, 8, 8, 8), skips=skips).eval()
     features = [feature.detach().requires_grad_() for feature in network.encode(torch.rand(1, 1, 64, 64))]
 
     network.head(network.decode(network.attend(features))).sum().backward()
 
-    assert [feature.grad is not None for feature in features] == [False, False, True, True, True]
+    assert [feature.grad is not None for feature in features] == reached
 
 
 def with_a_path() -> EfficientNetV2UNet:
@@ -132,6 +135,15 @@ def test_detail_alone_moves_with_the_image():
 
     inside = (..., slice(8, -8), slice(8, -8))
     assert torch.allclose(here.roll(1, dims=-1)[inside], there[inside], atol=1e-4)
+
+
+def test_with_a_path_residual_training_starts_from_the_identity_too():
+    options = {"full_resolution_channels": 4, "residual_scale": 0.02, "output": "residual"}
+    network = EfficientNetV2UNet(SMALL, decoder_channels=(8, 8, 8, 8, 8), **options).eval()
+    image = torch.rand(1, 1, 70, 64)
+
+    with torch.inference_mode():
+        assert torch.equal(network(image), image)
 
 
 def test_bilinear_upsampling_draws_no_grid_on_even_features():

@@ -83,7 +83,10 @@ def mean_power(powers: Sequence[NoisePower]) -> NoisePower:
     return NoisePower(widest.lower_per_mm, widest.width_per_mm, np.mean(padded, axis=0))
 
 
-def largest_excess(of: NoisePower, reference: NoisePower, least_share: float = 0.01) -> float:
-    """Return the largest ratio of power to the reference's among the bands that hold `least_share` of its variance."""
-    counted = reference.shares >= least_share
+def largest_excess(of: NoisePower, reference: NoisePower, from_per_mm: float = 0.0, least_share: float = 0.01) -> float:
+    """Return the largest ratio of power to the reference's among bands from `from_per_mm` on.
+
+    Bands that hold less than `least_share` of the reference's variance are left out.
+    """
+    counted = (reference.shares >= least_share) & (reference.lower_per_mm >= from_per_mm - 1e-9)
     return float(np.max(of.variance_hu2[counted] / reference.variance_hu2[counted]))

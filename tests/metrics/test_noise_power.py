@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from ldctpipe.metrics.noise_power import SIDE, largest_excess, mean_power, noise_patches, noise_power
+from ldctpipe.metrics.noise_power import SIDE, NoisePower, largest_excess, mean_power, noise_patches, noise_power
 
 PIXEL_MM = 0.7
 RANDOM = np.random.default_rng(0)
@@ -53,6 +53,16 @@ def test_excess_leaves_out_bands_that_hold_next_to_nothing():
     assert largest_excess(doubled, reference) == pytest.approx(2)
     low = reference.shares < 0.01
     assert low[0] and not low[-1]
+
+
+def test_excess_may_count_fine_bands_alone():
+    reference = noise_power(WHITE, PIXEL_MM)
+    coarse = NoisePower(
+        reference.lower_per_mm, reference.width_per_mm, reference.variance_hu2 * (1 + (reference.lower_per_mm < 0.3))
+    )
+
+    assert largest_excess(coarse, reference) == pytest.approx(2)
+    assert largest_excess(coarse, reference, from_per_mm=0.3) == pytest.approx(1)
 
 
 def test_the_mean_over_pixel_sizes_adds_nothing_beyond_the_coarser_ones_nyquist():

@@ -8,8 +8,8 @@ quarter dose itself:
 - shift: rms of D(shift x) − shift(D x) over soft tissue in HU for shifts by a row and by a column, the median over
   slices (wanted: at most 2);
 - excess: the largest ratio of the power of (image − truth) in soft tissue and fat to that of the full dose, among the
-  bands of 0.05/mm that hold at least 1 % of the full dose's variance (wanted: at most 1.2); "of fine bands": among those
-  from 0.45/mm on, where a mesh shows;
+  bands of 0.05/mm that hold at least 1 % of the full dose's variance (wanted: at most 1.2); "of fine bands": among
+  those from 0.45/mm on, where a mesh shows;
 - above 0.45/mm: that ratio for all frequencies from there on, up to the pixel grid's Nyquist frequency;
 - mean frequency: that of the noise that is left, as a change from the full dose's.
 """

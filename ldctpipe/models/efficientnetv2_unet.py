@@ -34,9 +34,9 @@ class EfficientNetV2UNet(nn.Module):
     Some options, none of them published, keep the network from drawing a mesh in steps of two pixels.
     `full_resolution_channels` above 0 adds a path of `full_resolution_layers` convolutions at stride 1, which reaches
     the decoder's last block and alone has to carry fine detail. It sees what a binomial filter of side 5 takes from the
-    image, in units of `residual_scale`; the last layer sees that, too. `encoder_blur` is the side of a binomial filter
-    on what the encoder sees (1 for none): what its strided convolutions would fold back is damped before. `upsampling`
-    is "transposed", as published, or "bilinear", a convolution and an interpolation.
+    image, in units of `full_resolution_scale`; the last layer sees that, too. `encoder_blur` is the side of a binomial
+    filter on what the encoder sees (1 for none): what its strided convolutions would fold back is damped before.
+    `upsampling` is "transposed", as published, or "bilinear", a convolution and an interpolation.
     """
 
     stride = STRIDE
@@ -53,6 +53,7 @@ class EfficientNetV2UNet(nn.Module):
         upsampling_kernel: int = 4,
         full_resolution_channels: int = 0,
         full_resolution_layers: int = 4,
+        full_resolution_scale: float = 0.0025,
         encoder_blur: Literal[1, 3, 5] = 1,
         attention_reduction: int = 16,
     ) -> None:
@@ -64,7 +65,7 @@ class EfficientNetV2UNet(nn.Module):
         )
         self._skipped = _SKIPPED[skips]
         self.blur = Binomial(encoder_blur)
-        self.smooth = Binomial(5)
+        self.smooth, self.fine_scale = Binomial(5), full_resolution_scale
         layers = full_resolution_layers if full_resolution_channels else 0
         self.detail = _detail(full_resolution_channels, layers) if layers else None
         kernel = upsampling_kernel if upsampling == "transposed" else None
@@ -105,8 +106,8 @@ class EfficientNetV2UNet(nn.Module):
         return self.encoder((colour - self.mean) / self.std)
 
     def fine(self, image: Tensor) -> Tensor:
-        """Return what the full-resolution path sees: the image without what is coarse, noise in units of about 1."""
-        return (image - self.smooth(image)) / self.residual_scale
+        """Return what the full-resolution path sees: the image without what is coarse."""
+        return (image - self.smooth(image)) / self.fine_scale
 
     def attend(self, features: list[Tensor]) -> list[Tensor]:
         """Return the features with dual-feature attention on stages 3, 5 and 7."""

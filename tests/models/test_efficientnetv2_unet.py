@@ -90,7 +90,7 @@ def test_skips_leave_no_path_for_the_shallow_stages(skips, reached):
 
 def with_a_path() -> EfficientNetV2UNet:
     torch.manual_seed(0)
-    options = {"full_resolution_channels": 4, "full_resolution_layers": 2, "residual_scale": 0.02}
+    options = {"full_resolution_channels": 4, "full_resolution_layers": 2, "full_resolution_scale": 0.02}
     return EfficientNetV2UNet(SMALL, decoder_channels=(8, 8, 8, 8, 8), **options).eval()
 
 
@@ -113,7 +113,7 @@ def test_a_full_resolution_path_sees_its_neighbourhood_alone_and_reaches_the_las
     assert not torch.equal(*outputs)
 
 
-def test_the_full_resolution_path_sees_noise_in_units_of_about_one_and_no_level():
+def test_the_full_resolution_path_sees_noise_in_its_units_and_no_level():
     image = 0.5 + 0.02 * torch.randn(1, 1, 256, 256, generator=torch.Generator().manual_seed(0))
     network = with_a_path()
 

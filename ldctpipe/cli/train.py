@@ -46,7 +46,8 @@ def command(
     pretrained: Annotated[
         bool,
         typer.Option(
-            "--pretrained/--no-pretrained", help="ImageNet weights from timm's hub, or training from scratch."
+            "--pretrained/--no-pretrained",
+            help="ImageNet weights from an installed package or timm's hub, or training from scratch.",
         ),
     ] = True,
     backbone_weights: Annotated[

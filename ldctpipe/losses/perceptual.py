@@ -15,8 +15,9 @@ class PerceptualLoss(nn.Module):
     """Feature distance of two batches in [0, 1], normalised by width · height · depth, summed over layers.
 
     The features are those of `stages`, timm's by stride (0 to 4 for strides 2 to 32), or of `layers`, names of modules
-    such as "features.34". `distance` is the mean square or the mean absolute difference. The network is frozen and
-    stays in evaluation mode; gradients reach the images alone. Its weights are the caller's to load into `network`.
+    such as "features.34". `distance` is the mean square or the mean absolute difference, and `scale` multiplies the
+    sum. The network is frozen and stays in evaluation mode; gradients reach the images alone. Its weights are the
+    caller's to load into `network`.
 
     It computes in float32 under autocast too: of images 3 HU apart, features rounded to bfloat16 differ mostly by
     rounding.
@@ -28,10 +29,12 @@ class PerceptualLoss(nn.Module):
         stages: Sequence[int] = (),
         layers: Sequence[str] = (),
         distance: Literal["squared", "l1"] = "squared",
+        scale: float = 1.0,
     ) -> None:
         super().__init__()
         self.network = _of_stages(backbone, stages) if stages else _of_layers(backbone, layers)
         self.network.requires_grad_(False)
+        self._scale = scale
         self._distance = {"squared": torch.square, "l1": torch.abs}[distance]
         statistics: dict[str, Any] = timm.get_pretrained_cfg(backbone).to_dict()  # type: ignore[union-attr]
         self.mean: Tensor
@@ -49,7 +52,7 @@ class PerceptualLoss(nn.Module):
             with torch.no_grad():
                 wanted = self._features(target.float())
             pairs = zip(self._features(output.float()), wanted, strict=True)
-            return torch.stack([self._distance(a - b).mean() for a, b in pairs]).sum()
+            return self._scale * torch.stack([self._distance(a - b).mean() for a, b in pairs]).sum()
 
     def _features(self, image: Tensor) -> list[Tensor]:
         features = self.network((image.expand(-1, 3, -1, -1) - self.mean) / self.std)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ldctpipe.models.packaged_weights import package_of
 from ldctpipe.recipes.library import load_recipe, shipped_names
 from ldctpipe.recipes.networks import backbone_of, network_class
 from ldctpipe.recipes.schema import Recipe
@@ -41,10 +42,11 @@ class Needs:
     def _sentences(self) -> Iterator[str]:
         if self.encoder:
             both = " and the perceptual loss" if self.perceptual == self.encoder else ""
-            yield f"ImageNet weights of {self.encoder} for its encoder{both}: timm's hub, or --backbone-weights FILE"
+            which = f"ImageNet weights of {self.encoder} for its encoder{both}"
+            yield f"{which}: {_origin_of(self.encoder)}, or --backbone-weights FILE"
         if self.perceptual and self.perceptual != self.encoder:
             which = f"ImageNet weights of {self.perceptual} for the perceptual loss"
-            yield f"{which}: timm's hub, or --perceptual-weights FILE"
+            yield f"{which}: {_origin_of(self.perceptual)}, or --perceptual-weights FILE"
         if self.package:
             yield f"the package {self.package}, which is not installed unasked: install ldctpipe[{self.package}]"
         if self.start:
@@ -62,6 +64,11 @@ def needs_of(recipe: Recipe) -> Needs:
         start=_starts_of(recipe),
         unpaired=recipe.data.pairing == "unpaired",
     )
+
+
+def _origin_of(network: str) -> str:
+    package = package_of(network)
+    return f"the package {package.distribution} (extra {package.extra}), timm's hub" if package else "timm's hub"
 
 
 def _starts_of(recipe: Recipe) -> tuple[str, ...]:

@@ -148,7 +148,8 @@ class Losses(_Section):
     """Weights of the denoising network's terms; what is not named has none.
 
     `perceptual` is a distance of features of an ImageNet-pretrained timm network: of its stages by stride (0 to 4 for
-    strides 2 to 32), or of layers by name.
+    strides 2 to 32), or of layers by name. `perceptual_scale` multiplies that distance: it stands for the scale of the
+    features, which publications seldom tell, and leaves the published weight as it is.
     """
 
     adversarial: Weight = 0.0
@@ -163,6 +164,7 @@ class Losses(_Section):
     perceptual_stages: tuple[Annotated[int, Field(ge=0, le=4)], ...] = ()
     perceptual_layers: tuple[str, ...] = ()
     perceptual_distance: Literal["squared", "l1"] = "squared"
+    perceptual_scale: Annotated[float, Field(gt=0)] = 1.0
 
     @model_validator(mode="after")
     def _names_features(self) -> Losses:

@@ -1,4 +1,4 @@
-"""Where a training's ImageNet weights come from: files, timm's hub, or nowhere because the user asked for that."""
+"""Where a training's ImageNet weights come from: files, an installed package, timm's hub, or nowhere if asked for."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from ldctpipe.errors import InputError
 from ldctpipe.files import require_exists, sha256_of_file
 from ldctpipe.models.backbone_weights import hub_weights, load_encoder
+from ldctpipe.models.packaged_weights import package_of
 from ldctpipe.models.tensor_files import read_tensors, require_numbers
 
 _SUFFIXES = (".safetensors", ".pth", ".pt")
@@ -19,6 +20,7 @@ class ImageNetWeights:
 
     `encoder` and `perceptual` are files, or folders that hold a file for each network, named after it: those of the
     encoder and of the perceptual loss. Where the loss has none, those of the encoder serve if it is the same network.
+    Without a file, an installed package that has the network's weights comes before the hub.
     """
 
     def __init__(self, asked_for: bool, encoder: Path | None = None, perceptual: Path | None = None) -> None:
@@ -33,8 +35,8 @@ class ImageNetWeights:
         """Return what stands in a checkpoint for the weights that networks of these names start from."""
         if not self.asked_for:
             return "from scratch"
-        files = [_file_of(encoder, self._encoder)] if encoder else []
-        files += [_file_of(perceptual, self._perceptual)] if perceptual else []
+        files = [_source_of(encoder, self._encoder)] if encoder else []
+        files += [_source_of(perceptual, self._perceptual)] if perceptual else []
         return "".join(sha256_of_file(file) for file in files if file) or "hub"
 
     def load_into_encoder(self, network: nn.Module, name: str) -> None:
@@ -51,9 +53,9 @@ class ImageNetWeights:
         self._load(network, name, place, remedy)
 
     def _load(self, network: nn.Module, name: str, place: Path | None, remedy: str) -> None:
-        file = _file_of(name, place)
+        file = _source_of(name, place)
         if (file, name) not in self._loaded:
-            self._loaded[file, name] = _read(file) if file else _fetch(name, remedy)
+            self._loaded[file, name] = _read(file, name) if file else _fetch(name, remedy)
         try:
             load_encoder(network, self._loaded[file, name])
         except KeyError as error:
@@ -73,11 +75,18 @@ def _file_of(name: str, place: Path | None) -> Path | None:
     raise InputError(place, f"holds no weights of {name}", f"put them there as {name}.safetensors, or name the file")
 
 
-def _read(file: Path) -> dict[str, Tensor]:
+def _source_of(name: str, place: Path | None) -> Path | None:
+    """Return the file that the user gave for a network, else that of an installed package."""
+    package = package_of(name)
+    return _file_of(name, place) or (package.path() if package else None)
+
+
+def _read(file: Path, name: str) -> dict[str, Tensor]:
     remedy = "give a .safetensors or .pth file of timm's naming"
     tensors = read_tensors(file, remedy)
     require_numbers(file, tensors, remedy)
-    return tensors
+    package = package_of(name)
+    return package.in_timms_names(tensors) if package else tensors
 
 
 def _fetch(name: str, remedy: str) -> dict[str, Tensor]:
@@ -85,4 +94,7 @@ def _fetch(name: str, remedy: str) -> dict[str, Tensor]:
         return hub_weights(name)
     except Exception as error:  # noqa: BLE001 - whatever the hub's client raises, the remedy is the same
         fault = f"its ImageNet weights can't be fetched ({type(error).__name__})"
+        package = package_of(name)
+        if package:
+            remedy = f"{remedy}; or install them with `{package.remedy}`"
         raise InputError(name, fault, f"give {remedy}") from None

@@ -126,6 +126,8 @@ def _without_what_is_missing(
         recipe = recipe.model_copy(update={"losses": recipe.losses.model_copy(update={"perceptual": 0.0})})
         if not _holds_to_images(recipe):
             notes.append(_nothing_but_a_critic(recipe))
+        elif _critic_leads(recipe):
+            notes.append(_hardly_held(recipe))
     return recipe, notes
 
 
@@ -138,6 +140,26 @@ def _nothing_but_a_critic(recipe: Recipe) -> str:
         "Nothing compared the images with full-dose ones: the perceptual loss that did was left out, and the critic "
         "alone may change or invent structure. --perceptual-weights FILE or --set losses.pixel=1 holds them to their "
         "target."
+    )
+
+
+def _critic_leads(recipe: Recipe) -> bool:
+    """Tell whether L1 alone is left to hold images to their target, and pulls less at a patch than a WGAN's critic.
+
+    The gradient penalty holds the critic's gradient near 1 for a patch; that of a mean absolute error is 1/side.
+    """
+    losses = recipe.losses
+    alone = not any(getattr(losses, term) > 0 for term in IMAGE_TERMS if term != "pixel")
+    return recipe.algorithm.name == "wgan_gp" and alone and losses.adversarial * recipe.data.patch_size > losses.pixel
+
+
+def _hardly_held(recipe: Recipe) -> str:
+    losses = recipe.losses
+    ratio = losses.adversarial * recipe.data.patch_size / losses.pixel
+    return (
+        f"Without the perceptual loss, an adversarial weight of {losses.adversarial:g} and an L1 weight of "
+        f"{losses.pixel:g} can't work: at a patch the critic pulls {ratio:.0f} times as hard as L1 and ruins the "
+        "image. Give ImageNet weights, or --set losses.adversarial=0.001."
     )
 
 

@@ -118,6 +118,14 @@ def test_only_what_the_layers_need_is_kept():
     assert sorted(loss.network.state_dict()) == [f"features.{n}.{p}" for n in (0, 2) for p in ("bias", "weight")]
 
 
+def test_a_scale_multiplies_the_distance(loss):
+    scaled = PerceptualLoss(BACKBONE, stages=(2, 3, 4), scale=0.25)
+    scaled.network.load_state_dict(loss.network.state_dict())
+    a, b = torch.rand(1, 1, 64, 64), torch.rand(1, 1, 64, 64)
+
+    assert float(scaled(a, b)) == pytest.approx(0.25 * float(loss(a, b)))
+
+
 def test_distances_of_layers_are_summed_and_may_be_absolute():
     torch.manual_seed(0)
     both = PerceptualLoss("vgg16.tv_in1k", layers=("features.1", "features.3"), distance="l1")

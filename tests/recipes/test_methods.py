@@ -128,6 +128,10 @@ ROWS = {
     "wavelet-residual": Row(
         4_160_650, ARITHMETIC, "variant", small=(PATCH_32, "generator.channels=8", "generator.modules=2")
     ),
+    "wgan-gp-efflite0": Row(3_647_354, "this project's decoder on timm's encoder", "variant", 149_241, EFFICIENTNET),
+    "wgan-gp-efflite0-tuned": Row(
+        3_647_354, "this project's decoder on timm's encoder", "variant", 149_241, EFFICIENTNET
+    ),
     "wgan-gp-effnetv2": Row(
         56_397_126, "this project's decoder on timm's encoder", critic=17_923_521, small=EFFICIENTNET
     ),
@@ -142,6 +146,9 @@ ROWS = {
     ),
     "wgan-gp-effnetv2-literal": Row(
         56_397_126, "this project's decoder on timm's encoder", "variant", 17_923_521, EFFICIENTNET
+    ),
+    "wgan-gp-effnetv2-tuned": Row(
+        55_179_231, "this project's decoder on timm's encoder", "variant", 17_923_521, EFFICIENTNET
     ),
     "wgan-gp-effnetv2-mini": Row(6_388_833, "this project's own", "variant", 149_241, EFFICIENTNET),
     "wgan-vgg": Row(

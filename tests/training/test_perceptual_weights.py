@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from ldctpipe.errors import InputError, UsageError
+from ldctpipe.models.packaged_weights import package_of
 from ldctpipe.recipes.library import load_recipe, shipped_names
 from ldctpipe.training import imagenet, run
 from ldctpipe.training.assembly import build_algorithm
@@ -22,6 +23,14 @@ SMALL = (
     "generator.channels=4", "critic.channels=[2,2]", "critic.hidden=4", "algorithm.critic_updates=1",
 )  # fmt: skip
 VGG = "vgg19.tv_in1k"
+LITE0 = "tf_efficientnet_lite0.in1k"
+SMALL_FLAGSHIP = (
+    *SMALL[:3],
+    "data.patch_size=64",
+    "data.patches_per_image=1",
+    "critic.channels=[2,2]",
+    "critic.hidden=4",
+)
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +71,16 @@ def test_a_file_reaches_the_loss(request_of, vgg_file, no_hub, as_folder):
     assert float(last["loss_perceptual"]) > 0
     assert not any("perceptual" in note for note in card["notes"])
     assert not card["pretrained"]  # the denoiser itself started at random
+
+
+@pytest.mark.skipif(package_of(LITE0).path() is None, reason="the optional package of these weights")
+def test_a_package_serves_encoder_and_loss_without_flags(request_for, no_hub):
+    recipe = load_recipe("wgan-gp-efflite0", SMALL_FLAGSHIP)
+
+    card = train_bundle(replace(request_for("packaged"), recipe=recipe, pretrained=True))
+
+    assert card["pretrained"]
+    assert card["notes"] == [recipe.caution]
 
 
 def test_the_loss_has_exactly_these_weights(vgg_file, no_hub):
@@ -110,6 +129,15 @@ def test_a_training_that_nothing_but_a_critic_judges_is_told_in_its_card(request
     card = train_bundle(request_of("wgan-vgg", pretrained=False))
 
     assert any("critic alone may change or invent structure" in note for note in card["notes"])
+
+
+def test_published_weights_without_the_perceptual_loss_are_warned_of(request_for):
+    card = train_bundle(request_for("published", "losses.adversarial=1.0", iterations=2))
+    balanced = train_bundle(request_for("balanced", iterations=2))
+
+    # in a patch of 64 × 64 pixels L1 has a gradient of norm 1/64, and the penalty holds the critic's at 1
+    assert any("the critic pulls 64 times as hard as L1" in note for note in card["notes"])
+    assert not any("times as hard" in note for note in balanced["notes"])
 
 
 def test_file_and_no_pretrained_contradict_each_other(request_of, vgg_file):

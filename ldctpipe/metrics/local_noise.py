@@ -9,6 +9,7 @@ measured ratio of differences between neighboring pixels to standard deviation.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -76,10 +77,13 @@ class Texture:
 def texture(roughness: float, side: int, pixel_mm: float) -> Texture:
     """Return the texture of noise with this `roughness` in patches of `side` pixels.
 
-    Roughness beyond that of the kernels with cutoffs of 0.45 to 6 per mm counts as that of the nearest of them.
+    Roughness beyond that of the kernels with cutoffs of 0.45 to 6 per mm counts as that of the nearest of them. The
+    slope is at least that of white noise, which is as rough as that of the sharpest kernels and has more coarse noise.
     """
     known, corrections, slopes = _textures(side, round(pixel_mm, _PIXEL_DIGITS))
-    return Texture(float(np.interp(roughness, known, corrections)), float(np.interp(roughness, known, slopes)))
+    white_per_mm = pixel_mm / (math.sqrt(4 * math.pi) * SMOOTHING_MM**2)  # of the gradient under a Gaussian
+    slope_per_mm = max(white_per_mm, float(np.interp(roughness, known, slopes)))
+    return Texture(float(np.interp(roughness, known, corrections)), slope_per_mm)
 
 
 @lru_cache(maxsize=64)

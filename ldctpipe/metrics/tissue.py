@@ -42,6 +42,7 @@ _EROSION_PIXELS = 2
 _LEAST_PIXELS = 100
 _PATCH_MM = 4.0
 _MOST_PATCH_PIXELS = 21
+_LEAST_PATCHES = 20
 _MOST_PATCHES = 4000  # more do not make the median more certain: patches overlap
 _FLATTEST_SHARE = 0.2
 # Times the slope of noise, for noise with a slope of 0.4/mm times its standard deviation, as that of a B30 kernel has.
@@ -77,17 +78,18 @@ def bias_hu(image_hu: HuArray, reference_hu: HuArray, mask: Mask) -> float | Non
 
 
 def noise_sd_hu(image_hu: HuArray, soft_tissue: Mask, pixel_mm: float) -> float | None:
-    """Return the noise of a slice in HU, or None where soft tissue has no room for 100 patches.
+    """Return the noise of a slice in HU, or None where soft tissue has too little room.
 
     It is the median over patches of 4 mm in soft tissue of the local standard deviation, with a plane taken out of each
     patch and the noise that this removes added again (`metrics/local_noise.py`). Patches count if they are even: the
     flattest fifth, and all others no steeper than about twice what noise of the same level and texture is under a
     Gaussian of 1 mm. Organ borders and vessels are steeper. The global noise level of Christianson et al., AJR 2015,
-    205:W93, is the mode over all patches, with their anatomy.
+    205:W93, is the mode over all patches, with their anatomy. Too little room is less than 100 patches, or than 20 that
+    do not overlap: the centers of patches cover the area of fewer.
     """
     side = min(_MOST_PATCH_PIXELS, max(5, 2 * round(_PATCH_MM / pixel_mm / 2) + 1))
     centers = np.flatnonzero(ndimage.minimum_filter(soft_tissue, size=side, mode="constant"))
-    if len(centers) < _LEAST_PIXELS:
+    if len(centers) < max(_LEAST_PIXELS, _LEAST_PATCHES * side**2):
         return None
     patches = measure_patches(image_hu, centers[:: -(-len(centers) // _MOST_PATCHES)], side, pixel_mm)
     slope = patches.slope_hu_per_mm

@@ -4,7 +4,7 @@
 
 On phantoms the truth is the median over the same patches, of the same size, of the plain standard deviation of image
 minus noise-free image. On real CT it is the commonest plain standard deviation of such patches, which shares no code
-with the measure and reads 4 % too high on the phantoms, because it keeps their anatomy.
+with the measure, over 1.04: it keeps the anatomy, which made it that much too high in the mean of 30 phantom slices.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from ldctpipe.simulation.subject import scan
 Array = npt.NDArray[np.float32]
 
 PATCH_MM = 4.0
+MODE_OVER_TRUTH = 1.04
 KERNELS = ("B10f", "B30f", "B50f", "B70f")
 DOSE = 0.25
 
@@ -103,7 +104,7 @@ def real_rows(data: Path) -> Iterator[str]:
     """Yield one row per group of real scans: the ratio of both estimates, its median and range."""
     yield "| scans | slices | noise (HU) | ratio to the commonest plain sd |"
     yield "|---|---|---|---|"
-    for name in ("raw/body", "singles", "raw/phantom_philips_5mm", "raw/phantom_philips_tilted", "raw/head_ge_tilted"):
+    for name in ("raw/body", "singles", "raw/phantom_philips_5mm", "raw/head_ge_tilted"):
         found = np.array([pair for folder in _scans(data / name) for pair in _readings(folder)])
         if len(found):
             ratio, read = found[:, 0] / found[:, 1], found[:, 0]
@@ -122,7 +123,7 @@ def _readings(folder: Path) -> Iterator[tuple[float, float]]:
         for image in volume.hu:
             tissue = soft_tissue(image)
             if read := noise_sd_hu(image, tissue, volume.spacing_mm[1]):
-                yield read, commonest(local_sd(image, tissue, volume.spacing_mm[1]))
+                yield read, commonest(local_sd(image, tissue, volume.spacing_mm[1])) / MODE_OVER_TRUTH
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from ldctpipe.metrics.statistics import LEAST_PATIENTS_FOR_TEST
 from ldctpipe.reporting.run_folder import Run
 
 _BIAS_GATE_HU = 1.0
-_OVERSMOOTHED = 0.6  # of the full dose's noise; below it texture is lost that the full dose has
+_OVERSMOOTHED = 0.6  # of the noise of the full dose: 36 % of its power; below it, texture of the full dose is lost
 _HIGHER_IS_BETTER = {"psnr_db": True, "ssim": True, "rmse_hu": False}
 _NAMES = {"psnr_db": "PSNR", "ssim": "SSIM", "rmse_hu": "RMSE"}
 

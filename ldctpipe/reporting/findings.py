@@ -12,7 +12,7 @@ from ldctpipe.metrics.slices import BASELINE
 from ldctpipe.metrics.tissue_shift import tissue_shifts
 from ldctpipe.reporting.run_folder import Run
 
-_OVERSMOOTHED = 0.6  # of the full dose's noise; below it texture is lost that the full dose has
+_OVERSMOOTHED = 0.6  # of the noise of the full dose: 36 % of its power; below it, texture of the full dose is lost
 _HIGHER_IS_BETTER = {"psnr_db": True, "ssim": True, "rmse_hu": False}
 _NAMES = {"psnr_db": "PSNR", "ssim": "SSIM", "rmse_hu": "RMSE"}
 

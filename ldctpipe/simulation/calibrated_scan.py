@@ -93,6 +93,8 @@ class CalibratedScan:
             "kernel_cutoff_per_mm": model.cutoff_per_mm,
             "kernel_cutoff_relative_uncertainty": calibration.kernel.uncertainty,
             "kernel_edge_boost_mm2": model.edge_boost,
+            "kernel_window_power": model.window_power,
+            "channels_per_pixel": model.channels_per_pixel,
             "not_fbp": self.kernel.iterative,
             "truncated": self.truncated,
             "bow_tie": model.bow_tie,
@@ -134,8 +136,7 @@ def calibrated_scan(
         rounded=volume.hu.dtype == np.int16,
         threads=threads,
     )
-    fitted = calibration.kernel
-    model = replace(model, quanta=calibration.quanta, cutoff_per_mm=fitted.cutoff_per_mm, edge_boost=fitted.edge_boost)
+    model = calibration.kernel.applied(model.with_quanta(calibration.quanta))
     places = tuple(float(position) for position in volume.positions_mm)
     noise = ScanNoise(model, volume.key, places, volume.acquisition.slice_thickness_mm, tuple(current.tolist()))
     return CalibratedScan(volume, noise, kernel, calibration, modulated, _truncated(slices))

@@ -33,6 +33,7 @@ PLAUSIBLE_QUANTA = (5e4, 3e7)
 _REALISATIONS = 4
 _SLICES_USED = 7
 _FEWEST_WINDOWS = 25
+_ENOUGH_WINDOWS = 60  # for the kernel; with fewer, other even material is looked at, too
 _LEAST_UNCERTAINTY = 0.05
 _NO_KERNEL_PER_MM = 1e9
 
@@ -63,6 +64,11 @@ class Calibration:
     material: str | None
     kernel: KernelFit
     warnings: tuple[str, ...]
+
+    def with_current(self, current: npt.NDArray[np.float64]) -> Calibration:
+        """Return what a calibration at constant current becomes at the relative `current` of each slice."""
+        typical = float(np.exp(np.log(current[list(calibration_slices(len(current)))]).mean()))
+        return replace(self, quanta=float(f"{self.quanta / typical:.6g}"))
 
 
 def calibrate(
@@ -129,7 +135,7 @@ def _trials(
     hu: SliceSource, model: NoiseModel, current: npt.NDArray[np.float64], key: str, threads: int | None
 ) -> tuple[list[_Trial], str | None]:
     """Return trials of some slices, and in what: soft tissue, or any even material where there is too little of it."""
-    chosen = _chosen_slices(len(hu))
+    chosen = calibration_slices(len(hu))
     places = [Tissue.soft(hu[index], model.pixel_mm).windows() for index in chosen]
     material = "soft tissue"
     if sum(map(len, places)) < _FEWEST_WINDOWS:
@@ -173,7 +179,7 @@ def _fit_kernel(trials: Sequence[_Trial], kernel: Kernel, pixel_mm: float, round
     for tissue_of, window_mm in itertools.product(kinds, WINDOWS_MM):
         made = [measured_spectra(trial.hu, trial.noise, tissue_of(trial), window_mm) for trial in trials]
         spectra = max(spectra, [one for one in made if one], key=_windows)
-        if _windows(spectra) >= FEWEST_WINDOWS:
+        if _windows(spectra) >= (_ENOUGH_WINDOWS if tissue_of is not kinds[1] else FEWEST_WINDOWS):
             break
     return fit_kernel(spectra, kernel, pixel_mm, rounded=rounded)
 
@@ -249,7 +255,8 @@ def _checked(sd_hu: float, quanta: float) -> tuple[float, float, list[str]]:
     return quanta, bounded_hu, warnings
 
 
-def _chosen_slices(slices: int) -> Sequence[int]:
+def calibration_slices(slices: int) -> Sequence[int]:
+    """Return which of a number of slices a series is calibrated with."""
     return sorted({round(place) for place in np.linspace(0.1, 0.9, _SLICES_USED) * (slices - 1)})
 
 

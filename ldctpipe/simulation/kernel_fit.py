@@ -89,8 +89,8 @@ class KernelFit:
 
     def applied(self, model: NoiseModel) -> NoiseModel:
         """Return `model` with this kernel, sampled finely enough for it."""
-        named = {"edge_boost": self.edge_boost, "window_power": self.window_power}
-        return replace(model, cutoff_per_mm=self.cutoff_per_mm, **named).sampled()
+        cutoff_per_mm, boost, power = self.cutoff_per_mm, self.edge_boost, self.window_power
+        return replace(model, cutoff_per_mm=cutoff_per_mm, edge_boost=boost, window_power=power).sampled()
 
 
 def measured_spectra(hu: Image, trials: Sequence[Image], tissue: Tissue, window_mm: float) -> Spectra | None:

@@ -1,12 +1,12 @@
 """What the reconstruction kernels of the vendors do to noise: their apodisation A(f), in cycles per mm.
 
 Every kernel is a power of a Hann window on the ramp filter, A(f) = ((1 + cos(π f / f₀)) / 2)^power, in physical units:
-the same kernel has the same A whatever the pixel size. `cutoff` is twice the frequency where A is 1/2. With power 1 that
-is f₀, where a Hann window ends; higher powers have longer tails and come close to a Gaussian. Two cutoffs are known (Siemens B30 and D45, from the FDA's LCD_CT model
-of a Force scanner: 0.85 and 2.05 of the Nyquist frequency 0.912/mm); the others are placed between and around these
-by the order of sharpness in which the vendors list them, and are estimates: a prior for the fit of
-`simulation/kernel_fit.py` to the noise of the series itself. Kernels that lift high frequencies are the same window
-times 1 + g f².
+the same kernel has the same A whatever the pixel size. `cutoff` is twice the frequency where A is 1/2. With power 1
+that is f₀, where a Hann window ends; higher powers have longer tails and come close to a Gaussian. Two cutoffs are
+known (Siemens B30 and D45, from the FDA's LCD_CT model of a Force scanner: 0.85 and 2.05 of the Nyquist frequency
+0.912/mm); the others are placed between and around these by the order of sharpness in which the vendors list them, and
+are estimates: a prior for the fit of `simulation/kernel_fit.py` to the noise of the series itself. Kernels that lift
+high frequencies are the same window times 1 + g f².
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ def apodisation(
 
 
 def highest_per_mm(pixel_mm: float) -> float:
-    """Return the frequency beyond which a scan has no noise: the detector's limit, or the pixels' where that is higher."""
+    """Return the frequency where the noise of a scan ends: the detector's limit, or the pixels' if that is higher."""
     return max(_DETECTOR_NYQUIST_PER_MM if pixel_mm <= WIDEST_PIXEL_MM else 0.0, 0.5 / pixel_mm)
 
 

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from ldctpipe.simulation.calibration import SliceSource
 from ldctpipe.simulation.images import Image
 from ldctpipe.simulation.noise import NoiseModel
 from ldctpipe.simulation.tissue_windows import Tissue, Windows
@@ -53,7 +54,7 @@ class SliceLevel:
 
 
 def current_from_noise(
-    slices: Sequence[Image], positions_mm: _Values, model: NoiseModel, threads: int | None = None
+    slices: SliceSource, positions_mm: _Values, model: NoiseModel, threads: int | None = None
 ) -> _Values | None:
     """Return the relative tube current of each slice (mean 1); None where too few slices show their noise.
 

@@ -26,6 +26,7 @@ from ldctpipe.simulation.tissue_windows import Tissue, Windows
 from ldctpipe.simulation.workers import each_slice
 
 _MOST_SLICES = 24
+_HIGH_PASS_PIXELS = 0.85
 _HIGH_PASS_MM = 0.6  # finer than for calibration: slices differ in anatomy, and share the kernel
 _FEWEST_SLICES = 3
 _FEWEST_WINDOWS = 8
@@ -72,13 +73,14 @@ def current_from_noise(
 def slice_level(hu: Image, model: NoiseModel) -> SliceLevel:
     """Return the noise level of one slice against what `model` predicts without drawing it."""
     transmitted = model.transmitted(torch.from_numpy(hu[None]).to(model.device))[0]
-    power = model.sd_map(transmitted, high_pass_mm=_HIGH_PASS_MM).cpu().numpy() ** 2
+    high_pass_mm = max(_HIGH_PASS_MM, _HIGH_PASS_PIXELS * model.pixel_mm)
+    power = model.sd_map(transmitted, high_pass_mm=high_pass_mm).cpu().numpy() ** 2
     patient = (hu > _TISSUE_HU[0]) & (hu < _TISSUE_HU[1])
     predicted = float(np.log(power[patient].mean())) if patient.any() else float(np.log(power.mean()))
     windows = _windows(hu, model.pixel_mm)
     if len(windows) < _FEWEST_WINDOWS:
         return SliceLevel(predicted, 0.0, float("inf"))
-    ratios = np.log(windows.power(hu, _HIGH_PASS_MM) / windows.mean(power))
+    ratios = np.log(windows.power(hu, high_pass_mm) / windows.mean(power))
     spread = float(np.subtract(*np.quantile(ratios, [0.5, 0.16])))
     error = float(np.hypot(_LEAST_ERROR, 1.3 * spread / np.sqrt(len(ratios) / _FRAME_OVERLAP)))
     # the median of a normal distribution lies 0.385 standard deviations above this quantile

@@ -102,7 +102,7 @@ def doses_compose(bench: Bench) -> Check:
 
 
 def no_bias(bench: Bench) -> Check:
-    """V8: the mean in an even region changes by less than 0.3 HU and 3 standard errors, doses 0.5 and 0.25, 16 seeds."""
+    """V8: the mean in an even region changes by less than 0.3 HU and 3 SE, doses 0.5 and 0.25, 16 seeds."""
     model, water = bench.model(_QUANTA / 10, electronic_ratio=7e-5), bench.water(_WATER_MM)
     means, within = {}, []
     for dose in (0.5, 0.25):

@@ -2,13 +2,14 @@
 
 The definition is one of two in use (TG-233: the centroid of the 1-D radial spectrum, ∫ f P df / ∫ P df, up to the
 pixels' Nyquist frequency). Windows lose a quadratic surface and get a Hann taper. In patients, anatomy dominates at
-low frequencies: there the centroid begins at 0.25/mm, and the quarter of windows with the least power below 0.15/mm,
-relative to that above, counts. Where neighboring slices hold the same material and don't overlap, half of their squared
-difference is used instead.
+low frequencies: there the centroid begins at 0.25/mm, and of many windows the quarter with the least power below
+0.15/mm, relative to that above, counts. Where neighboring slices hold the same material and don't overlap, half of
+their squared difference is used instead.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ import numpy.typing as npt
 import scipy.ndimage
 
 from ldctpipe.simulation.images import Image
+from ldctpipe.simulation.randomness import generator
 from ldctpipe.simulation.tissue_windows import Tissue
 
 ROUNDING_HU2 = 1.0 / 12.0
@@ -30,6 +32,9 @@ _LEAST_SHARE = 0.9
 _LEAST_SHARE_OF_DIFFERENCES = 0.5  # edges that both slices have cancel out
 _QUIET_BELOW_PER_MM = 0.15
 _QUIET_SHARE = 0.25
+_ENOUGH_TO_CHOOSE = 48
+_RESAMPLED = 60
+_OVERLAP = 1.6  # windows overlap by half, so they tell less than their number says
 _ALIKE_HU = 8.0
 
 Values = npt.NDArray[np.float64]
@@ -84,11 +89,13 @@ class RadialPower:
 class FrequencyComparison:
     """Mean frequencies in 1/mm of a scan's own noise and of noise added to it, in the same `windows`.
 
-    `source` says what the scan's own noise was taken from; the centroids begin at `LOWEST_PER_MM`.
+    `relative_error` is the standard error of the own frequency, by a bootstrap over windows. `source` says what the
+    scan's own noise was taken from; the centroids begin at `LOWEST_PER_MM`.
     """
 
     own_per_mm: float
     added_per_mm: float
+    relative_error: float
     windows: int
     source: str
 
@@ -99,18 +106,23 @@ class FrequencyComparison:
 
 
 def compared_frequencies(
-    slices: Sequence[Image], noise: Sequence[Image], pixel_mm: float, *, overlap: bool, rounded: bool
+    slices: Sequence[Image], noise: Sequence[Sequence[Image]], pixel_mm: float, *, overlap: bool, rounded: bool
 ) -> FrequencyComparison | None:
     """Return the mean frequencies of `slices` and of `noise` added to them; None where too little tissue is even.
 
-    Both are square images in HU, the slices neighbors of each other; `overlap` says that neighbors share noise.
+    The slices are square images in HU, neighbors of each other; `noise` has the same number of realisations for each.
+    `overlap` says that neighbors share noise.
     """
     pairs = [] if overlap else list(_differences(slices, noise, pixel_mm))
     if sum(len(own) for own, _ in pairs) >= FEWEST_WINDOWS:
         return _comparison(pairs, pixel_mm, rounded, "difference of slices")
-    for kind in (Tissue.soft, Tissue.uniform):
-        places = [_parts(kind(hu, pixel_mm).inside, pixel_mm, _WINDOW_MM) for hu in slices]
-        singles = [(_cut(hu, at), _cut(added, at)) for hu, added, at in zip(slices, noise, places, strict=True) if at]
+    for width_mm, kind in itertools.product((_WINDOW_MM, _NARROW_WINDOW_MM), (Tissue.soft, Tissue.uniform)):
+        places = [_parts(kind(hu, pixel_mm).inside, pixel_mm, width_mm) for hu in slices]
+        singles = [
+            (_cut(hu, at), np.concatenate([_cut(one, at) for one in added]))
+            for hu, added, at in zip(slices, noise, places, strict=True)
+            if at
+        ]
         if sum(len(own) for own, _ in singles) >= 2 * FEWEST_WINDOWS:
             return _comparison(singles, pixel_mm, rounded, "even tissue")
     return None
@@ -121,12 +133,20 @@ def _comparison(
 ) -> FrequencyComparison:
     own, added = (RadialPower.of(np.concatenate(images), pixel_mm) for images in zip(*parts, strict=True))
     own = own.without_rounding() if rounded else own
-    quiet = source == "even tissue"
+    quiet = len(own.power) >= _ENOUGH_TO_CHOOSE
     own_per_mm, added_per_mm = (one.mean_frequency_per_mm(LOWEST_PER_MM, quiet=quiet) for one in (own, added))
-    return FrequencyComparison(own_per_mm, added_per_mm, len(own.power), source)
+    draws = generator("own noise").integers(0, len(own.power), (_RESAMPLED, len(own.power)))
+    resampled = [
+        RadialPower(own.frequencies_per_mm, own.power[draw]).mean_frequency_per_mm(LOWEST_PER_MM, quiet=quiet)
+        for draw in draws
+    ]
+    error = _OVERLAP * float(np.std(resampled)) / own_per_mm
+    return FrequencyComparison(own_per_mm, added_per_mm, error, len(own.power), source)
 
 
-def _differences(slices: Sequence[Image], noise: Sequence[Image], pixel_mm: float) -> Iterator[tuple[Image, Image]]:
+def _differences(
+    slices: Sequence[Image], noise: Sequence[Sequence[Image]], pixel_mm: float
+) -> Iterator[tuple[Image, Image]]:
     """Yield windows of the differences of neighbors over √2, where both hold the same even material."""
     kinds = [Tissue.uniform(hu, pixel_mm).inside for hu in slices]
     smooth = [scipy.ndimage.gaussian_filter(hu, 2.0 / pixel_mm) for hu in slices]
@@ -134,9 +154,12 @@ def _differences(slices: Sequence[Image], noise: Sequence[Image], pixel_mm: floa
         both = kinds[index] & kinds[index + 1] & (np.abs(smooth[index] - smooth[index + 1]) < _ALIKE_HU)
         at = _parts(both, pixel_mm, _NARROW_WINDOW_MM, _LEAST_SHARE_OF_DIFFERENCES)
         if at:
-            pair = ((image[index] - image[index + 1]) / np.sqrt(2.0) for image in (slices, noise))
-            own, added = (_cut(difference, at) for difference in pair)
-            yield own, added
+            added = [_difference(*pair, at) for pair in zip(noise[index], noise[index + 1], strict=True)]
+            yield _difference(slices[index], slices[index + 1], at), np.concatenate(added)
+
+
+def _difference(one: Image, other: Image, parts: Sequence[tuple[slice, slice]]) -> Image:
+    return _cut((one - other) * np.float32(0.5**0.5), parts)
 
 
 def _parts(

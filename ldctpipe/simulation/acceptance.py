@@ -1,4 +1,4 @@
-"""The acceptance tests V1–V15 that a medical physicist would ask of a dose simulation, in their order."""
+"""The acceptance tests V1–V18 that a medical physicist would ask of a dose simulation, in their order."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from ldctpipe.simulation import acceptance_level as level
 from ldctpipe.simulation import acceptance_program as program
+from ldctpipe.simulation import acceptance_scanner as scanner
 from ldctpipe.simulation import acceptance_texture as texture
 from ldctpipe.simulation.acceptance_bench import Bench, Check
 
@@ -27,5 +28,8 @@ CHECKS: MappingProxyType[str, Callable[[Bench], Check]] = MappingProxyType(
         "V13": level.doses_compose,
         "V14": program.what_stays,
         "V15": program.other_implementation,
+        "V16": scanner.mean_frequency,
+        "V17": scanner.mean_by_tissue,
+        "V18": scanner.noise_by_slice,
     }
 )

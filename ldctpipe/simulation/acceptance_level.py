@@ -102,16 +102,16 @@ def doses_compose(bench: Bench) -> Check:
 
 
 def no_bias(bench: Bench) -> Check:
-    """V8: the mean in an even region changes by less than 1 HU and 3 standard errors, doses 0.5 and 0.25, 16 seeds."""
+    """V8: the mean in an even region changes by less than 0.3 HU and 3 SE, doses 0.5 and 0.25, 16 seeds."""
     model, water = bench.model(_QUANTA / 10, electronic_ratio=7e-5), bench.water(_WATER_MM)
     means, within = {}, []
     for dose in (0.5, 0.25):
         added = bench.noise(model, water, dose, present_dose=1.0, slices=16)
         each = bench.middle(added, 120.0).mean(axis=(1, 2))
         means[dose] = float(each.mean())
-        within.append(abs(means[dose]) < min(1.0, 3 * max(0.05, float(each.std(ddof=1)) / math.sqrt(len(each)))))
+        within.append(abs(means[dose]) < min(0.3, 3 * max(0.05, float(each.std(ddof=1)) / math.sqrt(len(each)))))
     said = ", ".join(f"{mean:+.2f} HU at {dose:g}" for dose, mean in means.items())
-    return Check("V8", "mean HU change in an even region, 16 seeds", said, "< 1 HU and < 3 SE", all(within))
+    return Check("V8", "mean HU change in an even region, 16 seeds", said, "< 0.3 HU and < 3 SE", all(within))
 
 
 def _ratios(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,11 +16,13 @@ from ldctpipe.simulation.calibration import Calibration, calibrate
 from ldctpipe.simulation.field_of_view import SquareSlices, touches_edge
 from ldctpipe.simulation.flux import current_factors
 from ldctpipe.simulation.kernels import Kernel, is_iterative, match_kernel
+from ldctpipe.simulation.modulation import current_from_noise
 from ldctpipe.simulation.noise import DEFAULT_ELECTRONIC_RATIO, NoiseModel
 from ldctpipe.simulation.scan_noise import ScanNoise
 from ldctpipe.volumes.volume import Volume
 
 PROVENANCE_KEY = "simulation"
+CurrentSource = Literal["header", "noise", "none"]
 
 _SAME_SPACING = 0.01
 _STEEPEST_TILT_DEG = 35.0  # gantries tilt by 30° at most
@@ -51,13 +54,17 @@ class Overrides:
 
 @dataclass(frozen=True)
 class CalibratedScan:
-    """A volume, its noise, and where that comes from."""
+    """A volume, its noise, and where that comes from.
+
+    `current_source` tells where the tube current of each slice is from; "none" means that it is taken as constant.
+    """
 
     volume: Volume
     noise: ScanNoise
     kernel: Kernel
     calibration: Calibration
     modulated: bool
+    current_source: CurrentSource
     truncated: bool
 
     @property
@@ -93,10 +100,13 @@ class CalibratedScan:
             "kernel_cutoff_per_mm": model.cutoff_per_mm,
             "kernel_cutoff_relative_uncertainty": calibration.kernel.uncertainty,
             "kernel_edge_boost_mm2": model.edge_boost,
+            "kernel_window_power": model.window_power,
+            "channels_per_pixel": model.channels_per_pixel,
             "not_fbp": self.kernel.iterative,
             "truncated": self.truncated,
             "bow_tie": model.bow_tie,
             "tube_current_modulation": self.modulated,
+            "tube_current_source": self.current_source,
             "angular_modulation": model.angular_modulation,
             "views": model.views,
         }
@@ -123,22 +133,31 @@ def calibrated_scan(
     current, modulated = _tube_current(volume)
     model = _model(volume, modulated, overrides.electronic_ratio, views, device)
     slices = SquareSlices(volume)
-    calibration = calibrate(
+    calibrated = partial(
+        calibrate,
         slices,
         model,
         kernel,
-        current,
-        volume.key,
+        key=volume.key,
         quanta=overrides.quanta,
         cutoff_per_mm=overrides.cutoff_per_mm,
         rounded=volume.hu.dtype == np.int16,
         threads=threads,
     )
-    fitted = calibration.kernel
-    model = replace(model, quanta=calibration.quanta, cutoff_per_mm=fitted.cutoff_per_mm, edge_boost=fitted.edge_boost)
-    places = tuple(float(position) for position in volume.positions_mm)
-    noise = ScanNoise(model, volume.key, places, volume.acquisition.slice_thickness_mm, tuple(current.tolist()))
-    return CalibratedScan(volume, noise, kernel, calibration, modulated, _truncated(slices))
+    calibration = calibrated(current)
+    places = np.asarray(volume.positions_mm, dtype=np.float64)
+    source: CurrentSource = "header" if _has_current(volume) else "none"
+    if source == "none" and calibration.source == "fitted":
+        constant = calibration.kernel.applied(model.with_quanta(calibration.quanta))
+        found = current_from_noise(slices, places, constant, threads)
+        if found is not None:
+            current, source = found, "noise"
+            calibration = calibrated(current, fitted=calibration.kernel)
+    model = calibration.kernel.applied(model.with_quanta(calibration.quanta))
+    noise = ScanNoise(
+        model, volume.key, tuple(places.tolist()), volume.acquisition.slice_thickness_mm, tuple(current.tolist())
+    )
+    return CalibratedScan(volume, noise, kernel, calibration, modulated, source, _truncated(slices))
 
 
 def check_volume(volume: Volume) -> None:
@@ -170,6 +189,15 @@ def _tube_current(volume: Volume) -> tuple[npt.NDArray[np.float64], bool]:
         if np.ptp(factors) > 0.005:
             return factors, True
     return np.ones(len(volume.hu)), False
+
+
+def _has_current(volume: Volume) -> bool:
+    """Tell whether the header has the tube current or the exposure of every slice."""
+    sources = (volume.acquisition.tube_current_ma, volume.acquisition.exposure_mas)
+    return any(
+        values is not None and len(values) == len(volume.hu) and all(value and value > 0 for value in values)
+        for values in sources
+    )
 
 
 def _model(volume: Volume, modulated: bool, electronic_ratio: float | None, views: int, device: str) -> NoiseModel:

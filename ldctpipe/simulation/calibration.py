@@ -8,8 +8,9 @@ and edges add to some windows and nothing takes away from any (global noise leve
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
@@ -19,7 +20,7 @@ import scipy.fft
 import torch
 
 from ldctpipe.simulation.images import Image
-from ldctpipe.simulation.kernel_fit import KernelFit, fit_kernel, measured_spectra
+from ldctpipe.simulation.kernel_fit import FEWEST_WINDOWS, WINDOWS_MM, KernelFit, Spectra, fit_kernel, measured_spectra
 from ldctpipe.simulation.kernels import Kernel, apodisation
 from ldctpipe.simulation.noise import DEFAULT_QUANTA, NoiseModel, dose_noise
 from ldctpipe.simulation.randomness import slice_deviates
@@ -32,6 +33,7 @@ PLAUSIBLE_QUANTA = (5e4, 3e7)
 _REALISATIONS = 4
 _SLICES_USED = 7
 _FEWEST_WINDOWS = 25
+_ENOUGH_WINDOWS = 60  # for the kernel; with fewer, other even material is looked at, too
 _LEAST_UNCERTAINTY = 0.05
 _NO_KERNEL_PER_MM = 1e9
 
@@ -73,18 +75,21 @@ def calibrate(
     *,
     quanta: float | None = None,
     cutoff_per_mm: float | None = None,
+    fitted: KernelFit | None = None,
     rounded: bool = True,
     threads: int | None = None,
 ) -> Calibration:
     """Return the calibration of a series `hu` (slices, size, size; padding set to air); one slice is enough.
 
     `kernel` is that of the header, `current` the relative tube current of each slice; `key` seeds the simulated noise.
-    `quanta` and `cutoff_per_mm` given stand as they are. `rounded` says that HU are whole numbers.
+    `quanta`, `cutoff_per_mm` and a kernel `fitted` before stand as they are. `rounded` says that HU are whole numbers.
     """
-    given_kernel = None if cutoff_per_mm is None else KernelFit(cutoff_per_mm, 0.0, 0.0, None, 0, ())
+    given_kernel = fitted
+    if cutoff_per_mm is not None:
+        given_kernel = KernelFit(cutoff_per_mm, 0.0, 1.0, 0.0, None, 0, ())
     if quanta is not None and given_kernel is not None:
         return _given(quanta, given_kernel)
-    bare = replace(model, cutoff_per_mm=_NO_KERNEL_PER_MM, edge_boost=0.0, quanta=DEFAULT_QUANTA)
+    bare = replace(model, cutoff_per_mm=_NO_KERNEL_PER_MM, edge_boost=0.0, quanta=DEFAULT_QUANTA, channels_per_pixel=1)
     trials, material = _trials(hu, bare, current, key, threads)
     fit = given_kernel or _fit_kernel(trials, kernel, model.pixel_mm, rounded)
     if quanta is not None:
@@ -98,19 +103,27 @@ def _given(quanta: float, kernel: KernelFit) -> Calibration:
 
 @dataclass(frozen=True)
 class _Trial:
-    """One slice with simulated noise of it that went through no kernel, and where both can be measured."""
+    """One slice with simulated noise of it that went through no kernel, and where both can be measured.
+
+    `draw` makes the noise of another model.
+    """
 
     hu: Image
+    model: NoiseModel
     noise: Sequence[Image]
     windows: Windows
+    draw: Callable[[NoiseModel], list[Image]]
 
     def filtered(self, kernel: KernelFit) -> list[Image]:
-        """Return the simulated noise behind `kernel`."""
+        """Return the simulated noise behind `kernel`; it is drawn anew where it folds back at the pixels' Nyquist."""
+        model = kernel.applied(self.model)
+        if model.channels_per_pixel > 1:
+            return self.draw(model)
         rows, columns = self.hu.shape
         pixel_mm = self.windows.tissue.pixel_mm
         radius = np.hypot(scipy.fft.fftfreq(rows, pixel_mm)[:, None], scipy.fft.rfftfreq(columns, pixel_mm)[None])
-        window = apodisation(torch.from_numpy(radius), kernel.cutoff_per_mm, kernel.edge_boost).numpy()
-        gain = window.astype(np.float32)
+        window = apodisation(torch.from_numpy(radius), kernel.cutoff_per_mm, kernel.edge_boost, kernel.window_power)
+        gain = window.numpy().astype(np.float32)
         return [scipy.fft.irfft2(scipy.fft.rfft2(noise) * gain, s=self.hu.shape) for noise in self.noise]
 
 
@@ -118,7 +131,7 @@ def _trials(
     hu: SliceSource, model: NoiseModel, current: npt.NDArray[np.float64], key: str, threads: int | None
 ) -> tuple[list[_Trial], str | None]:
     """Return trials of some slices, and in what: soft tissue, or any even material where there is too little of it."""
-    chosen = _chosen_slices(len(hu))
+    chosen = _calibration_slices(len(hu))
     places = [Tissue.soft(hu[index], model.pixel_mm).windows() for index in chosen]
     material = "soft tissue"
     if sum(map(len, places)) < _FEWEST_WINDOWS:
@@ -129,7 +142,11 @@ def _trials(
 
     def trial(item: tuple[int, Windows]) -> _Trial:
         index, windows = item
-        return _Trial(hu[index], _trial_noise(hu[index], model, float(current[index]), f"{key} {index}"), windows)
+
+        def draw(model: NoiseModel) -> list[Image]:
+            return _trial_noise(hu[index], model, float(current[index]), f"{key} {index}")
+
+        return _Trial(hu[index], model, draw(model), windows, draw)
 
     useful = [(index, windows) for index, windows in zip(chosen, places, strict=True) if len(windows)]
     return list(each_slice(trial, useful, threads)), material
@@ -153,8 +170,22 @@ def _trial_noise(hu: Image, model: NoiseModel, current: float, key: str) -> list
 
 
 def _fit_kernel(trials: Sequence[_Trial], kernel: Kernel, pixel_mm: float, rounded: bool) -> KernelFit:
-    made = [measured_spectra(trial.hu, trial.noise, trial.windows.tissue) for trial in trials]
-    return fit_kernel([one for one in made if one], kernel, pixel_mm, rounded=rounded)
+    spectra: list[Spectra] = []
+    kinds = (lambda trial: trial.windows.tissue, _of(Tissue.uniform), _of(Tissue.air))
+    for tissue_of, window_mm in itertools.product(kinds, WINDOWS_MM):
+        made = [measured_spectra(trial.hu, trial.noise, tissue_of(trial), window_mm) for trial in trials]
+        spectra = max(spectra, [one for one in made if one], key=_windows)
+        if _windows(spectra) >= (_ENOUGH_WINDOWS if tissue_of is not kinds[1] else FEWEST_WINDOWS):
+            break
+    return fit_kernel(spectra, kernel, pixel_mm, rounded=rounded)
+
+
+def _windows(spectra: Sequence[Spectra]) -> int:
+    return sum(len(one.series) for one in spectra)
+
+
+def _of(kind: Callable[[Image, float], Tissue]) -> Callable[[_Trial], Tissue]:
+    return lambda trial: kind(trial.hu, trial.model.pixel_mm)
 
 
 @dataclass(frozen=True)
@@ -220,7 +251,7 @@ def _checked(sd_hu: float, quanta: float) -> tuple[float, float, list[str]]:
     return quanta, bounded_hu, warnings
 
 
-def _chosen_slices(slices: int) -> Sequence[int]:
+def _calibration_slices(slices: int) -> Sequence[int]:
     return sorted({round(place) for place in np.linspace(0.1, 0.9, _SLICES_USED) * (slices - 1)})
 
 

@@ -134,7 +134,7 @@ def expose(patient: PhantomPatient, truth: Image, cutoff_per_mm: float, seed: in
     subject, region = patient.subject, REGIONS[patient.region]
     model = NoiseModel(
         subject.pixel_mm, subject.size, cutoff_per_mm=cutoff_per_mm, bow_tie=region.bow_tie, angular_modulation=1.0
-    )
+    ).sampled()
     wanted_sd_hu = generator(seed, subject.name, "exposure").uniform(*region.sd_hu)
     return exposed_model(subject, truth[len(truth) // 2], model, wanted_sd_hu, seed)
 

@@ -39,7 +39,7 @@ def line_integrals(hu: torch.Tensor, geometry: ParallelBeam, pixel_mm: float) ->
 
 
 def relative_flux(
-    integrals: torch.Tensor, pixel_mm: float, bow_tie: str = "large", angular_modulation: float = 0.0
+    integrals: torch.Tensor, channel_mm: float, bow_tie: str = "large", angular_modulation: float = 0.0
 ) -> torch.Tensor:
     """Return quanta behind the patient per quantum in the unfiltered central ray, in the shape of `integrals`.
 
@@ -47,7 +47,7 @@ def relative_flux(
     more through where the patient is thick.
     """
     channels = integrals.shape[-1]
-    radius_mm = np.abs(np.arange(channels) - (channels - 1) / 2) * pixel_mm
+    radius_mm = np.abs(np.arange(channels) - (channels - 1) / 2) * channel_mm
     filtered = bow_tie_transmission(radius_mm, bow_tie).astype(np.float32)
     current = torch.exp(0.5 * angular_modulation * integrals.amax(dim=-1, keepdim=True))
     current = current / current.mean(dim=-2, keepdim=True)

@@ -1,11 +1,12 @@
 """What the reconstruction kernels of the vendors do to noise: their apodisation A(f), in cycles per mm.
 
-Every kernel is a Hann window A(f) = (1 + cos(π f / cutoff)) / 2 on the ramp filter, in physical units: the same
-kernel has the same A whatever the pixel size. Two cutoffs are known (Siemens B30 and D45, from the FDA's LCD_CT model
-of a Force scanner: 0.85 and 2.05 of the Nyquist frequency 0.912/mm); the others are placed between and around these
-by the order of sharpness in which the vendors list them, and are estimates: a prior for the fit of
-`simulation/kernel_fit.py` to the noise of the series itself. Kernels that lift high frequencies are the same window
-times 1 + g f².
+Every kernel is a power of a Hann window on the ramp filter, A(f) = ((1 + cos(π f / f₀)) / 2)^power, in physical units:
+the same kernel has the same A whatever the pixel size. `cutoff` is twice the frequency where A is 1/2. With power 1
+that is f₀, where a Hann window ends; higher powers have longer tails and come close to a Gaussian. Two cutoffs are
+known (Siemens B30 and D45, from the FDA's LCD_CT model of a Force scanner: 0.85 and 2.05 of the Nyquist frequency
+0.912/mm); the others are placed between and around these by the order of sharpness in which the vendors list them, and
+are estimates: a prior for the fit of `simulation/kernel_fit.py` to the noise of the series itself. Kernels that lift
+high frequencies are the same window times 1 + g f².
 """
 
 from __future__ import annotations
@@ -21,6 +22,12 @@ DEFAULT_CUTOFF_PER_MM = 0.775
 TABLE_UNCERTAINTY = 0.25
 """Relative standard uncertainty of a cutoff in the table: scanners of one vendor differ under one name."""
 UNKNOWN_UNCERTAINTY = 0.5
+TABLE_WINDOW_POWER = 2.0
+"""Power of the window for kernels that the noise does not show: real ones lie between a Hann window and a Gaussian."""
+WIDEST_PIXEL_MM = 1.0
+"""Scanners reconstruct at most 500 mm on 512 pixels; wider pixels were resampled."""
+
+_DETECTOR_NYQUIST_PER_MM = 0.912  # channels of 1 mm at 1085.6 mm, 595 mm from the focus to the isocentre (LCD_CT)
 
 _SIEMENS_NUMBERS = (10, 20, 30, 40, 50, 60, 70, 80)
 _SIEMENS_CUTOFFS_PER_MM = (0.56, 0.66, 0.775, 0.95, 1.25, 1.55, 1.87, 2.1)
@@ -126,10 +133,26 @@ def _canon_cutoff_per_mm(tens: int, ones: int) -> float:
     return round(_CANON_CUTOFFS_PER_MM.get(tens, DEFAULT_CUTOFF_PER_MM) * (0.94 + 0.015 * ones), 4)
 
 
-def apodisation(frequencies_per_mm: torch.Tensor, cutoff_per_mm: float, edge_boost: float = 0.0) -> torch.Tensor:
-    """Return A(f): the Hann window with `cutoff_per_mm` × (1 + `edge_boost` · f²); 1 at frequency 0, 0 from the cutoff.
+def apodisation(
+    frequencies_per_mm: torch.Tensor, cutoff_per_mm: float, edge_boost: float = 0.0, window_power: float = 1.0
+) -> torch.Tensor:
+    """Return A(f): a Hann window to `window_power` that is 1/2 at `cutoff_per_mm` / 2, × (1 + `edge_boost` · f²).
 
-    `edge_boost` is in mm².
+    `edge_boost` is in mm². A(0) is 1.
     """
-    window = 0.5 * (1.0 + torch.cos(math.pi * (frequencies_per_mm / cutoff_per_mm).clamp(max=1.0)))
-    return window * (1.0 + edge_boost * frequencies_per_mm**2)
+    window = 0.5 * (
+        1.0 + torch.cos(math.pi * (frequencies_per_mm / end_per_mm(cutoff_per_mm, window_power)).clamp(max=1.0))
+    )
+    return window**window_power * (1.0 + edge_boost * frequencies_per_mm**2)
+
+
+def highest_per_mm(pixel_mm: float) -> float:
+    """Return the frequency where the noise of a scan ends: the detector's limit, or the pixels' if that is higher."""
+    return max(_DETECTOR_NYQUIST_PER_MM if pixel_mm <= WIDEST_PIXEL_MM else 0.0, 0.5 / pixel_mm)
+
+
+def end_per_mm(cutoff_per_mm: float, window_power: float) -> float:
+    """Return the frequency at which a window of `window_power` reaches 0."""
+    if window_power == 1.0:
+        return cutoff_per_mm
+    return cutoff_per_mm * 0.25 * math.pi / math.acos(0.5 ** (0.5 / window_power))

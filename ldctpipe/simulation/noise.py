@@ -11,20 +11,25 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
+import scipy.stats
 import torch
 
 from ldctpipe.simulation.flux import WATER_PER_MM, line_integrals, relative_flux
-from ldctpipe.simulation.kernels import DEFAULT_CUTOFF_PER_MM, apodisation
-from ldctpipe.simulation.operators import parallel_beam
+from ldctpipe.simulation.kernels import DEFAULT_CUTOFF_PER_MM, WIDEST_PIXEL_MM, apodisation, highest_per_mm
+from ldctpipe.simulation.operators import ParallelBeam, parallel_beam
 from ldctpipe.simulation.randomness import SliceDeviates, generator
 
 REFERENCE_VIEWS = 720
 REFERENCE_CHANNEL_MM = 0.7
 DEFAULT_QUANTA = 1.5e6
 DEFAULT_ELECTRONIC_RATIO = 7e-5
+
+_POWER_LEFT_OUT = 0.002
+_TABLES_KEPT = 32
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,7 @@ class NoiseModel:
 
     `quanta` counts effective quanta in air per slice and per ray of 0.7 mm in each of 720 views over half a turn, so
     it does not depend on the sampling used here. `electronic_ratio` is the electronic variance in quanta² over that
-    count; it does not depend on the dose.
+    count; it does not depend on the dose. `channels_per_pixel` is how finely the detector samples, 1 or 2 (`sampled`).
     """
 
     pixel_mm: float
@@ -42,19 +47,48 @@ class NoiseModel:
     electronic_ratio: float = DEFAULT_ELECTRONIC_RATIO
     cutoff_per_mm: float = DEFAULT_CUTOFF_PER_MM
     edge_boost: float = 0.0
+    window_power: float = 1.0
     bow_tie: str = "large"
     angular_modulation: float = 0.0
     views: int = 360
+    channels_per_pixel: int = 1
     device: str = "cpu"
 
     def with_quanta(self, quanta: float) -> NoiseModel:
         """Return the same model at another number of quanta."""
         return replace(self, quanta=quanta)
 
+    def sampled(self) -> NoiseModel:
+        """Return the same model with channels of half a pixel where its kernel passes more than the pixels resolve.
+
+        Scanners evaluate the back-projection at the centres of the pixels, so that noise beyond the pixels' Nyquist
+        frequency folds back. Pixels wider than any scanner's were resampled; nothing folds back there.
+        """
+        folds = self.pixel_mm <= WIDEST_PIXEL_MM and self._power_beyond(0.5 / self.pixel_mm) > _POWER_LEFT_OUT
+        return replace(self, channels_per_pixel=2 if folds else 1)
+
+    def _power_beyond(self, frequency_per_mm: float) -> float:
+        """Return the share of the noise power (∝ f · A²) between `frequency_per_mm` and its double."""
+        frequencies = torch.linspace(0.0, 2.0 * frequency_per_mm, 401, dtype=torch.float64)
+        power = frequencies * self._window(frequencies) ** 2
+        return float(power[201:].sum() / power.sum())
+
+    def _window(self, frequencies_per_mm: torch.Tensor) -> torch.Tensor:
+        window = apodisation(frequencies_per_mm, self.cutoff_per_mm, self.edge_boost, self.window_power)
+        return torch.where(frequencies_per_mm > highest_per_mm(self.pixel_mm), 0.0, window)
+
+    def _geometry(self) -> ParallelBeam:
+        return parallel_beam(self.size, self.views, self.device, self.channels_per_pixel)
+
     @property
     def ray_quanta(self) -> float:
         """Effective quanta in air per ray of this sampling."""
-        return self.quanta * (REFERENCE_VIEWS / self.views) * (self.pixel_mm / REFERENCE_CHANNEL_MM)
+        return self.quanta * (REFERENCE_VIEWS / self.views) * (self.channel_mm / REFERENCE_CHANNEL_MM)
+
+    @property
+    def channel_mm(self) -> float:
+        """Width of a channel at the isocentre."""
+        return self.pixel_mm / self.channels_per_pixel
 
     @property
     def electronic_variance(self) -> float:
@@ -63,24 +97,27 @@ class NoiseModel:
 
     def transmitted(self, hu: torch.Tensor) -> torch.Tensor:
         """Return quanta per quantum in air, (slices, views, channels), for rays through `hu` (slices, size, size)."""
-        geometry = parallel_beam(self.size, self.views, self.device)
+        geometry = self._geometry()
         integrals = line_integrals(hu, geometry, self.pixel_mm)
-        return relative_flux(integrals, self.pixel_mm, self.bow_tie, self.angular_modulation)
+        return relative_flux(integrals, self.channel_mm, self.bow_tie, self.angular_modulation)
 
     def reconstruct(self, ray_noise: torch.Tensor) -> torch.Tensor:
         """Return the image in HU of noise on the line integrals: (slices, views, channels) → (slices, size, size)."""
-        geometry = parallel_beam(self.size, self.views, self.device)
-        window = apodisation(geometry.frequencies / self.pixel_mm, self.cutoff_per_mm, self.edge_boost)
-        response = geometry.ramp() * window
+        geometry = self._geometry()
+        response = geometry.ramp() * self._window(geometry.frequencies / self.pixel_mm)
         return geometry.filtered_back_projection(ray_noise, response) * (1000.0 / (WATER_PER_MM * self.pixel_mm))
 
-    def sd_map(self, transmitted: torch.Tensor, dose: float = 1.0) -> torch.Tensor:
+    def sd_map(self, transmitted: torch.Tensor, dose: float = 1.0, high_pass_mm: float = 0.0) -> torch.Tensor:
         """Return the standard deviation in HU that noise at `dose` has at each pixel, (size, size), without drawing it.
 
-        One back-projection of the rays' variance through the square of the filter's response in space.
+        One back-projection of the rays' variance through the square of the filter's response in space. With
+        `high_pass_mm` it is that of noise less its own Gaussian blur of that standard deviation.
         """
-        geometry = parallel_beam(self.size, self.views, self.device)
-        window = apodisation(geometry.frequencies / self.pixel_mm, self.cutoff_per_mm, self.edge_boost)
+        geometry = self._geometry()
+        frequencies_per_mm = geometry.frequencies / self.pixel_mm
+        window = self._window(frequencies_per_mm)
+        if high_pass_mm:
+            window = window * (1.0 - torch.exp(-2.0 * (math.pi * high_pass_mm * frequencies_per_mm) ** 2))
         taps = torch.fft.irfft(geometry.ramp() * window, n=geometry.transform_length)
         response = torch.fft.rfft(taps**2).real * (math.pi / self.views)
         variance = ray_variance(self.ray_quanta * transmitted, self.electronic_variance, dose)
@@ -111,7 +148,7 @@ def ray_noise(
 
     `present_dose` None means that the integrals have no noise yet. Rays with enough quanta get Gaussian noise of the
     exact variance to add. Starved ones go through counts and logarithm, because the delta method breaks down there:
-    Gaussian noise would explode.
+    Gaussian noise would explode. The mean of the logarithm is taken away, so that no ray changes in the mean.
     """
     wanted = ray_variance(quanta, electronic_variance, dose)
     share = torch.ones_like(wanted)
@@ -132,8 +169,37 @@ def _noise_of_counts(
         counts.poisson(expected.double().cpu().numpy()), dtype=torch.float32, device=expected.device
     )
     signal = arrived + math.sqrt(electronic_variance) * deviates
-    least = max(0.5 * math.sqrt(electronic_variance), 0.5)
-    return -torch.log(signal.clamp(min=least) / expected)
+    noise = -torch.log(signal.clamp(min=_least_signal(electronic_variance)) / expected)
+    means = mean_of_logarithm(expected.double().cpu().numpy(), electronic_variance)
+    return noise - torch.as_tensor(means, dtype=torch.float32, device=expected.device)
+
+
+def _least_signal(electronic_variance: float) -> float:
+    return max(0.5 * math.sqrt(electronic_variance), 0.5)
+
+
+def mean_of_logarithm(expected: npt.NDArray[np.float64], electronic_variance: float) -> npt.NDArray[np.float64]:
+    """Return the mean of −ln(counts / `expected`) for Poisson counts with electronic noise, clipped as those drawn.
+
+    It is about 1 / (2 · expected) where there are many (Fessler 1995, Phys Med Biol 40:2045) and has no closed form
+    where there are few.
+    """
+    logarithms, means = _table_of_means(electronic_variance)
+    result: npt.NDArray[np.float64] = np.interp(np.log(expected), logarithms, means)
+    return result
+
+
+@lru_cache(maxsize=_TABLES_KEPT)
+def _table_of_means(electronic_variance: float) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return the means by the logarithm of what is expected: sums over counts and over Gauss–Hermite nodes."""
+    deviates, weights = np.polynomial.hermite_e.hermegauss(64)
+    weights = weights / weights.sum()
+    logarithms = np.linspace(math.log(1e-6), math.log(1.01 * starvation_limit(electronic_variance)), 240)
+    counts = np.arange(int(3 * math.exp(logarithms[-1])) + 60)
+    signal = counts[:, None] + math.sqrt(electronic_variance) * deviates
+    by_count = np.log(np.maximum(signal, _least_signal(electronic_variance))) @ weights
+    shares = scipy.stats.poisson.pmf(counts, np.exp(logarithms)[:, None])
+    return logarithms, logarithms - shares @ by_count
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,10 @@ Both are sums over the same non-uniform points of the image's spectrum (central 
 frequencies f·(cos θ, sin θ). A Kaiser–Bessel kernel of four grid cells on a grid of twice the image size links
 points and grid (Beatty 2005, IEEE TMI 24:799); the link is a sparse matrix that is built once per image size.
 
-Lengths are in pixels: the channel spacing is one pixel, a line integral comes out in pixels × image units. View θ sees
-position s = column · cos θ − row · sin θ, measured from the centre of the image.
+Lengths are in pixels: a line integral comes out in pixels × image units. View θ sees position
+s = column · cos θ − row · sin θ, measured from the centre of the image. Channels are one pixel wide, or half a pixel:
+then the sinogram holds frequencies that the pixels don't resolve, and these fold back in the image as they do where a
+scanner evaluates its back-projection at the centres of the pixels.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ _BUILDING = threading.Lock()  # threads that need a geometry at the same time wa
 class ParallelBeam:
     """A parallel-beam geometry over half a turn with its operators, for images of `size` × `size` pixels.
 
+    `channels_per_pixel` is how many channels are as wide as a pixel.
     Sinograms have shape (slices, views, channels), images (slices, size, size); both are float32 on `device`.
     Slices go through one at a time, so that a result never depends on how many are handed over together.
     """
@@ -41,6 +44,7 @@ class ParallelBeam:
     views: int
     channels: int
     transform_length: int
+    channels_per_pixel: int
     fine: _SpectrumLink
     coarse: _SpectrumLink
     device: torch.device
@@ -54,10 +58,11 @@ class ParallelBeam:
         if coarse:
             images = torch.nn.functional.avg_pool2d(images[:, None], 2)[:, 0]
         link, scale = (self.coarse, 4.0) if coarse else (self.fine, 1.0)
-        return scale * torch.stack([self._project_slice(image, link) for image in images])
+        return scale * self.channels_per_pixel * torch.stack([self._project_slice(image, link) for image in images])
 
     def _project_slice(self, image: torch.Tensor, link: _SpectrumLink) -> torch.Tensor:
-        spectrum = link.sample(image) * link.centring.conj()
+        resolved = self.transform_length // (2 * self.channels_per_pixel) + 1
+        spectrum = (link.sample(image) * link.centring.conj())[:, :resolved]
         return torch.fft.irfft(spectrum, n=self.transform_length)[:, : self.channels]
 
     def filtered_back_projection(self, sinograms: torch.Tensor, response: torch.Tensor) -> torch.Tensor:
@@ -75,8 +80,9 @@ class ParallelBeam:
 
     @property
     def frequencies(self) -> torch.Tensor:
-        """Frequencies of the filter in cycles per pixel, from 0 to the Nyquist frequency."""
-        return torch.arange(self.transform_length // 2 + 1, device=self.device) / self.transform_length
+        """Frequencies of the filter in cycles per pixel, from 0 to the Nyquist frequency of the channels."""
+        steps = torch.arange(self.transform_length // 2 + 1, device=self.device)
+        return steps / (self.transform_length / self.channels_per_pixel)
 
     def ramp(self) -> torch.Tensor:
         """Return the ramp filter in cycles per pixel, made from its taps in space.
@@ -90,7 +96,8 @@ class ParallelBeam:
         taps[0] = 0.25
         odd = distance % 2 == 1
         taps[odd] = -1.0 / (math.pi * distance[odd]) ** 2
-        return torch.as_tensor(np.fft.rfft(taps).real, dtype=torch.float32, device=self.device)
+        response = np.fft.rfft(taps).real * self.channels_per_pixel
+        return torch.as_tensor(response, dtype=torch.float32, device=self.device)
 
 
 @dataclass(frozen=True)
@@ -123,31 +130,35 @@ class _SpectrumLink:
         return torch.nn.functional.pad(image, (before, after, before, after))
 
 
-def parallel_beam(size: int, views: int = 360, device: str = "cpu") -> ParallelBeam:
+def parallel_beam(size: int, views: int = 360, device: str = "cpu", channels_per_pixel: int = 1) -> ParallelBeam:
     """Return the geometry for images of `size` × `size` pixels (even) with `views` views over half a turn."""
     with _BUILDING:
-        return _parallel_beam(size, views, device)
+        return _parallel_beam(size, views, device, channels_per_pixel)
 
 
 @lru_cache(maxsize=_GEOMETRIES_KEPT)
-def _parallel_beam(size: int, views: int, device: str) -> ParallelBeam:
-    channels = math.ceil(math.sqrt(2.0) * size) | 1
+def _parallel_beam(size: int, views: int, device: str, channels_per_pixel: int) -> ParallelBeam:
+    channels = math.ceil(math.sqrt(2.0) * size * channels_per_pixel) | 1
     length = scipy.fft.next_fast_len(2 * channels, real=True)
     length += length % 2
     place = torch.device(device)
-    fine = _link(size, views, channels, length, 1, place)
-    coarse = _link(size // 2, views, channels, length, 2, place)
-    return ParallelBeam(size, views, channels, length, fine, coarse, place)
+    cycles = channels_per_pixel * np.arange(length // 2 + 1) / length
+    middle = (channels - 1) / 2 / channels_per_pixel
+    fine = _link(size, views, cycles, middle, 1, place)
+    coarse = _link(size // 2, views, cycles[cycles <= 0.25], middle, 2, place)
+    return ParallelBeam(size, views, channels, length, channels_per_pixel, fine, coarse, place)
 
 
-def _link(size: int, views: int, channels: int, length: int, binning: int, device: torch.device) -> _SpectrumLink:
-    frequencies = np.arange(length // (2 * binning) + 1) / length
+def _link(
+    size: int, views: int, frequencies: np.ndarray, middle: float, binning: int, device: torch.device
+) -> _SpectrumLink:
+    """Return the link for `frequencies` in cycles per pixel; `middle` is the place of the central ray in pixels."""
     angles = np.arange(views)[:, None] * (math.pi / views)
     across, down = frequencies * np.cos(angles), -frequencies * np.sin(angles)
     cells = _OVERSAMPLING * size
     to_points = _interpolation(down * binning * cells, across * binning * cells, cells)
     half_pixel = binning * (size // 2 - (size - 1) / 2)
-    phase = 2 * math.pi * (frequencies * (channels - 1) / 2 + half_pixel * (across + down))
+    phase = 2 * math.pi * (frequencies * middle + half_pixel * (across + down))
     return _SpectrumLink(
         size,
         (views, len(frequencies)),

@@ -134,7 +134,7 @@ def _exposed(phantom: QualityPhantom, plan: QualityPlan) -> NoiseModel:
     image = plain.noise_free(plan.size, model.cutoff_per_mm)
     middle = replace(subject, half_axes_mm=(40.0, 40.0))
     exposed = exposed_model(middle, image, model, plan.noise_hu, plan.seed, _EXPOSURE_TRIALS, lowest_hu=-50.0)
-    return replace(exposed, cutoff_per_mm=match_kernel(plan.kernel).cutoff_per_mm)
+    return replace(exposed, cutoff_per_mm=match_kernel(plan.kernel).cutoff_per_mm).sampled()
 
 
 def _write_truth(folder: Path, subject: Subject, truth: Image, plan: QualityPlan) -> None:

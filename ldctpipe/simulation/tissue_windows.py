@@ -12,13 +12,17 @@ from ldctpipe.simulation.images import Image
 
 SOFT_TISSUE_HU = (0.0, 120.0)
 UNIFORM_MATERIAL_HU = (-250.0, 600.0)
+UNIFORM_AIR_HU = (-1020.0, -970.0)
 
-_HIGH_PASS_MM = 1.5
+HIGH_PASS_MM = 1.5
+
 _SMOOTHING_MM = 2.0
 _EROSION_MM = 4.5
 _WINDOW_MM = 12.0
 _STEEPEST_HU_PER_MM = 8.0
 _LEAST_SHARE = 0.7
+_MOST_CLIPPED = 0.02
+_FIELD_OF_VIEW = 0.95
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,16 @@ class Tissue:
         down, across = np.gradient(smooth, pixel_mm)
         flat = np.where(np.hypot(down, across) < _STEEPEST_HU_PER_MM, smooth, np.float32(-1000.0))
         return cls._between(flat, pixel_mm, UNIFORM_MATERIAL_HU)
+
+    @classmethod
+    def air(cls, hu: Image, pixel_mm: float) -> Tissue:
+        """Return air in the round field of view, for scans without other even material; nothing where it is clipped."""
+        found = cls._between(scipy.ndimage.gaussian_filter(hu, _SMOOTHING_MM / pixel_mm), pixel_mm, UNIFORM_AIR_HU)
+        line = np.linspace(-1, 1, len(hu))
+        inside = found.inside & (np.hypot(line[:, None], line[None]) < _FIELD_OF_VIEW)
+        values = hu[inside]
+        clipped = values.size == 0 or (values <= values.min()).mean() > _MOST_CLIPPED
+        return cls(np.zeros_like(inside) if clipped else inside, pixel_mm)
 
     @classmethod
     def _between(cls, smooth: Image, pixel_mm: float, range_hu: tuple[float, float]) -> Tissue:
@@ -68,14 +82,17 @@ class Windows:
     def __len__(self) -> int:
         return int(self.places[0].size)
 
-    def power(self, hu: Image) -> npt.NDArray[np.float64]:
+    def power(self, hu: Image, high_pass_mm: float = HIGH_PASS_MM) -> npt.NDArray[np.float64]:
         """Return the mean square of the high-passed image in each window, HU²."""
-        square = np.where(self.tissue.inside, high_passed(hu, self.tissue.pixel_mm), 0.0) ** 2
-        mean = scipy.ndimage.uniform_filter(square, self.width)
+        return self.mean(high_passed(hu, self.tissue.pixel_mm, high_pass_mm) ** 2)
+
+    def mean(self, image: Image) -> npt.NDArray[np.float64]:
+        """Return the mean of the tissue's pixels in each window."""
+        mean = scipy.ndimage.uniform_filter(np.where(self.tissue.inside, image, np.float32(0.0)), self.width)
         return (mean[self.places] / self.share[self.places]).astype(np.float64) + 1e-9
 
 
-def high_passed(hu: Image, pixel_mm: float) -> Image:
+def high_passed(hu: Image, pixel_mm: float, high_pass_mm: float = HIGH_PASS_MM) -> Image:
     """Return the image without what is wider than noise grains."""
-    rough: Image = hu - scipy.ndimage.gaussian_filter(hu, _HIGH_PASS_MM / pixel_mm)
+    rough: Image = hu - scipy.ndimage.gaussian_filter(hu, high_pass_mm / pixel_mm)
     return rough

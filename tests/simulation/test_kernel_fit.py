@@ -7,19 +7,23 @@ import pytest
 import torch
 
 from ldctpipe.simulation.calibration import Calibration, calibrate
-from ldctpipe.simulation.kernels import match_kernel
-from ldctpipe.simulation.noise import NoiseModel, dose_noise
+from ldctpipe.simulation.kernels import apodisation, match_kernel
+from ldctpipe.simulation.noise import DEFAULT_ELECTRONIC_RATIO, NoiseModel, dose_noise
 from ldctpipe.simulation.randomness import slice_deviates
 
 SIZE, PIXEL_MM, VIEWS, SLICES, QUANTA = 256, 0.8, 180, 3, 4e5
 
 
-def _scan(cutoff_per_mm: float, edge_boost: float = 0.0, tissue_mm: float = 180.0) -> np.ndarray:
+def _scan(
+    cutoff_per_mm: float, edge_boost: float = 0.0, tissue_mm: float = 180.0, window_power: float = 1.0
+) -> np.ndarray:
     """Return slices of a cylinder of soft tissue with a fatty insert, rounded to whole HU as scanners store them."""
     line = (np.arange(SIZE) - (SIZE - 1) / 2) * PIXEL_MM
     hu = np.where(np.hypot(line[None], line[:, None]) < tissue_mm / 2, 50.0, -1000.0).astype(np.float32)
     hu[np.hypot(line[None] - 30, line[:, None]) < 20] = -90.0
-    model = NoiseModel(PIXEL_MM, SIZE, QUANTA, cutoff_per_mm=cutoff_per_mm, edge_boost=edge_boost, views=VIEWS)
+    model = NoiseModel(
+        PIXEL_MM, SIZE, QUANTA, DEFAULT_ELECTRONIC_RATIO, cutoff_per_mm, edge_boost, window_power, views=VIEWS
+    ).sampled()
     deviates = slice_deviates(11, "known kernel", [3.0 * index for index in range(SLICES)], 3.0)
     flux = model.transmitted(torch.from_numpy(hu[None])).expand(SLICES, -1, -1)
     noise = dose_noise(flux, model, 1.0, deviates, range(SLICES), np.ones(SLICES), present_dose=None)
@@ -44,6 +48,19 @@ def test_a_kernel_that_lifts_edges_is_told_from_a_sharper_one() -> None:
 
     assert calibration.kernel.edge_boost > 0
     assert calibration.kernel.cutoff_per_mm == pytest.approx(0.7, rel=0.12)
+
+
+@pytest.mark.parametrize("window_power", [1.0, 8.0])
+def test_the_tail_of_a_kernel_is_found(window_power: float) -> None:
+    kernel = _calibrated(_scan(0.7, window_power=window_power), "B30f").kernel
+
+    frequencies = torch.linspace(0, 0.5 / PIXEL_MM, 200, dtype=torch.float64)
+    centroids = []
+    for cutoff_per_mm, power in ((0.7, window_power), (kernel.cutoff_per_mm, kernel.window_power)):
+        spectrum = frequencies * apodisation(frequencies, cutoff_per_mm, window_power=power) ** 2
+        centroids.append(float((frequencies * spectrum).sum() / spectrum.sum()))
+    assert kernel.edge_boost == 0
+    assert centroids[1] == pytest.approx(centroids[0], rel=0.04)
 
 
 def test_disagreement_with_the_table_is_told() -> None:

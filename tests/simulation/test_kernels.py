@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -84,3 +86,18 @@ def test_reconstruction_is_recognised_in_header_text(header: str, iterative: boo
 def test_variants_of_a_name_mean_the_same_kernel(name: str, like: str) -> None:
     assert match_kernel(name).known
     assert match_kernel(name).cutoff_per_mm == match_kernel(like).cutoff_per_mm
+
+
+@pytest.mark.parametrize("power", [0.6, 1.0, 2.0, 8.0])
+def test_every_window_is_one_half_at_half_its_cutoff(power: float) -> None:
+    window = apodisation(torch.tensor([0.0, 0.4], dtype=torch.float64), 0.8, window_power=power)
+
+    assert window.tolist() == pytest.approx([1.0, 0.5], abs=1e-6)
+
+
+def test_high_powers_of_a_window_come_close_to_a_gaussian() -> None:
+    frequencies = torch.linspace(0, 1, 21, dtype=torch.float64)
+
+    window = apodisation(frequencies, 0.8, window_power=60.0)
+
+    assert torch.allclose(window, torch.exp(-math.log(2) * (frequencies / 0.4) ** 2), atol=0.005)

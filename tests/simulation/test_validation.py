@@ -24,8 +24,8 @@ def test_prints_and_writes_what_was_measured(
 
     printed = capsys.readouterr().out
     rows = list(csv.DictReader((out / "validation.csv").open(encoding="utf-8")))
-    assert [row["name"] for row in rows[:15]] == list(CHECKS)
-    assert len(rows) == 15 + 2 * 4
+    assert [row["name"] for row in rows[:18]] == list(CHECKS)
+    assert len(rows) == 18 + 2 * 5
     assert all(row["passed"] == "True" and row["measured"] in printed for row in rows)
     assert set(json.loads((out / "summary.json").read_text())["seconds"]) == set(CHECKS)
     for name in ("spectrum", "noise_maps", "sd_against_dose"):
@@ -49,3 +49,15 @@ def test_electronic_noise_that_falls_with_dose_is_found_out(monkeypatch: pytest.
     monkeypatch.setattr(noise, "ray_variance", lambda quanta, electronic, dose: 1 / (dose * quanta))
 
     assert not CHECKS["V3"](Bench()).passed
+
+
+def test_noise_that_shifts_the_mean_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(noise, "mean_of_logarithm", lambda expected, electronic: 0.0 * expected)
+
+    assert not CHECKS["V17"](Bench()).passed
+
+
+def test_noise_without_what_folds_back_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(noise.NoiseModel, "sampled", lambda model: model)
+
+    assert not CHECKS["V16"](Bench()).passed

@@ -150,7 +150,7 @@ ROWS = {
     "wgan-gp-effnetv2-tuned": Row(
         55_179_231, "this project's decoder on timm's encoder", "variant", 17_923_521, EFFICIENTNET
     ),
-    "wgan-gp-effnetv2-mini": Row(6_388_833, "this project's own", "variant", 149_241, EFFICIENTNET),
+    "wgan-gp-effnetv2-mini": Row(6_188_106, "this project's own", "variant", 149_241, EFFICIENTNET),
     "wgan-vgg": Row(
         56_097, "public ports instantiated", critic=7_699_905,
         small=("data.patch_size=64", "generator.channels=4", "algorithm.critic_updates=1", *CONV_CRITIC),

@@ -85,7 +85,7 @@ ROWS = {
     ),
     "ircnn": Row(186_497, "the authors' 185,857 with batch norm merged in", "variant", small=(PATCH_32,)),
     "lomae": Row(
-        903_181, "SwinIR's lightweight body: 910,152 with its own ends", "reconstruction",
+        903_722, "SwinIR's lightweight body: 910,152 with its own ends", "reconstruction",
         small=(PATCH_32, "generator.channels=6", "generator.blocks=[1,1]", "generator.heads=2"),
     ),
     "nafnet": Row(

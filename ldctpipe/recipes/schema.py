@@ -148,7 +148,9 @@ class Losses(_Section):
     """Weights of the denoising network's terms; what is not named has none.
 
     `perceptual` is a distance of features of an ImageNet-pretrained timm network: of its stages by stride (0 to 4 for
-    strides 2 to 32), or of layers by name.
+    strides 2 to 32), or of layers by name. `perceptual_input` says what its network sees of an image in [0, 1]:
+    "imagenet" takes out the mean and deviation that timm's weights were trained with; "unit" leaves it as it is;
+    "caffe" takes the means of blue, green and red from 255 times the image, for weights of VGG's first release.
     """
 
     adversarial: Weight = 0.0
@@ -163,6 +165,7 @@ class Losses(_Section):
     perceptual_stages: tuple[Annotated[int, Field(ge=0, le=4)], ...] = ()
     perceptual_layers: tuple[str, ...] = ()
     perceptual_distance: Literal["squared", "l1"] = "squared"
+    perceptual_input: Literal["imagenet", "unit", "caffe"] = "imagenet"
 
     @model_validator(mode="after")
     def _names_features(self) -> Losses:

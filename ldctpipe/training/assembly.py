@@ -97,7 +97,11 @@ def _perceptual(recipe: Recipe, weights: ImageNetWeights) -> PerceptualLoss | No
     if not weights.asked_for or losses.perceptual == 0:
         return None
     perceptual = PerceptualLoss(
-        losses.perceptual_backbone, losses.perceptual_stages, losses.perceptual_layers, losses.perceptual_distance
+        losses.perceptual_backbone,
+        losses.perceptual_stages,
+        losses.perceptual_layers,
+        losses.perceptual_distance,
+        losses.perceptual_input,
     )
     weights.load_into_perceptual(perceptual.network, losses.perceptual_backbone, backbone_of(recipe))
     to_channels_last(perceptual)

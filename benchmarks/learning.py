@@ -38,22 +38,21 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Plan:
-    """How a recipe is made small: overrides and the most iterations; `card` says why it may not learn."""
+    """How a recipe is made small; `card` says why it may not learn."""
 
     recipe: str
     overrides: tuple[str, ...]
-    iterations: int
     card: str | None
 
 
 def plans() -> dict[str, Plan]:
     """Return the plans of `learning.yaml` by recipe, in its order."""
     content = yaml.safe_load((HERE / "learning.yaml").read_text(encoding="utf-8"))
+    most = content["iterations"]
     return {
         name: Plan(
             name,
-            (*content["common"], *entry.get("set", ())),
-            entry.get("iterations", content["iterations"]),
+            (*content["common"], *entry.get("set", ()), f"training.iterations={entry.get('iterations', most)}"),
             entry.get("card"),
         )
         for name, entry in content["recipes"].items()
@@ -142,7 +141,7 @@ def train(plan: Plan, store: Path, bundle: Path, before: float, limit_s: float, 
     errors = bundle.with_suffix(".stderr")
     program = Path(sys.executable).with_name("ldctpipe")
     command: list[Any] = [program, "train", store, bundle, "--recipe", plan.recipe, "--no-pretrained"]
-    command += ["--iterations", plan.iterations, "--device", "cpu", "--threads", threads, "--previews", 0]
+    command += ["--device", "cpu", "--threads", threads, "--previews", 0]
     command += [part for override in plan.overrides for part in ("--set", override)]
     ends, stopped = time.monotonic() + limit_s, False
     with errors.open("wb") as stream, subprocess.Popen([str(part) for part in command], stderr=stream) as process:
@@ -183,7 +182,8 @@ def machine(threads: int) -> str:
     info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.machine()}, {threads} threads, torch {torch.__version__}"
+    cores = "1 thread" if threads == 1 else f"{threads} threads"
+    return f"{names[0] if names else platform.machine()}, {cores}, torch {torch.__version__}"
 
 
 def table_of(rows: list[Row]) -> list[str]:

@@ -52,6 +52,10 @@ listing: install ## Count the networks of all recipes anew, for `ldctpipe recipe
 bench: install-dev ## Speed beside named peers (benchmarks/)
 	@for script in benchmarks/{ingest,simulation,inference}.py; do echo "== $$script"; $(VENV)/python "$$script"; done
 
+.PHONY: test-learning
+test-learning: install-dev ## Train every recipe at reduced size until it beats its input by 1 dB (hours; a rerun continues)
+	@OMP_NUM_THREADS=2 $(VENV)/python benchmarks/learning.py
+
 .PHONY: image image-cpu audit test-containers
 BUILDER ?= $(wildcard ../shared/tools/local-base.sh)
 export BASE_IMAGE BUILDER

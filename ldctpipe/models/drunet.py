@@ -19,8 +19,9 @@ class DruNet(nn.Module):
     """Denoises single-channel slices of any size: (batch, 1, rows, columns) in [0, 1] to the same shape.
 
     The second input channel is a map of the noise's standard deviation, in units of the image. In the publication it is
-    known; here it is estimated from the image where the caller does not give it. Nothing has a bias, so the output of a
-    k times brighter image with k times the noise is k times brighter. The output is the image, not a correction.
+    known and the same everywhere; here it is estimated around each pixel where the caller does not give it, so that a
+    training patch has the map that its place has in a slice. Nothing has a bias, so the output of a k times brighter
+    image with k times the noise is k times brighter. The output is the image, not a correction.
     """
 
     def __init__(self, *, channels: tuple[int, ...] = (64, 128, 256, 512), blocks: int = 4) -> None:

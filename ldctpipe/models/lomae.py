@@ -20,9 +20,11 @@ class LoMae(nn.Module):
     """Denoises single-channel slices of any size: (batch, 1, rows, columns) in [0, 1] to the same shape.
 
     Every pixel is a token, and hidden ones stay in the grid as a learned mask token, so that nothing has to change
-    between the two trainings: there is no decoder that fine-tuning would have to throw away. `forward` draws a
-    correction to the image; `reconstruct`, for the training without pairs, draws the image itself, for with the image
-    added it would have nothing to learn at the visible pixels. `blocks` counts the blocks of each residual group.
+    between the two trainings: there is no decoder that fine-tuning would have to throw away. `reconstruct`, for the
+    training without pairs, draws the image itself, for with the image added it would have nothing to learn at the
+    visible pixels; `forward` draws a correction to the image. So each has a last convolution of its own on the same
+    features. That of `forward` starts at 0: fine-tuning starts from the low-dose image, whatever was learned before.
+    `blocks` counts the blocks of each residual group.
     """
 
     def __init__(
@@ -49,20 +51,24 @@ class LoMae(nn.Module):
         self.norm_out = nn.LayerNorm(channels)
         self.gather = nn.Conv2d(channels, channels, kernel_size=3, padding=1)
         self.tail = nn.Conv2d(channels, 1, kernel_size=3, padding=1)
+        self.restoring_tail = nn.Conv2d(channels, 1, kernel_size=3, padding=1)
         self.apply(initialise_transformer)
+        for parameter in self.tail.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, image: Tensor) -> Tensor:
-        return image.float() + self._draw(image, None)
+        return image.float() + self._draw(image, None, self.tail)
 
     def reconstruct(self, image: Tensor, mask: Tensor) -> Tensor:
         """Return the image as drawn from its visible pixels; `mask` is true at the hidden ones, shaped as the image."""
-        return self._draw(image.masked_fill(mask, 0), mask)  # the first convolution would see hidden neighbours
+        visible = image.masked_fill(mask, 0)  # the first convolution would see hidden neighbours
+        return self._draw(visible, mask, self.restoring_tail)
 
     def segments(self) -> list[nn.Module]:
         """Return the parts that follow one another, each small beside the whole: for recomputation of activations."""
         return [group.get_submodule("blocks") for group in self.groups]
 
-    def _draw(self, image: Tensor, mask: Tensor | None) -> Tensor:
+    def _draw(self, image: Tensor, mask: Tensor | None, tail: nn.Conv2d) -> Tensor:
         rows, columns = image.shape[-2:]
         shallow = self.head(pad_to_multiple(image, self.window)).permute(0, 2, 3, 1)
         if mask is not None:
@@ -72,7 +78,7 @@ class LoMae(nn.Module):
         for group in self.groups:
             x = group(x)
         deep = self.gather(self.norm_out(x).permute(0, 3, 1, 2))
-        return at_full_precision(self.tail, shallow.permute(0, 3, 1, 2).float() + deep.float())[..., :rows, :columns]
+        return at_full_precision(tail, shallow.permute(0, 3, 1, 2).float() + deep.float())[..., :rows, :columns]
 
 
 class ResidualGroup(nn.Module):

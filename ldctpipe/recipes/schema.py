@@ -149,7 +149,10 @@ class Losses(_Section):
 
     `perceptual` is a distance of features of an ImageNet-pretrained timm network: of its stages by stride (0 to 4 for
     strides 2 to 32), or of layers by name. `perceptual_scale` multiplies that distance: it stands for the scale of the
-    features, which publications seldom tell, and leaves the published weight as it is.
+    features, which publications seldom tell, and leaves the published weight as it is. `perceptual_input` says what the
+    network sees of an image in [0, 1]: "imagenet" takes out the mean and deviation that timm's weights were trained
+    with; "unit" leaves it as it is; "caffe" takes the means of blue, green and red from 255 times the image, for
+    weights of VGG's first release.
     """
 
     adversarial: Weight = 0.0
@@ -165,6 +168,7 @@ class Losses(_Section):
     perceptual_layers: tuple[str, ...] = ()
     perceptual_distance: Literal["squared", "l1"] = "squared"
     perceptual_scale: Annotated[float, Field(gt=0)] = 1.0
+    perceptual_input: Literal["imagenet", "unit", "caffe"] = "imagenet"
 
     @model_validator(mode="after")
     def _names_features(self) -> Losses:

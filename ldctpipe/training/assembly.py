@@ -114,6 +114,7 @@ def _perceptual(recipe: Recipe, weights: ImageNetWeights) -> PerceptualLoss | No
         losses.perceptual_layers,
         losses.perceptual_distance,
         losses.perceptual_scale,
+        losses.perceptual_input,
     )
     weights.load_into_perceptual(perceptual.network, losses.perceptual_backbone, backbone_of(recipe))
     to_channels_last(perceptual)

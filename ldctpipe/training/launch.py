@@ -54,7 +54,7 @@ def launch_fabric(
         accelerator=kind,
         devices=devices,
         num_nodes=nodes,
-        strategy="ddp" if ranks > 1 else "auto",
+        strategy=_strategy(recipe) if ranks > 1 else "auto",
         plugins=[_environment(devices, nodes), _precision(recipe, kind)],
     )
     _hush_libraries()
@@ -62,6 +62,11 @@ def launch_fabric(
     if not fabric.is_global_zero:
         set_quiet(True)
     return fabric
+
+
+def _strategy(recipe: Recipe) -> str:
+    """Return how ranks share gradients: a network that is trained twice leaves some parameters alone each time."""
+    return "ddp_find_unused_parameters_true" if recipe.algorithm.name == "masked_pretraining" else "ddp"
 
 
 def _hush_libraries() -> None:

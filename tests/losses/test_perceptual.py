@@ -56,22 +56,46 @@ def test_it_is_computed_in_float32_in_mixed_precision_too(loss):
     assert torch.equal(gradient, expected)
 
 
-def vggs() -> list[tuple[str, tuple[str, ...]]]:
-    losses = [load_recipe(name).losses for name in shipped_names()]
-    return sorted({(o.perceptual_backbone, o.perceptual_layers) for o in losses if o.perceptual_backbone[:3] == "vgg"})
+def perceptual_recipes() -> list[str]:
+    return [name for name in shipped_names() if load_recipe(name).losses.perceptual > 0]
 
 
-@pytest.mark.parametrize(("backbone", "layers"), vggs())
-def test_every_vgg_of_a_recipe_sees_images_by_imagenets_mean_and_deviation(backbone, layers):
-    loss = PerceptualLoss(backbone, layers=layers)
+# What the authors' networks saw of a pixel of 0 and of one of 0.5: in their code where there is any. Where another
+# release of VGG sees what it was trained with, the recipe says that it is a reconstruction.
+BY_IMAGENET = ([-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225], [0.015 / 0.229, 0.044 / 0.224, 0.094 / 0.225])
+AS_IT_IS = ([0.0, 0.0, 0.0], [0.5, 0.5, 0.5])
+SEEN = {"ct-mamba": AS_IT_IS, "drl-edge": AS_IT_IS, "drl-cascade-2": AS_IT_IS, "drl-cascade-3": AS_IT_IS}
+
+
+@pytest.mark.parametrize("name", [name for name in perceptual_recipes() if not name.startswith("wgan-gp")])
+def test_the_network_of_a_recipe_sees_what_its_authors_gave_it(name):
+    dark, middle = SEEN.get(name, BY_IMAGENET)
+
+    target, output = seen_by(load_recipe(name).losses)
+
+    assert target == pytest.approx(dark)
+    assert output == pytest.approx(middle, rel=1e-4)
+    assert name in SEEN or load_recipe(name).status == "reconstruction"
+
+
+def test_weights_of_vggs_first_release_see_pixels_times_255_less_the_means_of_blue_green_and_red():
+    losses = load_recipe("cpce-2d", ["losses.perceptual_input=caffe"]).losses
+
+    target, output = seen_by(losses)
+
+    assert target == pytest.approx([-103.939, -116.779, -123.68])
+    assert output == pytest.approx([127.5 - 103.939, 127.5 - 116.779, 127.5 - 123.68], rel=1e-4)
+
+
+def seen_by(losses) -> list[list[float]]:
+    """What the network of a loss sees, by channel, of a black and of a grey image."""
+    loss = PerceptualLoss(
+        losses.perceptual_backbone, losses.perceptual_stages, losses.perceptual_layers, seen=losses.perceptual_input
+    )
     seen = []
-    loss.network.register_forward_pre_hook(lambda _, images: seen.append(images[0]))
-
+    loss.network.register_forward_pre_hook(lambda _, images: seen.append(images[0].mean(dim=(0, 2, 3)).tolist()))
     loss(torch.full((1, 1, 32, 32), 0.5), torch.zeros(1, 1, 32, 32))
-
-    target, output = (image.mean(dim=(0, 2, 3)).tolist() for image in seen)
-    assert target == pytest.approx([-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225])
-    assert output == pytest.approx([0.015 / 0.229, 0.044 / 0.224, 0.094 / 0.225], rel=1e-4)
+    return seen
 
 
 def test_network_is_frozen_and_images_are_not(loss):

@@ -49,11 +49,11 @@ ROWS = {
     "corediff": Row(4_825_953, "the authors' code instantiated", small=DIFFUSION),
     "corediff-1": Row(4_825_953, "the authors' code instantiated", "variant", small=DIFFUSION),
     "cpce-2d": Row(
-        62_016, "arithmetic over the authors' code", critic=17_923_521,
+        62_016, "arithmetic over the authors' code", status="reconstruction", critic=17_923_521,
         small=(PATCH_32, "generator.channels=4", "algorithm.critic_updates=1", *CONV_CRITIC),
     ),
     "cpce-3d": Row(
-        117_888, "arithmetic over the authors' code", critic=17_923_521,
+        117_888, "arithmetic over the authors' code", status="reconstruction", critic=17_923_521,
         small=(PATCH_32, "generator.channels=4", "algorithm.critic_updates=1", *CONV_CRITIC),
     ),
     "ct-mamba": Row(
@@ -74,7 +74,9 @@ ROWS = {
     "drl": Row(224_961, "Ataei 2020: 225,601 as Keras counts, 640 of them running statistics", small=(PATCH_32,)),
     "drl-cascade-2": Row(2 * 224_961, "twice that of drl", "reconstruction", small=(PATCH_32,)),
     "drl-cascade-3": Row(3 * 224_961, "three times that of drl", "reconstruction", small=(PATCH_32,)),
-    "drl-edge": Row(231_416, "arithmetic over the author's code; 232,056 as Keras counts", small=(PATCH_32,)),
+    "drl-edge": Row(
+        231_416, "arithmetic over the author's code; 232,056 as Keras counts", "reconstruction", small=(PATCH_32,)
+    ),
     "drunet": Row(
         32_638_656, "the authors' grey network", "variant",
         small=(PATCH_32, "generator.channels=[4,8]", "generator.blocks=1"),
@@ -85,7 +87,7 @@ ROWS = {
     ),
     "ircnn": Row(186_497, "the authors' 185,857 with batch norm merged in", "variant", small=(PATCH_32,)),
     "lomae": Row(
-        903_181, "SwinIR's lightweight body: 910,152 with its own ends", "reconstruction",
+        903_722, "SwinIR's lightweight body: 910,152 with its own ends", "reconstruction",
         small=(PATCH_32, "generator.channels=6", "generator.blocks=[1,1]", "generator.heads=2"),
     ),
     "nafnet": Row(
@@ -128,6 +130,9 @@ ROWS = {
     "wavelet-residual": Row(
         4_160_650, ARITHMETIC, "variant", small=(PATCH_32, "generator.channels=8", "generator.modules=2")
     ),
+    "wavelet-residual-adam": Row(
+        4_160_650, ARITHMETIC, "variant", small=(PATCH_32, "generator.channels=8", "generator.modules=2")
+    ),
     "wgan-gp-efflite0": Row(3_647_354, "this project's decoder on timm's encoder", "variant", 149_241, EFFICIENTNET),
     "wgan-gp-efflite0-tuned": Row(
         3_647_354, "this project's decoder on timm's encoder", "variant", 149_241, EFFICIENTNET
@@ -152,7 +157,7 @@ ROWS = {
     ),
     "wgan-gp-effnetv2-mini": Row(6_188_106, "this project's own", "variant", 149_241, EFFICIENTNET),
     "wgan-vgg": Row(
-        56_097, "public ports instantiated", critic=7_699_905,
+        56_097, "public ports instantiated", "reconstruction", critic=7_699_905,
         small=("data.patch_size=64", "generator.channels=4", "algorithm.critic_updates=1", *CONV_CRITIC),
     ),
 }  # fmt: skip

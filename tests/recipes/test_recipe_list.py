@@ -36,7 +36,7 @@ def test_the_list_has_a_line_a_recipe_the_flagship_first(capsys):
     assert names[1:] == sorted(set(shipped_names()) - {"wgan-gp-effnetv2"})
     assert head.split() == ["RECIPE", "STATUS", "PARAMETERS", "SLICES", "NEEDS", "SOURCE"]
     (line,) = (line for line in lines if line.startswith("cpce-3d "))
-    assert re.match(r"cpce-3d +published +118 k +9  vgg19, --init cpce-2d +Shan et al\.", line)
+    assert re.match(r"cpce-3d +reconstruction +118 k +9  vgg19, --init cpce-2d +Shan et al\.", line)
 
 
 def test_the_list_tells_what_a_recipe_needs(capsys):

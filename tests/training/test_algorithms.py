@@ -402,6 +402,13 @@ class TestAveragedWeights:
         assert other.denoiser is not other.networks()["generator"]
 
 
+LOMAE_FOR_SECONDS = (
+    "generator.channels=8", "generator.blocks=[2]", "generator.heads=2", "data.images_per_batch=4",
+    "data.patch_size=32", "training.iterations=100", "algorithm.pretraining=0.2",
+    "optimizer.generator_learning_rate=0.0003",
+)  # fmt: skip
+
+
 class Drawer(Scale):
     """Restores 0.3 too much at hidden pixels, and anything elsewhere."""
 
@@ -419,6 +426,26 @@ class TestMaskedPretraining:
         losses = step(algorithm, batch=(LOW, torch.full_like(FULL, torch.nan)))
 
         assert losses["loss_hidden"] == pytest.approx(0.09, rel=1e-4)
+
+    def test_fine_tuning_starts_from_the_low_dose_image_and_improves_it(self):
+        recipe = load_recipe("lomae", LOMAE_FOR_SECONDS)
+        algorithm = build_algorithm(recipe, ImageNetWeights(False), launch_fabric(recipe, "cpu"))
+        for number, generator in enumerate(algorithm.generators.values()):
+            generator.manual_seed(number)
+        noise = torch.Generator().manual_seed(0)
+        coarse = torch.rand(4, 1, 5, 5, generator=noise)
+        full_dose = torch.nn.functional.interpolate(coarse, size=32, mode="bicubic").clamp(0, 1)
+        torch.manual_seed(0)  # of the dropped paths
+
+        ratios = []
+        for iteration in range(100):
+            low_dose = full_dose + 0.02 * torch.randn(full_dose.shape, generator=noise)  # about 80 HU
+            losses = step(algorithm, iteration, batch=(low_dose, full_dose), rate=1.0)
+            if iteration >= 20:
+                ratios.append(float(losses["loss_squared"] / (low_dose - full_dose).square().mean()))
+
+        assert ratios[0] == pytest.approx(1, rel=1e-4)
+        assert max(ratios) < 1.5 and sum(ratios[-5:]) / 5 < 0.93
 
     def test_the_published_share_is_hidden_in_squares(self):
         network = Drawer()

@@ -19,7 +19,7 @@ from test_killed_training import last_logged
 from training_process import start_rank
 
 from ldctpipe.errors import ExitCode, UsageError
-from ldctpipe.recipes.library import recipe_to_yaml
+from ldctpipe.recipes.library import load_recipe, recipe_to_yaml
 from ldctpipe.training.launch import launch_fabric
 
 BATCH = 8
@@ -126,6 +126,21 @@ def test_ranks_draw_their_own_batches_and_one_of_them_writes(command, tmp_path):
     assert card["training"]["devices"] == 2
     assert len((tmp_path / "model" / "training.csv").read_text().splitlines()) == 1 + 8
     assert all(tensor.isfinite().all() for tensor in load_file(tmp_path / "model" / "model.safetensors").values())
+
+
+@pytest.mark.slow
+def test_ranks_share_a_network_whose_two_trainings_use_different_parameters(tiny_store, tmp_path):
+    small = ("generator.channels=4", "generator.blocks=[1]", "generator.heads=2", "data.patch_size=16")
+    recipe = tmp_path / "lomae.yaml"
+    recipe.write_text(
+        recipe_to_yaml(load_recipe("lomae", [*small, "data.images_per_batch=2", "training.iterations=8"]))
+    )
+    program = [sys.executable, "-m", "ldctpipe.cli.app", "train", str(tiny_store), str(tmp_path / "model")]
+    options = ["--recipe", str(recipe), "--device", "cpu", "--threads", "1", "--previews", "0", "--devices", "2"]
+
+    subprocess.run([*program, *options], capture_output=True, check=True)
+
+    assert len((tmp_path / "model" / "training.csv").read_text().splitlines()) == 1 + 2  # the first and the last
 
 
 def faulty_rank(rank: int, faulty: int, request, said: str) -> None:

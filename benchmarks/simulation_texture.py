@@ -4,9 +4,10 @@
 
 **Kernels**: a scanner of its own, filtered back-projection on a grid three times as fine as the pixels, read at their
 centers, with Hann windows of the table's kernels and a detector that ends at 0.912/mm. Its slices are calibrated like
-any series, and the noise added at a quarter of the dose is compared: standard deviation (as a full-dose noise image)
-and mean frequency, beside the closed form of f · A(f)². **Scans**: every series of FOLDER, its own noise against the
-noise added (`ldctpipe.simulation.noise_frequency`), and the mean HU change by tissue at a quarter of the dose.
+any series, and noise of the same dose is drawn: standard deviation and mean frequency over those of the scanner, beside
+the closed form of f · A(f)². **Scans**: every series of FOLDER, its own noise against the noise added
+(`ldctpipe.simulation.noise_frequency`; tail: power in the last quarter below the Nyquist frequency, own and added), and
+the mean HU change by tissue at a quarter of the dose.
 """
 
 from __future__ import annotations
@@ -111,6 +112,8 @@ def scan_row(scan: CalibratedScan, threads: int) -> dict[str, Any]:
         "own_per_mm": found and found.own_per_mm,
         "frequency_ratio": found and found.ratio,
         "relative_error": found and found.relative_error,
+        "own_tail": found and found.own_tail,
+        "added_tail": found and found.added_tail,
         "windows": found and found.windows,
         "mean_change_hu": mean_changes_hu(scan, threads),
     }
@@ -157,12 +160,13 @@ def print_kernels(rows: list[dict[str, Any]]) -> None:
 
 def print_scans(rows: list[dict[str, Any]]) -> None:
     head = f"{'series':14}{'kernel':9}{'pixel mm':>9}{'f_c':>7}{'power':>6}"
-    print(f"{head}{'own /mm':>9}{'freq':>8}{'± %':>5}  mean change, HU")
+    print(f"{head}{'own /mm':>9}{'freq':>8}{'± %':>5}{'tail %':>12}  mean change, HU")
     for row in rows:
-        texture = f"{'-':>9}{'-':>8}{'-':>5}"
+        texture = f"{'-':>9}{'-':>8}{'-':>5}{'-':>12}"
         if row["own_per_mm"]:
             ratio, error = 100 * (row["frequency_ratio"] - 1), 100 * row["relative_error"]
-            texture = f"{row['own_per_mm']:9.3f}{ratio:+7.1f}%{error:5.1f}"
+            tails = f"{100 * row['own_tail']:.1f}, {100 * row['added_tail']:.1f}"
+            texture = f"{row['own_per_mm']:9.3f}{ratio:+7.1f}%{error:5.1f}{tails:>12}"
         changes = ", ".join(f"{name} {value:+.2f}" for name, value in row["mean_change_hu"].items())
         print(
             f"{row['series']:14}{row['kernel'] or '-':9}{row['pixel_mm']:9.3f}{row['cutoff_per_mm']:7.3f}"

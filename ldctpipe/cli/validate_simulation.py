@@ -23,9 +23,10 @@ def command(
 ) -> None:
     """Measure whether simulated noise is what physics says, and print what was found beside its limit.
 
-    V1 to V15: level, growth with falling dose, texture, direction, correlation between slices, bias, starvation,
-    determinism, agreement with scikit-image. A series of your own adds its calibration and its noise by dose. Ends
-    with 65 where a limit is not kept.
+    V1 to V18: level, growth with falling dose, texture, direction, correlation between slices, bias, starvation,
+    determinism, agreement with scikit-image, mean frequency, mean by tissue, noise by slice. A series of your own adds
+    its calibration, its noise by dose, and its texture beside that of the noise added. Ends with 65 where a limit is
+    not kept.
 
     Example: ldctpipe validate-simulation --out validation --series full_dose
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -132,26 +133,27 @@ def calibrated_scan(
     current, modulated = _tube_current(volume)
     model = _model(volume, modulated, overrides.electronic_ratio, views, device)
     slices = SquareSlices(volume)
-    calibration = calibrate(
+    calibrated = partial(
+        calibrate,
         slices,
         model,
         kernel,
-        current,
-        volume.key,
+        key=volume.key,
         quanta=overrides.quanta,
         cutoff_per_mm=overrides.cutoff_per_mm,
         rounded=volume.hu.dtype == np.int16,
         threads=threads,
     )
-    model = calibration.kernel.applied(model.with_quanta(calibration.quanta))
+    calibration = calibrated(current)
     places = np.asarray(volume.positions_mm, dtype=np.float64)
     source: CurrentSource = "header" if _has_current(volume) else "none"
     if source == "none" and calibration.source == "fitted":
-        found = current_from_noise(slices, places, model, threads)
+        constant = calibration.kernel.applied(model.with_quanta(calibration.quanta))
+        found = current_from_noise(slices, places, constant, threads)
         if found is not None:
             current, source = found, "noise"
-            calibration = calibration.with_current(current)
-            model = model.with_quanta(calibration.quanta)
+            calibration = calibrated(current, fitted=calibration.kernel)
+    model = calibration.kernel.applied(model.with_quanta(calibration.quanta))
     noise = ScanNoise(
         model, volume.key, tuple(places.tolist()), volume.acquisition.slice_thickness_mm, tuple(current.tolist())
     )

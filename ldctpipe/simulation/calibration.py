@@ -21,7 +21,7 @@ import torch
 
 from ldctpipe.simulation.images import Image
 from ldctpipe.simulation.kernel_fit import FEWEST_WINDOWS, WINDOWS_MM, KernelFit, Spectra, fit_kernel, measured_spectra
-from ldctpipe.simulation.kernels import TABLE_WINDOW_POWER, Kernel, apodisation
+from ldctpipe.simulation.kernels import Kernel, apodisation
 from ldctpipe.simulation.noise import DEFAULT_QUANTA, NoiseModel, dose_noise
 from ldctpipe.simulation.randomness import slice_deviates
 from ldctpipe.simulation.tissue_windows import Tissue, Windows
@@ -65,11 +65,6 @@ class Calibration:
     kernel: KernelFit
     warnings: tuple[str, ...]
 
-    def with_current(self, current: npt.NDArray[np.float64]) -> Calibration:
-        """Return what a calibration at constant current becomes at the relative `current` of each slice."""
-        typical = float(np.exp(np.log(current[list(calibration_slices(len(current)))]).mean()))
-        return replace(self, quanta=float(f"{self.quanta / typical:.6g}"))
-
 
 def calibrate(
     hu: SliceSource,
@@ -80,17 +75,18 @@ def calibrate(
     *,
     quanta: float | None = None,
     cutoff_per_mm: float | None = None,
+    fitted: KernelFit | None = None,
     rounded: bool = True,
     threads: int | None = None,
 ) -> Calibration:
     """Return the calibration of a series `hu` (slices, size, size; padding set to air); one slice is enough.
 
     `kernel` is that of the header, `current` the relative tube current of each slice; `key` seeds the simulated noise.
-    `quanta` and `cutoff_per_mm` given stand as they are. `rounded` says that HU are whole numbers.
+    `quanta`, `cutoff_per_mm` and a kernel `fitted` before stand as they are. `rounded` says that HU are whole numbers.
     """
-    given_kernel = (
-        None if cutoff_per_mm is None else KernelFit(cutoff_per_mm, 0.0, TABLE_WINDOW_POWER, 0.0, None, 0, ())
-    )
+    given_kernel = fitted
+    if cutoff_per_mm is not None:
+        given_kernel = KernelFit(cutoff_per_mm, 0.0, 1.0, 0.0, None, 0, ())
     if quanta is not None and given_kernel is not None:
         return _given(quanta, given_kernel)
     bare = replace(model, cutoff_per_mm=_NO_KERNEL_PER_MM, edge_boost=0.0, quanta=DEFAULT_QUANTA, channels_per_pixel=1)
@@ -135,7 +131,7 @@ def _trials(
     hu: SliceSource, model: NoiseModel, current: npt.NDArray[np.float64], key: str, threads: int | None
 ) -> tuple[list[_Trial], str | None]:
     """Return trials of some slices, and in what: soft tissue, or any even material where there is too little of it."""
-    chosen = calibration_slices(len(hu))
+    chosen = _calibration_slices(len(hu))
     places = [Tissue.soft(hu[index], model.pixel_mm).windows() for index in chosen]
     material = "soft tissue"
     if sum(map(len, places)) < _FEWEST_WINDOWS:
@@ -255,8 +251,7 @@ def _checked(sd_hu: float, quanta: float) -> tuple[float, float, list[str]]:
     return quanta, bounded_hu, warnings
 
 
-def calibration_slices(slices: int) -> Sequence[int]:
-    """Return which of a number of slices a series is calibrated with."""
+def _calibration_slices(slices: int) -> Sequence[int]:
     return sorted({round(place) for place in np.linspace(0.1, 0.9, _SLICES_USED) * (slices - 1)})
 
 

@@ -48,6 +48,7 @@ _ROUNDINGS = (1.0, 2.0, 4.0)  # scanners round between steps, too
 _MODEL_ERROR = 0.06
 _CUTOFFS_PER_MM = np.geomspace(0.3, 3.2, 90)
 _WINDOW_POWERS = (0.6, 1.0, 1.5, 2.5, 4.0, 8.0)
+_POWERS_OF_BOOSTED = (1.0, 2.5)
 _POWER_UNCERTAINTY = 1.0  # of its logarithm, around that of the table
 _DIRECTIONS = 16
 _EDGE_BOOSTS_MM2 = (0.0, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 11.0)
@@ -240,7 +241,8 @@ def _combined(curve: _Curve, prior: Kernel, windows: int) -> KernelFit:
 def _shape(curve: _Curve) -> tuple[float, float]:
     """Return the edge boost and the window power that fit best; a boost has to be worth it."""
     best, least = (0.0, TABLE_WINDOW_POWER), math.inf
-    for boost, power in itertools.product(_EDGE_BOOSTS_MM2, _WINDOW_POWERS):
+    boosted = itertools.product(_EDGE_BOOSTS_MM2[1:], _POWERS_OF_BOOSTED)
+    for boost, power in (*((0.0, power) for power in _WINDOW_POWERS), *boosted):
         surprise = (math.log(power / TABLE_WINDOW_POWER) / _POWER_UNCERTAINTY) ** 2
         score = _least_misfit(curve, boost, power) + surprise + (_WORTH_A_BOOST if boost else 0.0)
         if score < least:

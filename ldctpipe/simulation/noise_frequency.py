@@ -33,6 +33,7 @@ _LEAST_SHARE_OF_DIFFERENCES = 0.5  # edges that both slices have cancel out
 _QUIET_BELOW_PER_MM = 0.15
 _QUIET_SHARE = 0.25
 _ENOUGH_TO_CHOOSE = 48
+_TAIL_OF_NYQUIST = 0.75
 _RESAMPLED = 60
 _OVERLAP = 1.6  # windows overlap by half, so they tell less than their number says
 _ALIKE_HU = 8.0
@@ -72,10 +73,20 @@ class RadialPower:
 
     def mean_frequency_per_mm(self, lowest_per_mm: float = 0.0, *, quiet: bool = False) -> float:
         """Return the centroid of the windows' median power; `quiet` keeps the windows with the least anatomy."""
-        power = self.power[self._quiet_windows()] if quiet else self.power
-        typical = np.median(power, axis=0) if quiet else power.mean(axis=0)
+        typical = self._typical(quiet)
         kept = self.frequencies_per_mm >= lowest_per_mm
         return float((self.frequencies_per_mm * typical)[kept].sum() / typical[kept].sum())
+
+    def tail(self, *, quiet: bool = False) -> float:
+        """Return the power from 0.75 of the Nyquist frequency up, as a share of that from `LOWEST_PER_MM` up."""
+        weighted = self.frequencies_per_mm * self._typical(quiet)
+        high = self.frequencies_per_mm >= _TAIL_OF_NYQUIST * self.frequencies_per_mm[-1]
+        return float(weighted[high].sum() / weighted[self.frequencies_per_mm >= LOWEST_PER_MM].sum())
+
+    def _typical(self, quiet: bool) -> Values:
+        power = self.power[self._quiet_windows()] if quiet else self.power
+        typical: Values = np.median(power, axis=0) if quiet else power.mean(axis=0)
+        return typical
 
     def _quiet_windows(self) -> npt.NDArray[np.bool_]:
         low = self.power[:, self.frequencies_per_mm < _QUIET_BELOW_PER_MM].mean(axis=1)
@@ -89,13 +100,16 @@ class RadialPower:
 class FrequencyComparison:
     """Mean frequencies in 1/mm of a scan's own noise and of noise added to it, in the same `windows`.
 
-    `relative_error` is the standard error of the own frequency, by a bootstrap over windows. `source` says what the
-    scan's own noise was taken from; the centroids begin at `LOWEST_PER_MM`.
+    `relative_error` is the standard error of the own frequency, by a bootstrap over windows. The tails are those
+    of `RadialPower.tail`. `source` says what the scan's own noise was taken from; the centroids begin at
+    `LOWEST_PER_MM`.
     """
 
     own_per_mm: float
     added_per_mm: float
     relative_error: float
+    own_tail: float
+    added_tail: float
     windows: int
     source: str
 
@@ -141,7 +155,8 @@ def _comparison(
         for draw in draws
     ]
     error = _OVERLAP * float(np.std(resampled)) / own_per_mm
-    return FrequencyComparison(own_per_mm, added_per_mm, error, len(own.power), source)
+    tails = own.tail(quiet=quiet), added.tail(quiet=quiet)
+    return FrequencyComparison(own_per_mm, added_per_mm, error, *tails, len(own.power), source)
 
 
 def _differences(

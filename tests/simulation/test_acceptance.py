@@ -1,4 +1,4 @@
-"""V1–V15: what a medical physicist asks of a dose simulation, each with its limit."""
+"""V1–V18: what a medical physicist asks of a dose simulation, each with its limit."""
 
 from __future__ import annotations
 

@@ -61,9 +61,3 @@ def test_noise_without_what_folds_back_is_found_out(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(noise.NoiseModel, "sampled", lambda model: model)
 
     assert not CHECKS["V16"](Bench()).passed
-
-
-def test_a_current_that_is_taken_as_constant_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ldctpipe.simulation.calibrated_scan.current_from_noise", lambda *arguments: None)
-
-    assert not CHECKS["V18"](Bench()).passed

@@ -1,6 +1,6 @@
 """Texture, level and mean of simulated noise against noise that the simulation did not make.
 
-    .venv/bin/python benchmarks/simulation_texture.py [--scans FOLDER] [--threads 2] [--json FILE]
+    .venv/bin/python benchmarks/simulation_texture.py [--scans FOLDER] [--skip-kernels] [--threads 2] [--json FILE]
 
 **Kernels**: a scanner of its own, filtered back-projection on a grid three times as fine as the pixels, read at their
 centers, with Hann windows of the table's kernels and a detector that ends at 0.912/mm. Its slices are calibrated like
@@ -29,14 +29,13 @@ from ldctpipe.simulation.acceptance_scanner import expected_frequency_per_mm
 from ldctpipe.simulation.calibrated_scan import CalibratedScan, calibrated_scan
 from ldctpipe.simulation.calibration import calibrate
 from ldctpipe.simulation.exposure import Exposure
-from ldctpipe.simulation.field_of_view import unmeasured
+from ldctpipe.simulation.field_of_view import SquareSlices, unmeasured
 from ldctpipe.simulation.flux import WATER_PER_MM
 from ldctpipe.simulation.kernels import match_kernel
 from ldctpipe.simulation.noise import NoiseModel, dose_noise
 from ldctpipe.simulation.noise_frequency import RadialPower
 from ldctpipe.simulation.operators import parallel_beam
 from ldctpipe.simulation.randomness import slice_deviates
-from ldctpipe.simulation.reduction import reduced
 from ldctpipe.simulation.validation import noise_frequencies
 
 KERNELS = ("B20f", "B30f", "B40f", "B50f", "D45f", "SOFT", "BONE", "FC10", "YC")
@@ -44,8 +43,13 @@ PIXELS_MM = (0.5, 0.7, 0.9)
 SIZE, VIEWS, SLICES, FINER, WINDOW, QUANTA = 256, 180, 8, 3, 64, 4e5
 DETECTOR_ENDS_PER_MM = 0.912
 DOSE = 0.25
-TISSUES_HU = {"lung": (-950, -650), "fat": (-130, -60), "soft tissue": (0, 120), "bone": (300, 3000)}
-AIR_HU = (-1010, -980)
+TISSUES_HU = {
+    "lung": (-950, -650),
+    "fat": (-130, -60),
+    "soft tissue": (0, 120),
+    "bone": (300, 3000),
+    "air": (-1010, -980),
+}
 
 
 def disc(size: int, pixel_mm: float, diameter_mm: float) -> torch.Tensor:
@@ -97,7 +101,7 @@ def kernel_row(name: str, pixel_mm: float, threads: int) -> dict[str, Any]:
     }
 
 
-def scan_row(scan: CalibratedScan, threads: int) -> dict[str, Any]:
+def scan_row(scan: CalibratedScan) -> dict[str, Any]:
     """Return how the noise added to one series compares with its own, and how far tissues move."""
     kernel, volume = scan.calibration.kernel, scan.volume
     found = noise_frequencies(scan, 60)
@@ -115,25 +119,30 @@ def scan_row(scan: CalibratedScan, threads: int) -> dict[str, Any]:
         "own_tail": found and found.own_tail,
         "added_tail": found and found.added_tail,
         "windows": found and found.windows,
-        "mean_change_hu": mean_changes_hu(scan, threads),
+        "mean_change_hu": mean_changes_hu(scan),
     }
 
 
-def mean_changes_hu(scan: CalibratedScan, threads: int) -> dict[str, float]:
-    """Return the mean HU change by tissue, over four realisations of a quarter dose; tissues by the smoothed input."""
+def mean_changes_hu(scan: CalibratedScan) -> dict[str, float]:
+    """Return the mean HU change by tissue at a quarter dose, clipped and rounded as it is stored.
+
+    Tissues are those of the smoothed input, in up to six slices, two realisations each.
+    """
     import scipy.ndimage
 
-    volume = scan.volume
-    low = [reduced(scan, Exposure(DOSE), 2, realisation=number, threads=threads).hu for number in range(4)]
-    change = np.mean([one.astype(np.float32) - volume.hu for one in low], axis=0)
-    smooth = np.stack([scipy.ndimage.gaussian_filter(hu.astype(np.float32), 2.0) for hu in volume.hu])
-    measured = ~np.stack([unmeasured(volume, index) for index in range(len(volume.hu))])
-    changes = {}
-    for name, (lowest, highest) in {**TISSUES_HU, "air": AIR_HU}.items():
-        inside = (smooth > lowest) & (smooth < highest) & measured
-        if inside.sum() > 2000:
-            changes[name] = round(float(change[inside].mean()), 3)
-    return changes
+    volume, squares = scan.volume, SquareSlices(scan.volume)
+    sums = {name: np.zeros(2) for name in TISSUES_HU}
+    for index in sorted({round(place) for place in np.linspace(0.1, 0.9, 6) * (len(volume.hu) - 1)}):
+        hu, transmitted = volume.hu[index].astype(np.float32), scan.noise.transmitted(squares[index])
+        smooth = scipy.ndimage.gaussian_filter(hu, 2.0)
+        measured = ~unmeasured(volume, index)
+        for realisation in range(2):
+            noise, _ = scan.noise.added(transmitted, index, Exposure(DOSE), 2, realisation)
+            low = np.rint(np.clip(hu + noise[squares.middle], min(hu[measured].min(), -1024), 3071))
+            for name, (lowest, highest) in TISSUES_HU.items():
+                inside = (smooth > lowest) & (smooth < highest) & measured
+                sums[name] += (low - hu)[inside].sum(), inside.sum()
+    return {name: round(float(total / count), 3) for name, (total, count) in sums.items() if count > 4000}
 
 
 def scan_rows(folder: Path, threads: int) -> list[dict[str, Any]]:
@@ -141,7 +150,7 @@ def scan_rows(folder: Path, threads: int) -> list[dict[str, Any]]:
     rows = []
     for series in discover_all(folder, threads).series:
         try:
-            rows.append(scan_row(calibrated_scan(read_volume(series, threads), threads=threads), threads))
+            rows.append(scan_row(calibrated_scan(read_volume(series, threads), threads=threads)))
         except InputError as error:
             print(f"left out: {error}", file=sys.stderr)
     return rows
@@ -177,17 +186,23 @@ def print_scans(rows: list[dict[str, Any]]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--scans", type=Path, help="also compare the series of this folder")
+    parser.add_argument("--skip-kernels", action="store_true", help="compare scans alone")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--json", type=Path, help="also write the figures here")
+    parser.add_argument("--json", type=Path, help="also write the figures here; those of other scans stay")
     options = parser.parse_args()
     machine = f"torch {torch.__version__}, {platform.machine()} CPU, {options.threads} threads"
-    kernels = [kernel_row(name, pixel_mm, options.threads) for pixel_mm in PIXELS_MM for name in KERNELS]
-    print_kernels(kernels)
-    scans = scan_rows(options.scans, options.threads) if options.scans else []
-    if scans:
-        print_scans(scans)
+    record: dict[str, Any] = {"machine": machine, "kernels": [], "scans": []}
+    if options.json and options.json.is_file():
+        record |= json.loads(options.json.read_text())
+    if not options.skip_kernels:
+        record["kernels"] = [kernel_row(name, pixel_mm, options.threads) for pixel_mm in PIXELS_MM for name in KERNELS]
+        print_kernels(record["kernels"])
+    if options.scans:
+        rows = scan_rows(options.scans, options.threads)
+        print_scans(rows)
+        keys = {row["series"] for row in rows}
+        record["scans"] = [row for row in record["scans"] if row["series"] not in keys] + rows
     if options.json:
-        record = {"machine": machine, "kernels": kernels, "scans": scans}
         options.json.write_text(json.dumps(record, indent=2) + "\n")
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any
 
 import torch
@@ -28,7 +29,7 @@ def without_autocast(network: nn.Module) -> nn.Module:
     kind: Any = type(network)
 
     def forward(self: nn.Module, *inputs: Tensor) -> Any:
-        weights = next(self.parameters())
+        weights = next(chain(self.parameters(), self.buffers()))  # a fixed filter has buffers alone
         with torch.autocast(weights.device.type, enabled=False):
             return kind.forward(self, *(each.to(weights.dtype) for each in inputs))
 

@@ -36,7 +36,8 @@ def image_layers(network: nn.Module, image: Tensor) -> list[nn.Module]:
     """Return the modules that would round values of `image` under autocast, in the order in which they run.
 
     Those are modules whose products take in what depends on the image by a way without such a product: of most networks
-    the first convolution, of others also layers beside or behind it to which the image is handed on.
+    the first convolution, of others also layers beside or behind it to which the image is handed on. Behind a fixed
+    filter, a module without parameters, the search goes on.
     """
     kind, found = image.device.type, dict[nn.Module, None]()
     running: list[nn.Module] = []
@@ -51,8 +52,10 @@ def image_layers(network: nn.Module, image: Tensor) -> list[nn.Module]:
                 result = super().__torch_function__(function, types, args, kwargs or {})
             if not is_product:
                 return result
-            found[running[-1]] = None
-            return result.as_subclass(Tensor)
+            layer = running[-1]
+            found[layer] = None
+            is_fixed_filter = next(layer.parameters(), None) is None  # what it returns is an image still
+            return result if is_fixed_filter else result.as_subclass(Tensor)
 
     with _noting(network, running), torch.no_grad(), torch.autocast(kind, dtype=torch.bfloat16):
         network(image.as_subclass(ImageValues))

@@ -133,7 +133,9 @@ def test_padding_has_no_part_in_the_maps(tiny_bundle, case):
     for kind in KINDS:
         for one in found.shown[kind].values():
             assert (one[:20] == 0).all()
-            assert (one[20:].min(), one[20:].max()) == (0, 1)
+            assert one[20:].min() == 0
+            assert one[20:].max() in (0, 1)  # 0 where features only speak against the change
+    assert any(one.max() == 1 for maps in found.shown.values() for one in maps.values())
     with pytest.raises(InputError, match="only the scanner's padding"):
         explained_slice(denoiser, replace(volume, hu=hu, positions_mm=np.zeros(1), padding=Padding.of(padded | True)))
 

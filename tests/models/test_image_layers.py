@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from ldctpipe.models.antialiasing import Binomial
 from ldctpipe.models.full_precision import in_float32, keep_float32_when_compiled, without_autocast
 from ldctpipe.models.image_layers import image_layers, see_in_float32
 from ldctpipe.training.recomputation import recompute
@@ -44,6 +45,17 @@ def test_layers_count_that_take_in_the_image_itself():
 
     assert found == [network.first, network.beside, network.pooled]
     assert network.training
+
+
+def test_what_a_fixed_filter_returns_is_an_image_still():
+    smooth, first, hidden = Binomial(3), nn.Conv2d(1, 2, 3), nn.Conv2d(2, 1, 3)
+    network = nn.Sequential(smooth, first, hidden)
+    image = torch.rand(1, 1, 8, 8)
+
+    assert image_layers(network, image) == [smooth, first]
+    see_in_float32(network, slices=1)
+
+    assert torch.equal(half(network[:2], image), network[:2](image))
 
 
 def test_names_of_weights_and_kinds_of_layers_stay():

@@ -185,7 +185,9 @@ def test_costs_tell_how_much_data_a_training_saw(sweep):
         said = write_sweep_report(folder, folder / "sweep.html")
         return [line.split() for line in said.splitlines() if line.startswith("gp-")]
 
-    recipe = load_recipe("wgan-gp-effnetv2-mini", ["data.images_per_batch=5", "data.patches_per_image=2"])
+    recipe = load_recipe(
+        "wgan-gp-effnetv2-mini", ["algorithm.critic_updates=4", "data.images_per_batch=5", "data.patches_per_image=2"]
+    )
     assert (recipe.algorithm.critic_updates, recipe.data.patch_size) == (4, 64)
     (sweep / "runs/gp-10.seed-2/model/recipe.yaml").write_text(recipe_to_yaml(recipe))
     # 10,000 iterations of five batches of ten patches

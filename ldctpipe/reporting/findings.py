@@ -8,13 +8,12 @@ from typing import Any
 
 from ldctpipe.metrics.comparisons import patients_needed
 from ldctpipe.metrics.endpoint_text import safety_results
+from ldctpipe.metrics.endpoints import ENDPOINTS, Endpoint
 from ldctpipe.metrics.slices import BASELINE
 from ldctpipe.metrics.tissue_shift import tissue_shifts
 from ldctpipe.reporting.run_folder import Run
 
 _OVERSMOOTHED = 0.6  # of the noise of the full dose: 36 % of its power; below it, texture of the full dose is lost
-_HIGHER_IS_BETTER = {"psnr_db": True, "ssim": True, "rmse_hu": False}
-_NAMES = {"psnr_db": "PSNR", "ssim": "SSIM", "rmse_hu": "RMSE"}
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ def _about_quality_of(summary: dict[str, Any], method: str) -> Iterator[Finding]
     for shift in tissue_shifts(summary, method):
         if shift.sentence:
             yield Finding(shift.is_shifted, shift.sentence)
-    worse = [_NAMES[measure] for measure in _HIGHER_IS_BETTER if _is_worse(low, model, measure)]
+    worse = [endpoint.title for endpoint in ENDPOINTS if _is_worse(low, model, endpoint)]
     if worse:
         yield Finding(True, f"The denoised images are worse than the low dose in {', '.join(worse)}.")
     noise_hu, full_hu = model["noise_sd_hu"]["mean"], model["full_dose_noise_sd_hu"]["mean"]
@@ -57,11 +56,11 @@ def _about_quality_of(summary: dict[str, Any], method: str) -> Iterator[Finding]
         )
 
 
-def _is_worse(low: dict[str, Any], model: dict[str, Any], measure: str) -> bool:
-    before, after = low[measure]["mean"], model[measure]["mean"]
+def _is_worse(low: dict[str, Any], model: dict[str, Any], endpoint: Endpoint) -> bool:
+    before, after = low[endpoint.measure]["mean"], model[endpoint.measure]["mean"]
     if before is None or after is None:
         return False
-    return bool(after < before if _HIGHER_IS_BETTER[measure] else after > before)
+    return bool(after < before if endpoint.higher_is_better else after > before)
 
 
 def _about_split(run: Run) -> Iterator[Finding]:

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from ldctpipe.losses.image_terms import ImageLoss
 from ldctpipe.losses.perceptual import PerceptualLoss
-from ldctpipe.recipes.schema import Recipe
+from ldctpipe.recipes.schema import Averaged, Recipe
+from ldctpipe.training.averaging import WeightAverage
 from ldctpipe.training.optimization import Optimization
 
 # Low dose (batch, 2 · context + 1, rows, columns) and full dose (batch, 1, rows, columns), both in [0, 1].
@@ -39,7 +40,7 @@ class Algorithm(ABC):
     """Networks and optimizers of a method, and its step.
 
     `generators` is its randomness by purpose, which differs by rank; `optimization` holds at least a network
-    "generator", which is what the bundle gets unless `denoiser` says otherwise.
+    "generator", which is what the bundle gets; an algorithm that calls `average_weights` gives their average instead.
     """
 
     def __init__(self, parts: Parts) -> None:
@@ -47,6 +48,7 @@ class Algorithm(ABC):
         self.image_loss = parts.image_loss
         self.generators: dict[str, torch.Generator] = {}
         self.optimization = Optimization(parts.fabric, parts.recipe.optimizer)
+        self._average: WeightAverage | None = None
         if self.perceptual is not None:
             self.perceptual.to(parts.fabric.device)
 
@@ -69,8 +71,23 @@ class Algorithm(ABC):
 
     @property
     def denoiser(self) -> nn.Module:
-        """The network that the bundle will hold, bare: no wrapper of ranks, precision or compilation."""
-        return self.networks()["generator"]
+        """The network that the bundle will hold, bare: no wrapper of ranks, precision or compilation.
+
+        That is the generator, or the average of its weights once the recipe has one.
+        """
+        return self._average.network if self._average else self.networks()["generator"]
+
+    def average_weights(self) -> None:
+        """Average the generator's weights from now on, as the recipe has it; `update_average` goes on."""
+        options = self.recipe.algorithm
+        if not isinstance(options, Averaged):
+            raise ValueError(f"{options.name} has no options of averaged weights")
+        self._average = WeightAverage(self.networks()["generator"], options, self.recipe.training.iterations)
+
+    def update_average(self, iteration: int) -> None:
+        """Take weights over where it is time to, after the iteration of this 0-based number."""
+        if self._average:
+            self._average.update(iteration)
 
     def learning_rates(self) -> dict[str, float]:
         """Return the current learning rate by network."""
@@ -89,8 +106,11 @@ class Algorithm(ABC):
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that the next step depends on, but batches and randomness."""
-        return self.optimization.state_dict()
+        average = {"average": self._average.state_dict()} if self._average else {}
+        return {**self.optimization.state_dict(), **average}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a state that `state_dict` gave."""
         self.optimization.load_state_dict(state)
+        if self._average:
+            self._average.load_state_dict(state["average"])

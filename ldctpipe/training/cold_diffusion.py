@@ -9,10 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ldctpipe.training.algorithm import Algorithm, Batch, Parts
-from ldctpipe.training.averaging import WeightAverage
 
 _TIME = "time"
 
@@ -29,13 +28,8 @@ class ColdDiffusion(Algorithm):
         network: Any = self.optimization.add("generator", parts.generator, rate).network
         self._network = network
         self._network.mark_forward_method("estimate")
-        self._average = WeightAverage(self.networks()["generator"], self._options, self.recipe.training.iterations)
+        self.average_weights()
         self.generators = {_TIME: torch.Generator()}
-
-    @property
-    def denoiser(self) -> nn.Module:
-        """The average of the weights once there is one, the network itself before."""
-        return self._average.network
 
     def step(
         self, next_batch: Callable[[], Batch], rate_fraction: float, iteration: int = 0, measure_gradients: bool = False
@@ -53,7 +47,7 @@ class ColdDiffusion(Algorithm):
             losses["loss_second"] = (second - full_dose).square().mean()
         total = torch.stack(list(losses.values())).sum() / 2
         self.optimization.step(total, "generator")
-        self._average.update(iteration)
+        self.update_average(iteration)
         return self.told({"loss_generator": total, **losses}, measure_gradients)
 
     def _again(self, first: Tensor, low_dose: Tensor, at: Tensor) -> Tensor:
@@ -61,12 +55,3 @@ class ColdDiffusion(Algorithm):
         bare: Any = self.networks()["generator"]
         estimate: Tensor = self._network.estimate(bare.degrade(first, low_dose, at - 1), low_dose, at - 1, first)
         return estimate.float()
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return weights, their average and moments."""
-        return {**super().state_dict(), "average": self._average.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state that `state_dict` gave."""
-        super().load_state_dict(state)
-        self._average.load_state_dict(state["average"])

@@ -7,7 +7,6 @@ generator makes, and the low dose, are not.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +15,6 @@ from ldctpipe.data.windows import to_device
 from ldctpipe.losses.image_gradient import sobel_magnitude
 from ldctpipe.losses.least_squares import least_squares
 from ldctpipe.training.algorithm import Algorithm, Batch, Parts
-from ldctpipe.training.averaging import WeightAverage
 
 _CUTMIX = "cutmix"
 _DOMAINS: dict[str, Callable[[Tensor], Tensor]] = {"image": lambda image: image, "gradient": sobel_magnitude}
@@ -36,18 +34,13 @@ class DualDomain(Algorithm):
         self._options = options
         self._adversarial = {"image": self.recipe.losses.adversarial, "gradient": options.gradient_adversarial}
         self.generator = self.optimization.add("generator", parts.generator, rates.generator_learning_rate).network
-        self._average = WeightAverage(self.networks()["generator"], options, self.recipe.training.iterations)
+        self.average_weights()
         bare = {"image": parts.critic, "gradient": parts.new_critic()}
         self.discriminators = {
             domain: self.optimization.add(f"discriminator_{domain}", network, rates.critic_learning_rate).network
             for domain, network in bare.items()
         }
         self.generators = {_CUTMIX: torch.Generator()}  # draws whether two patches are mixed, and where
-
-    @property
-    def denoiser(self) -> nn.Module:
-        """The average of the generator's weights, where the recipe has one."""
-        return self._average.network
 
     def step(
         self, next_batch: Callable[[], Batch], rate_fraction: float, iteration: int = 0, measure_gradients: bool = False
@@ -69,18 +62,9 @@ class DualDomain(Algorithm):
             total = total + self._adversarial[domain] * adversarial
             terms[f"loss_adversarial_{domain}"] = adversarial
         self.optimization.step(total, "generator")
-        self._average.update(iteration)
+        self.update_average(iteration)
         scalars |= {"loss_generator": total, **terms}
         return self.told(scalars, measure_gradients)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return weights, their average and moments."""
-        return {**super().state_dict(), "average": self._average.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state that `state_dict` gave."""
-        super().load_state_dict(state)
-        self._average.load_state_dict(state["average"])
 
     def _bare_discriminator(self, domain: str) -> nn.Module:
         """The discriminator as the generator's loss sees it: ranks need not exchange gradients that no one takes."""

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from ldctpipe.training.algorithm import Algorithm, Batch, Parts
-from ldctpipe.training.averaging import WeightAverage
 
 
 class Regression(Algorithm):
@@ -25,16 +24,9 @@ class Regression(Algorithm):
         rate = self.recipe.optimizer.generator_learning_rate
         generator: Any = self.optimization.add("generator", parts.generator, rate).network
         self.generator = generator
-        self._average = WeightAverage(
-            self.networks()["generator"], self.recipe.algorithm, self.recipe.training.iterations
-        )
+        self.average_weights()
         if self._on_bands:
             self.generator.mark_forward_method("denoised_bands")
-
-    @property
-    def denoiser(self) -> nn.Module:
-        """The average of the weights, where the recipe has one."""
-        return self._average.network
 
     def step(
         self, next_batch: Callable[[], Batch], rate_fraction: float, iteration: int = 0, measure_gradients: bool = False
@@ -45,7 +37,7 @@ class Regression(Algorithm):
         terms = self.image_loss.terms(*self._compared(low_dose, full_dose))
         total = self.image_loss.total(terms)
         self.optimization.step(total, "generator")
-        self._average.update(iteration)
+        self.update_average(iteration)
         return self.told({"loss_generator": total, **terms}, measure_gradients)
 
     def _compared(self, low_dose: Tensor, full_dose: Tensor) -> tuple[Tensor, Tensor]:
@@ -54,12 +46,3 @@ class Regression(Algorithm):
             return self.generator(low_dose).float(), full_dose
         bare: Any = self.networks()["generator"]
         return self.generator.denoised_bands(bare.bands(low_dose)).float(), bare.bands(full_dose)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return weights, their average and moments."""
-        return {**super().state_dict(), "average": self._average.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state that `state_dict` gave."""
-        super().load_state_dict(state)
-        self._average.load_state_dict(state["average"])

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from ldctpipe.data.windows import to_device
 from ldctpipe.losses.adversarial import generator_adversarial, gradient_penalty, wasserstein_distance
 from ldctpipe.training.algorithm import Algorithm, Batch, Parts
-from ldctpipe.training.averaging import WeightAverage
 
 _MIXING = "gradient penalty"
 
@@ -36,14 +35,9 @@ class WganGp(Algorithm):
         generator = self.optimization.add("generator", parts.generator, rates.generator_learning_rate)
         critic = self.optimization.add("critic", parts.critic, rates.critic_learning_rate)
         self.generator, self.generator_optimizer = generator.network, generator.optimizer
-        self._average = WeightAverage(generator.bare, self._options, self.recipe.training.iterations)
+        self.average_weights()
         self.critic, self.critic_optimizer = critic.network, critic.optimizer
         self.generators = {_MIXING: torch.Generator()}  # draws where between real and generated the penalty looks
-
-    @property
-    def denoiser(self) -> nn.Module:
-        """The average of the generator's weights, where the recipe has one."""
-        return self._average.network
 
     def step(
         self, next_batch: Callable[[], Batch], rate_fraction: float, iteration: int = 0, measure_gradients: bool = False
@@ -59,7 +53,7 @@ class WganGp(Algorithm):
             losses = self.update_critic(*next_batch(), measure_gradients)
         self.critic.requires_grad_(False)  # spares the critic's weight gradients in the generator's backward pass
         losses |= self.update_generator(*next_batch(), measure_gradients)
-        self._average.update(iteration)
+        self.update_average(iteration)
         return losses
 
     def update_critic(self, low_dose: Tensor, full_dose: Tensor, measure: bool = False) -> dict[str, Tensor]:
@@ -146,15 +140,6 @@ class WganGp(Algorithm):
         """Return what float16 multiplies losses with; 1 in other precisions."""
         scaler = getattr(self.fabric.strategy.precision, "scaler", None)
         return float(scaler.get_scale()) if scaler else 1.0
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return weights, their average and moments."""
-        return {**super().state_dict(), "average": self._average.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state that `state_dict` gave."""
-        super().load_state_dict(state)
-        self._average.load_state_dict(state["average"])
 
     def divergence(self, scalars: dict[str, float]) -> str | None:
         """Return why the critic counts as exploded, or gradients as lost: None where neither is so.

@@ -20,7 +20,8 @@ from ldctpipe.simulation.exposure import Exposure
 from ldctpipe.simulation.flux import WATER_PER_MM
 from ldctpipe.simulation.kernels import highest_per_mm, match_kernel
 from ldctpipe.simulation.noise import NoiseModel, dose_noise
-from ldctpipe.simulation.noise_frequency import RadialPower, hann_taper
+from ldctpipe.simulation.noise_frequency import RadialPower
+from ldctpipe.simulation.radial_spectrum import hann_taper
 from ldctpipe.simulation.randomness import slice_deviates
 from ldctpipe.simulation.reduction import reduced
 from ldctpipe.volumes.volume import Acquisition, Volume

@@ -27,10 +27,9 @@ import torch
 from ldctpipe.simulation.images import Image
 from ldctpipe.simulation.kernels import TABLE_WINDOW_POWER, Kernel, apodisation, highest_per_mm
 from ldctpipe.simulation.noise import NoiseModel
+from ldctpipe.simulation.radial_spectrum import ROUNDING_HU2, WINDOW_OVERLAP, hann_taper, radial_rings
 from ldctpipe.simulation.randomness import generator
 from ldctpipe.simulation.tissue_windows import Tissue, high_passed
-
-ROUNDING_HU2 = 1.0 / 12.0
 
 WINDOWS_MM = (18.0, 12.0)  # the second where too few of the first hold nothing but tissue
 _SMALLEST_WINDOW = 16
@@ -54,7 +53,6 @@ _DIRECTIONS = 16
 _EDGE_BOOSTS_MM2 = (0.0, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 11.0)
 _WORTH_A_BOOST = 9.0
 _RESAMPLED = 40
-_OVERLAP = 1.6  # windows overlap by half, so they tell less than their number says
 _OF_NO_HOLD = 0.3
 
 _Values = npt.NDArray[np.float64]
@@ -101,9 +99,8 @@ def measured_spectra(hu: Image, trials: Sequence[Image], tissue: Tissue, window_
     if not len(corners):
         return None
     frequencies, binning = _radial_bins(side, tissue.pixel_mm)
-    taper = np.hanning(side + 2)[1:-1]
     soft_edge = scipy.ndimage.gaussian_filter(tissue.inside.astype(np.float32), 1.0)
-    weights = _cut(soft_edge, corners, side) * np.outer(taper, taper)
+    weights = _cut(soft_edge, corners, side) * hann_taper(side)
 
     def power(image: Image) -> _Values:
         parts = _cut(high_passed(image, tissue.pixel_mm), corners, side) * weights
@@ -214,7 +211,7 @@ def _log_ratio(series: _Values, trials: _Values) -> tuple[_Values, _Values]:
     logs = np.mean([np.log(series / other) for other in others], axis=0)
     offset = np.mean([_typical(np.log(trial / other)) for trial, other in zip(trials, others, strict=True)], axis=0)
     draws = generator("windows").integers(0, len(logs), (_RESAMPLED, len(logs)))
-    error = np.std([_typical(logs[draw]) for draw in draws], axis=0) * _OVERLAP
+    error = np.std([_typical(logs[draw]) for draw in draws], axis=0) * WINDOW_OVERLAP
     return _typical(logs) - offset, np.hypot(error, _MODEL_ERROR)
 
 
@@ -295,9 +292,6 @@ def _cut(image: Image, corners: npt.NDArray[np.int64], side: int) -> Image:
 
 def _radial_bins(side: int, pixel_mm: float) -> tuple[_Values, _Values]:
     """Return the mean frequency of each ring and the matrix (side², rings) that averages a spectrum over them."""
-    line = np.fft.fftfreq(side, pixel_mm)
-    radius = np.hypot(line[:, None], line[None]).ravel()
-    ring = np.rint(radius * side * pixel_mm).astype(int)
-    rings = range(1, side // 2)
-    matrix = np.stack([(ring == number) / max(1, (ring == number).sum()) for number in rings], axis=1)
-    return radius @ matrix, matrix
+    radius, rings = radial_rings(side, pixel_mm, range(1, side // 2))
+    matrix = np.stack([inside.ravel() / max(1, inside.sum()) for inside in rings], axis=1)
+    return radius.ravel() @ matrix, matrix

@@ -18,10 +18,10 @@ import numpy.typing as npt
 import scipy.ndimage
 
 from ldctpipe.simulation.images import Image
+from ldctpipe.simulation.radial_spectrum import ROUNDING_HU2, WINDOW_OVERLAP, hann_taper, radial_rings
 from ldctpipe.simulation.randomness import generator
 from ldctpipe.simulation.tissue_windows import Tissue
 
-ROUNDING_HU2 = 1.0 / 12.0
 FEWEST_WINDOWS = 12
 LOWEST_PER_MM = 0.25
 """Where the centroid of a scan begins: below, anatomy and drifts are stronger than noise."""
@@ -35,7 +35,6 @@ _QUIET_SHARE = 0.25
 _ENOUGH_TO_CHOOSE = 48
 _TAIL_OF_NYQUIST = 0.75
 _RESAMPLED = 60
-_OVERLAP = 1.6  # windows overlap by half, so they tell less than their number says
 _ALIKE_HU = 8.0
 
 Values = npt.NDArray[np.float64]
@@ -60,10 +59,7 @@ class RadialPower:
     def of_spectra(cls, spectra: Values, pixel_mm: float) -> RadialPower:
         """Return the means over rings of 2-D power spectra, (windows, n, n)."""
         side = spectra.shape[-1]
-        line = np.fft.fftfreq(side, pixel_mm)
-        radius = np.hypot(line[:, None], line[None])
-        ring = np.rint(radius * side * pixel_mm).astype(int)
-        rings = [ring == number for number in range(1, side // 2 + 1)]
+        radius, rings = radial_rings(side, pixel_mm, range(1, side // 2 + 1))
         power = np.stack([spectra[:, inside].mean(axis=1) for inside in rings], axis=1)
         return cls(np.array([radius[inside].mean() for inside in rings]), power)
 
@@ -154,7 +150,7 @@ def _comparison(
         RadialPower(own.frequencies_per_mm, own.power[draw]).mean_frequency_per_mm(LOWEST_PER_MM, quiet=quiet)
         for draw in draws
     ]
-    error = _OVERLAP * float(np.std(resampled)) / own_per_mm
+    error = WINDOW_OVERLAP * float(np.std(resampled)) / own_per_mm
     tails = own.tail(quiet=quiet), added.tail(quiet=quiet)
     return FrequencyComparison(own_per_mm, added_per_mm, error, *tails, len(own.power), source)
 
@@ -205,9 +201,3 @@ def detrended(parts: Image) -> Values:
     flat = parts.reshape(len(parts), -1).astype(np.float64)
     rest: Values = (flat - (flat @ basis) @ basis.T).reshape(parts.shape)
     return rest
-
-
-def hann_taper(side: int) -> Values:
-    """Return the Hann taper of a square window."""
-    line = np.hanning(side + 2)[1:-1]
-    return np.outer(line, line)

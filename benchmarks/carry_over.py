@@ -11,11 +11,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import platform
 import shutil
-import subprocess
-import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -25,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pydicom
+from resumable_commands import run_unless_done
 
 from ldctpipe.data.pairing import pair_volumes
 from ldctpipe.data.scans import load_volumes
@@ -63,12 +61,7 @@ class Plan(NamedTuple):
 
     def run(self, out: Path, *arguments: object) -> None:
         """Run one command of ldctpipe that writes `out`, unless that is there; its log goes beside it."""
-        if out.exists():
-            return
-        words = [Path(sys.executable).with_name("ldctpipe"), *map(str, arguments)]
-        environment = {**os.environ, "OMP_NUM_THREADS": str(self.threads)}
-        with out.with_name(out.name + ".log").open("a", encoding="utf-8") as log:
-            subprocess.run(words, check=True, env=environment, stdout=log, stderr=subprocess.STDOUT)
+        run_unless_done(out, *arguments, threads=self.threads)
 
 
 def make_scans(plan: Plan) -> None:

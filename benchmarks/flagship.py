@@ -16,9 +16,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from resumable_commands import run_unless_done
 from shift_and_texture import cases_of, measured, residual_power
 
 from ldctpipe.data.pairing import pair_volumes
@@ -64,12 +62,7 @@ class Plan:
 
     def run(self, out: Path, *arguments: object) -> None:
         """Run one command of ldctpipe that writes `out`, unless that is there; its log goes beside it."""
-        if out.exists():
-            return
-        words = [Path(sys.executable).with_name("ldctpipe"), *map(str, arguments)]
-        environment = {**os.environ, "OMP_NUM_THREADS": str(self.threads)}
-        with out.with_name(out.name + ".log").open("a", encoding="utf-8") as log:
-            subprocess.run(words, check=True, env=environment, stdout=log, stderr=subprocess.STDOUT)
+        run_unless_done(out, *arguments, threads=self.threads)
 
 
 def make_scans(plan: Plan) -> None:

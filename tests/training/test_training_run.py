@@ -127,38 +127,37 @@ def test_patience_in_cycles_counts_their_ends(request_for, monkeypatch):
     assert "did not improve for 2 cycles" in card["training"]["stopped_because"]
 
 
-def test_cycles_that_were_judged_are_remembered_over_an_interruption(request_for, monkeypatch):
+def resumed_after_its_end(request, monkeypatch):
+    """Train to the end, fail to write the bundle, and return the card of the same training resumed."""
     from ldctpipe.training import run
+
+    with monkeypatch.context() as patched:
+        patched.setattr(run, "write_bundle", lambda *_: (_ for _ in ()).throw(OSError("disk gone")))
+        with pytest.raises(OSError, match="disk gone"):
+            train_bundle(request)
+    return train_bundle(replace(request, resume=True))
+
+
+def test_cycles_that_were_judged_are_remembered_over_an_interruption(request_for, monkeypatch):
     from ldctpipe.training.validation import Validation, ValidationResult
 
     losses = iter([0.5, 0.4, 0.5, 0.45])
     monkeypatch.setattr(Validation, "run", lambda *_: ValidationResult(next(losses), 30.0, 0.9, 10.0, {}))
     request = request_for("model", "training.early_stopping_cycles=1", "schedule.cycles=5", iterations=20)
-    original = run.write_bundle
-    monkeypatch.setattr(run, "write_bundle", lambda *_: (_ for _ in ()).throw(OSError("disk gone")))
-    with pytest.raises(OSError, match="disk gone"):
-        train_bundle(request)
-    monkeypatch.setattr(run, "write_bundle", original)
 
-    card = train_bundle(replace(request, resume=True))  # a further validation would exhaust the iterator
+    card = resumed_after_its_end(request, monkeypatch)  # a further validation would exhaust the iterator
 
     assert card["training"]["iterations"] == 8
 
 
 def test_a_run_killed_after_its_early_stop_ends_the_same(request_for, monkeypatch):
-    from ldctpipe.training import run
     from ldctpipe.training.validation import Validation, ValidationResult
 
     losses = iter([0.4, 0.5, 0.6])
     monkeypatch.setattr(Validation, "run", lambda *_: ValidationResult(next(losses), 30.0, 0.9, 10.0, {}))
     request = request_for("model", "training.early_stopping_iterations=4", iterations=50)
-    original = run.write_bundle
-    monkeypatch.setattr(run, "write_bundle", lambda *_: (_ for _ in ()).throw(OSError("disk gone")))
-    with pytest.raises(OSError, match="disk gone"):
-        train_bundle(request)
-    monkeypatch.setattr(run, "write_bundle", original)
 
-    card = train_bundle(replace(request, resume=True))  # a further validation would exhaust the iterator
+    card = resumed_after_its_end(request, monkeypatch)  # a further validation would exhaust the iterator
 
     assert card["training"]["iterations"] == 6
     assert card["training"]["best_iteration"] == 2
